@@ -1,0 +1,5 @@
+//! The project's API: serialised shapes, server, client.
+//!
+//! Law of the room: translates and transports; decides nothing.
+
+pub mod wire;

@@ -1,0 +1,202 @@
+//! The serialised shapes of `cli.md`: what `--json` prints and what travels over the socket.
+//!
+//! Fields are only ever added. Times are RFC 3339 in UTC.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::reconcile::{Blocker, Cause, Reason, StateName};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ps {
+    pub project: String,
+    pub generation: u64,
+    pub settled: bool,
+    pub services: Vec<Service>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub state: StateName,
+    pub pid: Option<u32>,
+    pub started_at: Option<String>,
+    pub uptime_s: Option<f64>,
+    pub restarts: u32,
+    pub run: u32,
+    pub ports: IndexMap<String, u16>,
+    pub url: Option<String>,
+    pub cpu_percent: Option<f64>,
+    pub memory_bytes: Option<u64>,
+    pub last_exit: Option<Exit>,
+    pub failure: Option<Failure>,
+    pub drift: Option<String>,
+    pub adopted: bool,
+    /// What a waiting service waits for.
+    #[serde(default)]
+    pub waiting_on: Vec<Blocker>,
+    /// What the readiness probe says, what a daemon says of itself (`STATUS=`).
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Seconds in this state.
+    #[serde(default)]
+    pub since_s: f64,
+    /// Seconds until the next try, in `backoff`.
+    #[serde(default)]
+    pub next_try_s: Option<f64>,
+    /// Part of what `up` waits for.
+    #[serde(default)]
+    pub wanted: bool,
+    #[serde(default)]
+    pub probe_attempts: u32,
+}
+
+/// `{ "code": 1 }`, `{ "signal": "SIGKILL" }` or `{ "unknown": true }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    Code(i32),
+    Signal(String),
+    Unknown(bool),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    pub reason: Reason,
+    pub message: String,
+    pub suggestion: Option<String>,
+    pub last_lines: Vec<String>,
+}
+
+/// One object a line in `events` and on the console stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Counts events of this project from 1, without a gap.
+    pub cursor: u64,
+    pub time: String,
+    pub service: Option<String>,
+    pub run: u32,
+    #[serde(flatten)]
+    pub kind: EventKind,
+    pub cause: Cause,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    Waiting {
+        on: Vec<String>,
+    },
+    Started {
+        pid: u32,
+    },
+    Ready {
+        after_s: f64,
+        probe: Option<String>,
+    },
+    Unhealthy {
+        message: String,
+    },
+    Recovered,
+    Exited {
+        exit: Exit,
+        after_s: f64,
+    },
+    Restarting {
+        delay_s: f64,
+        attempt: u32,
+        failure: Option<Failure>,
+    },
+    Failed {
+        failure: Failure,
+    },
+    Stopping,
+    Stopped,
+    Completed {
+        exit: Exit,
+        after_s: f64,
+    },
+    Warned {
+        message: String,
+    },
+    ConfigApplied {
+        generation: u64,
+        restarts: u32,
+        lives: u32,
+        starts: u32,
+        stops: u32,
+        unchanged: u32,
+    },
+    ConfigRejected {
+        message: String,
+    },
+    Settled {
+        generation: u64,
+        failed: bool,
+    },
+    Ending {
+        because: String,
+    },
+    /// The last event of a project: its exit code.
+    Ended {
+        code: u8,
+        because: String,
+    },
+}
+
+/// `plan --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub generation: u64,
+    pub steps: Vec<PlanStep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanStep {
+    pub service: String,
+    pub step: Step,
+    /// Keys that changed, as written in the file: `command`, `env.PORT`, `health.interval`.
+    pub fields: Vec<String>,
+    pub because: String,
+}
+
+/// What a plan intends for one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    Start,
+    Restart,
+    Live,
+    Stop,
+    Keep,
+}
+
+/// `check --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+    pub service: Option<String>,
+    pub key: Option<String>,
+    pub message: String,
+    pub suggestion: Option<String>,
+}
+
+/// `logs --json`: one object a line. Exactly one of `line` and `line_base64` is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub time: String,
+    pub service: String,
+    pub run: u32,
+    pub stream: crate::logs::Stream,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_base64: Option<String>,
+}

@@ -1,0 +1,171 @@
+//! What daemon and guardian say to each other: `Order` down, `Report` up.
+//!
+//! Both ends are always the same build (the guardian starts the daemon from its own executable, and `upgrade`
+//! replaces both), so the encoding is postcard: a `u32` length in little endian, then the value. Descriptors travel
+//! beside the bytes by SCM_RIGHTS and are claimed in order by the messages that name them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::reconcile::ExitStatus;
+
+/// One forked thing (a service's run, an exec probe, a stop command), chosen by the daemon, unique for the
+/// guardian's life. The guardian tells in `Hello` from where to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ticket(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Order {
+    /// Fork, set up, record, open the gate, execute.
+    Spawn(Box<Launch>),
+    /// To the main process or to its group. Never fails loudly: what is gone needs no signal. SIGCONT is sent after
+    /// every signal but SIGKILL.
+    Signal {
+        ticket: Ticket,
+        signal: i32,
+        target: Target,
+    },
+    /// SIGKILL. With `sweep`, also every descendant that left the group, until nothing is left.
+    Kill {
+        ticket: Ticket,
+        target: Target,
+        sweep: bool,
+    },
+    /// From now on this descendant of the ticket's tree is its main process (`MAINPID=`, a PID file). The trust rule of
+    /// `faults.md` (PF) is checked by the guardian; answered by `Followed` or `NotFollowed`.
+    Follow { ticket: Ticket, pid: u32 },
+    /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
+    Release { ticket: Ticket },
+    /// The daemon is about to end because everything is over: end too.
+    Finish,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    Process,
+    Group,
+}
+
+/// All that a fork needs, resolved by the daemon (user names to numbers, PATH to candidates), so that the child has
+/// nothing to look up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Launch {
+    pub ticket: Ticket,
+    /// Service name, for the record.
+    pub label: String,
+    pub run: u32,
+    /// Tried in this order like execvp(3): absolute paths, or paths relative to `working_dir`.
+    pub programs: Vec<Vec<u8>>,
+    pub argv: Vec<Vec<u8>>,
+    /// `KEY=value`, complete. The guardian adds nothing.
+    pub env: Vec<Vec<u8>>,
+    pub working_dir: Vec<u8>,
+    pub credentials: Option<Credentials>,
+    pub umask: u32,
+    pub nice: Option<i32>,
+    /// (RLIMIT_ number, soft, hard).
+    pub limits: Vec<(u32, u64, u64)>,
+    /// Descriptors 0, 1, 2.
+    pub stdio: [Stdio; 3],
+    /// Written (temporary file, rename) before the gate opens: a JSON object to which the guardian adds the identity.
+    pub record: Option<Record>,
+    /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
+    pub reap_tree: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// /dev/null.
+    Null,
+    /// A FIFO of this path, opened read-write; the guardian holds it open as well until `Release`.
+    Fifo(Vec<u8>),
+    /// The next descriptor that came with this order.
+    Passed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    pub uid: u32,
+    pub gid: u32,
+    pub groups: Vec<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub path: Vec<u8>,
+    /// JSON object, without secrets.
+    pub body: String,
+}
+
+/// Which process this is, beyond its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub pid: u32,
+    /// Inode of its pidfd where the kernel has pidfs (unique per boot), else 0.
+    pub pidfd_inode: u64,
+    /// Field 22 of /proc/PID/stat in clock ticks, 0 when it could not be read.
+    pub start_ticks: u64,
+}
+
+/// The step of a launch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    Fork,
+    Record,
+    Session,
+    Limits,
+    Nice,
+    Stdio,
+    Groups,
+    Group,
+    User,
+    WorkingDir,
+    Exec,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Report {
+    /// First message on a new connection.
+    Hello {
+        next_ticket: u64,
+        pid: u32,
+    },
+    /// Forked and recorded; the gate is open.
+    Spawned {
+        ticket: Ticket,
+        identity: Identity,
+    },
+    /// The close-on-exec pipe ended without a word.
+    Executed {
+        ticket: Ticket,
+    },
+    /// Nothing of it is left, it was reaped, its ticket is forgotten. `index` = which program (Exec) or limit (Limits).
+    SpawnFailed {
+        ticket: Ticket,
+        stage: Stage,
+        errno: i32,
+        index: u32,
+    },
+    /// The main process ended. `left`: others of its tree are still there (then `Emptied` follows once they are not).
+    Exited {
+        ticket: Ticket,
+        status: ExitStatus,
+        left: bool,
+    },
+    Emptied {
+        ticket: Ticket,
+    },
+    /// After `Kill` with nothing more to try for now: `pid (name, state)` of what is still there.
+    KillFailed {
+        ticket: Ticket,
+        leftovers: Vec<String>,
+    },
+    Followed {
+        ticket: Ticket,
+        identity: Identity,
+    },
+    NotFollowed {
+        ticket: Ticket,
+        pid: u32,
+        why: String,
+    },
+}

@@ -1,0 +1,42 @@
+//! Performs one attempt of one probe, of each kind, with a deadline.
+//!
+//! Law of the room: knows no states and counts no thresholds; one attempt in, one `Outcome` out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::reconcile::{Outcome, ProbeKind};
+use crate::spec::Argv;
+
+/// What an attempt needs from the daemon, so that this room neither forks nor reads logs.
+pub trait Surroundings {
+    /// Runs the command as the service (user, environment, folder) through the guardian; ended as a tree at `timeout`.
+    fn exec<'a>(&'a self, command: &'a Argv, timeout: Duration) -> Pin<Box<dyn Future<Output = Executed> + 'a>>;
+    /// Whether the pattern has matched a line of the current run (`Check::Log`).
+    fn log_matched(&self, pattern: &str) -> bool;
+    /// For `ready`: whether `READY=1` came. For `health`: whether `WATCHDOG=1` (or `READY=1`) came within `within`.
+    fn notified(&self, kind: ProbeKind, within: Duration) -> bool;
+    /// The main process of the current run.
+    fn pid(&self) -> Option<u32>;
+}
+
+/// How an exec probe went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// Exit code 0.
+    Success,
+    /// Exit code or signal in words, and the first bytes of what it printed (capped at 4 KiB).
+    Failed {
+        how: String,
+        output: Vec<u8>,
+    },
+    TimedOut {
+        output: Vec<u8>,
+    },
+    /// It could not be started for a reason that says nothing about the service.
+    Unknown(String),
+}
+
+/// The result of one attempt.
+pub type Attempt = Outcome;

@@ -1,0 +1,84 @@
+//! What is to be done, by `daemon::hands`. Actions are imperative and carry all that performing them needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::Event;
+use super::fact::{Incarnation, ProbeKind};
+use crate::spec::{Service, Signal, StopScope};
+
+/// What a command that belongs to a service is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    Stop,
+}
+
+/// How the project ended, for the exit code of `up` and its last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Exit code as `cli.md` defines it.
+    pub code: u8,
+    /// Fits after "ended: ".
+    pub because: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Check the ports, open the streams, fork, record, execute. Answered by `Spawned` then `Executed`, or `SpawnFailed`.
+    Spawn {
+        id: Incarnation,
+        service: Arc<Service>,
+    },
+    /// Send the signal, then SIGCONT. For `StopScope::Process` to the main process, else to its group.
+    Signal {
+        id: Incarnation,
+        signal: Signal,
+        scope: StopScope,
+    },
+    /// SIGKILL by scope; for `Tree` sweep until nothing is left. Answered by `Exited` and `Emptied`, or `KillFailed`.
+    Kill {
+        id: Incarnation,
+        scope: StopScope,
+    },
+    /// Everything about this incarnation was taken into account: forget it, close its streams.
+    Release {
+        id: Incarnation,
+    },
+    /// Perform one attempt. At most one per (incarnation, kind) is under way. Answered by `Probed`.
+    Probe {
+        id: Incarnation,
+        kind: ProbeKind,
+        attempt: u32,
+        service: Arc<Service>,
+    },
+    /// Attempts under way need no answer any more and are ended.
+    CancelProbes {
+        id: Incarnation,
+    },
+    /// One attempt at all `wait_for` gates of a service that is about to start. Answered by `GateProbed`.
+    ProbeGate {
+        id: Incarnation,
+        attempt: u32,
+        service: Arc<Service>,
+    },
+    /// Run a command of the service with its environment and user, ended as a tree at `timeout`. Answered by `CommandEnded`.
+    Run {
+        id: Incarnation,
+        purpose: Purpose,
+        service: Arc<Service>,
+        timeout: Duration,
+    },
+    /// Those are no longer needed; end it if it still runs.
+    CancelRun {
+        id: Incarnation,
+        purpose: Purpose,
+    },
+    /// A live edit: what hands hold of this service (log size, secrets) follows the new definition.
+    Adjust {
+        id: Incarnation,
+        service: Arc<Service>,
+    },
+    Publish(Event),
+    /// Nothing is left and nothing will be started: the project is over.
+    End(Ending),
+}

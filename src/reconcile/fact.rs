@@ -1,0 +1,167 @@
+//! What happened. Facts are past tense; each that belongs to a process carries its incarnation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Cause;
+use super::failure::Failure;
+use crate::spec::{ExitPolicy, Project, ServiceName, Signal};
+
+/// The instant of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of CLOCK_BOOTTIME's kin, CLOCK_MONOTONIC: comparable across processes of one boot, never steps.
+    pub mono_ns: u64,
+    /// Nanoseconds since 1970, UTC. Shown to people, never compared.
+    pub wall_ns: i64,
+}
+
+/// A service within one `World`; never used again for another one, even after an edit removes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub u32);
+
+/// One life of one service. A fact that carries another one than the service's current one is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation {
+    pub service: ServiceId,
+    /// Counts the runs of this service from 1; goes on over restarts of runner.
+    pub run: u32,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    Code(i32),
+    Signal(Signal),
+    /// It is gone and nobody could be asked. Never invented.
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProbeKind {
+    Ready,
+    Health,
+}
+
+/// The result of one attempt of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Success,
+    /// In words that fit after "waiting for http :3000/healthz": `connection refused`, `status 503`.
+    Failure(String),
+    /// Says nothing about the service (no descriptors left, say): neither success nor failure.
+    Unknown(String),
+}
+
+/// What a person (or a signal that a person sent) asked for. Names are checked to exist in the project.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    /// Make what is named wanted (nothing named: everything that starts by itself), with its dependencies
+    /// unless `no_deps`. Clears stops by hand of what it names.
+    Up {
+        names: Vec<ServiceName>,
+        no_deps: bool,
+        profiles: Vec<String>,
+    },
+    /// Stop everything, then end. `timeout` replaces every service's stop timeout.
+    Down {
+        timeout: Option<Duration>,
+    },
+    /// While everything is being stopped: SIGKILL now.
+    Hasten,
+    Start {
+        names: Vec<ServiceName>,
+    },
+    Stop {
+        names: Vec<ServiceName>,
+        timeout: Option<Duration>,
+    },
+    Restart {
+        names: Vec<ServiceName>,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// A new, checked definition is to be in force. The first one comes before anything else.
+    Configured {
+        project: Arc<Project>,
+        /// Resolved from the command line, the file and the place of use.
+        exit: ExitPolicy,
+        exit_code_from: Option<ServiceName>,
+        cause: Cause,
+    },
+    Asked {
+        request: Request,
+        cause: Cause,
+    },
+    /// The process exists, is recorded and was let through the gate. `Executed` or `SpawnFailed` follows.
+    Spawned {
+        id: Incarnation,
+        pid: u32,
+    },
+    /// execve(2) succeeded.
+    Executed {
+        id: Incarnation,
+    },
+    /// Nothing of this incarnation is left. `failure.reason` says whether trying again makes sense.
+    SpawnFailed {
+        id: Incarnation,
+        failure: Failure,
+    },
+    /// The main process has ended and its output is in the log. `left`: others of its tree still live.
+    Exited {
+        id: Incarnation,
+        status: ExitStatus,
+        left: bool,
+        out_of_memory: bool,
+    },
+    /// After `Exited { left: true }`: now nothing of the incarnation's tree is left.
+    Emptied {
+        id: Incarnation,
+    },
+    /// After `Action::Kill`: these are still there (`pid 7 (name, uninterruptible)`), and hands gave up for now.
+    KillFailed {
+        id: Incarnation,
+        leftovers: Vec<String>,
+    },
+    /// The answer to `Action::Probe` with the same `attempt`.
+    Probed {
+        id: Incarnation,
+        kind: ProbeKind,
+        attempt: u32,
+        outcome: Outcome,
+    },
+    /// A log line matched or a notification came in: an event-driven check may now have another answer.
+    Nudged {
+        id: Incarnation,
+    },
+    /// `STATUS=` of sd_notify, shown beside the state.
+    StatusTold {
+        id: Incarnation,
+        text: String,
+    },
+    /// `MAINPID=` was accepted: the main process of this incarnation is now this one.
+    MainPidTold {
+        id: Incarnation,
+        pid: u32,
+    },
+    /// The answer to `Action::ProbeGate` with the same `attempt`.
+    GateProbed {
+        id: Incarnation,
+        attempt: u32,
+        outcome: Outcome,
+    },
+    /// The answer to `Action::Run`. `Err` holds what went wrong in words.
+    CommandEnded {
+        id: Incarnation,
+        purpose: super::action::Purpose,
+        result: Result<(), String>,
+    },
+    /// Nothing but time: a deadline of `World::next_deadline` was reached.
+    TimePassed,
+}

@@ -1,0 +1,18 @@
+//! What is wanted, as checked data.
+//!
+//! Law of the room: pure. Nothing here reads a file, a clock or the environment; whoever holds a value
+//! of this room holds something that `config` has checked. Each key of a service stands here once, with its
+//! type, its change class and its documentation.
+
+mod common;
+mod probe;
+mod project;
+mod service;
+
+pub use common::{Argv, Bytes, ServiceName, Signal};
+pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
+pub use project::{ExitPolicy, Project};
+pub use service::{
+    Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogTarget, Port, PortConflict, Protocol,
+    Resource, Restart, Rung, Service, StopScope,
+};

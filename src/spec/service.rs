@@ -1,0 +1,213 @@
+//! One service, checked: every string rendered, every path absolute, every default filled in.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Argv, Bytes, ServiceName, Signal};
+use super::probe::{Probe, TcpTarget};
+
+/// What an edit of a key means for a running service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The process is stopped and started with the new value.
+    Restart,
+    /// Applied without touching the process.
+    Live,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: ServiceName,
+    // restart
+    pub command: Argv,
+    pub working_dir: PathBuf,
+    /// Declared and resolved: project env files, `[env]`, `PORT*`, service env files, service `env`, in this order
+    /// of precedence. The environment captured at the project's start is underneath and not part of it.
+    pub env: IndexMap<String, String>,
+    /// Start from an empty environment instead of the captured one.
+    pub clear_env: bool,
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub umask: Option<u32>,
+    pub nice: Option<i32>,
+    pub limits: IndexMap<Resource, Limit>,
+    pub kind: Kind,
+    pub ports: IndexMap<String, Port>,
+    // live
+    pub success_exit_codes: Vec<u8>,
+    /// Oneshot: how long one run may take.
+    pub timeout: Option<Duration>,
+    pub on_port_conflict: PortConflict,
+    /// From exec to ready, after which the start has failed. `None`: without limit. `config` fills in 60 s when `ready` is written.
+    pub start_timeout: Option<Duration>,
+    /// `None`: ready as soon as executed. `config` fills in the default (the declared TCP ports accept connections).
+    pub ready: Option<Probe>,
+    /// The `ready` probe above is the default one, not one that the user wrote.
+    pub ready_is_default: bool,
+    pub health: Option<Probe>,
+    /// Targets are names that exist in the same project.
+    pub depends_on: IndexMap<ServiceName, Dependency>,
+    pub wait_for: Vec<Gate>,
+    pub restart: Restart,
+    pub backoff: Backoff,
+    pub max_restarts: Option<u32>,
+    pub restart_window: Duration,
+    /// The ladder: never empty; SIGKILL follows the last rung.
+    pub stop: Vec<Rung>,
+    pub stop_command: Option<Argv>,
+    pub stop_scope: StopScope,
+    pub autostart: bool,
+    pub profiles: Vec<String>,
+    pub essential: bool,
+    pub log: LogTarget,
+    /// Globs over names of env keys whose values are never shown.
+    pub secrets: Vec<String>,
+    pub description: Option<String>,
+    pub labels: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Expected to stay.
+    Simple,
+    /// Expected to end.
+    Oneshot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    pub number: u16,
+    pub protocol: Protocol,
+    /// Allocated by runner (`"auto"`).
+    pub auto: bool,
+    pub shared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortConflict {
+    Fail,
+    Next,
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its process was executed.
+    Started,
+    /// It is ready (and not unhealthy).
+    Healthy,
+    /// It has ended, whatever its code.
+    Completed,
+    /// It has ended with a success code.
+    CompletedSuccessfully,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub condition: Condition,
+    /// Restart with the dependency.
+    pub restart: bool,
+    /// `false`: its final failure does not fail us.
+    pub required: bool,
+}
+
+/// Something outside the file that must be there before a start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gate {
+    Tcp(TcpTarget),
+    /// Absolute URL; any answer below 400 opens the gate.
+    Http(String),
+    File(PathBuf),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    No,
+    OnFailure,
+    Always,
+}
+
+/// Delay before the n-th restart in a row: `initial * factor^(n-1)`, at most `max`, varied by ± `jitter` of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backoff {
+    pub initial: Duration,
+    pub factor: f64,
+    pub max: Duration,
+    pub jitter: f64,
+    /// Being ready this long forgets earlier failures.
+    pub reset_after: Duration,
+}
+
+/// One step of the stop ladder: send, then wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    pub signal: Signal,
+    pub wait: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopScope {
+    /// Stop signal to the group; SIGKILL to the group and every descendant that left it.
+    Tree,
+    /// Both to the group.
+    Group,
+    /// Both to the main process only.
+    Process,
+}
+
+/// Where the output goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogTarget {
+    /// Nowhere: `log = false`.
+    Off,
+    File(LogFile),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFile {
+    /// Absolute; default `STATE_DIR/logs/NAME.log`.
+    pub file: PathBuf,
+    /// Rotation starts a new file before this would be passed.
+    pub max_size: Bytes,
+    /// Kept files, the current one included.
+    pub max_files: u32,
+    /// Shown on the console of `up`.
+    pub console: bool,
+}
+
+/// A resource of setrlimit(2), by the name of its `RLIMIT_` constant in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Resource {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Memlock,
+    Nofile,
+    Nproc,
+    Stack,
+}
+
+/// Soft and hard limit; `None` = unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}

@@ -1,0 +1,1 @@
+//! Every talk with the kernel.

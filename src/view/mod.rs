@@ -1,0 +1,1 @@
+//! Words, tables, colours: pure functions from `api::wire` to text.
