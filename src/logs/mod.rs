@@ -3,6 +3,22 @@
 //! Law of the room: knows streams and runs, never states. Files get every byte; whoever only watches is a lossy,
 //! counted subscriber.
 
+mod chunks;
+mod index;
+mod journal;
+mod lines;
+mod pump;
+mod query;
+mod subscribe;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod turn;
+
+pub use pump::Pump;
+pub use query::{Line, Lines, Query, last_lines, latest_run, read};
+pub use subscribe::{Filter, Subscription};
+
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;

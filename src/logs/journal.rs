@@ -1,0 +1,293 @@
+//! One log file that is being written: its bytes, its index and its rotation.
+//!
+//! Law: bytes come in only by splice(2), at an offset that is tracked here, so that the kernel moves them from the FIFO
+//! to the file in one step: whenever the pump is killed, each byte is in exactly one of the two. The length of the file is
+//! the truth; everything else is derived from it when the file is opened.
+//!
+//! Rotation shifts `NAME.log` to `NAME.log.1`, that to `NAME.log.2` and so on, each index before its log, from the oldest
+//! to the newest. It fills the first free number, so a rotation that was cut short by a kill is completed by the
+//! next one without moving or dropping anything twice.
+//!
+//! Someone else's rotation: a rename is safe (logrotate's default; runner writes to the renamed file until it opens
+//! the path anew: at the next rotation, the next run, or [`Journal::reopen`]). Do not use `copytruncate`: it loses what is
+//! written between its copy and its truncation.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{SpliceFFlags, splice};
+
+use super::Stream;
+use super::index::{self, Entry, Index};
+use crate::spec::LogFile;
+
+/// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
+const NEAR: u64 = 64 << 10;
+
+/// Whose bytes a chunk holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    pub run: u32,
+    pub stream: Stream,
+}
+
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    /// Where the next byte goes.
+    offset: u64,
+    /// Opened with the first chunk: a service that prints nothing costs one file.
+    index: Option<Index>,
+    max_size: u64,
+    max_files: u32,
+    /// The next chunk goes to a new file although this one is not full.
+    turn_page: bool,
+}
+
+impl Journal {
+    /// Opens or creates the log (0600, its folder 0700). A symbolic link, a folder, a FIFO and a device are refused.
+    pub fn open(target: &LogFile) -> io::Result<Journal> {
+        let file = open_regular(&target.file)?;
+        Ok(Journal {
+            path: target.file.clone(),
+            offset: file.metadata()?.len(),
+            file,
+            index: None,
+            max_size: target.max_size.max(1),
+            max_files: target.max_files.max(1),
+            turn_page: false,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A live edit of the limits; holds from the next chunk on.
+    pub fn adjust(&mut self, target: &LogFile) {
+        self.max_size = target.max_size.max(1);
+        self.max_files = target.max_files.max(1);
+    }
+
+    /// Goes on in the file that has the path now, if that is another one.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        if !self.is_at_its_path()? {
+            self.start_file()?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes the next chunk may have, at least 1. Rotates when the file is full.
+    pub fn room(&mut self) -> io::Result<u64> {
+        if self.offset >= self.max_size || self.turn_page {
+            self.rotate()?;
+        }
+        Ok(self.max_size.saturating_sub(self.offset).max(1))
+    }
+
+    /// Moves at most `length` bytes (not more than [`Journal::room`]) from the pipe into the file. 0: every writer is gone.
+    ///
+    /// Errors: `WouldBlock` when the pipe is empty; anything else means that the file or its index can't be written now,
+    /// and nothing that is still in the pipe was lost.
+    pub fn take(&mut self, pipe: impl AsFd, length: usize, source: Source, time_ns: i64) -> io::Result<usize> {
+        self.ready_index()?.flush()?;
+        let mut at = self.offset as libc::loff_t;
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        let moved = splice(pipe, None, &self.file, Some(&mut at), length, flags)?;
+        if moved > 0 {
+            let entry = Entry {
+                offset: self.offset,
+                time_ns,
+                run: source.run,
+                length: moved as u32,
+                stream: source.stream,
+            };
+            self.offset += moved as u64;
+            self.turn_page =
+                self.max_size.saturating_sub(self.offset) < NEAR.min(self.max_size / 8) && self.ends_a_line();
+            // An entry that can't be written is kept and tried again before the next chunk, which then says why it fails.
+            let _ = self.ready_index()?.append(entry);
+        }
+        Ok(moved)
+    }
+
+    /// The last `buffer.len()` bytes that were taken, all from the current file.
+    pub fn read_back(&self, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, self.offset - buffer.len() as u64)
+    }
+
+    fn ends_a_line(&self) -> bool {
+        let mut last = [0];
+        self.read_back(&mut last).is_ok() && last[0] == b'\n'
+    }
+
+    fn ready_index(&mut self) -> io::Result<&mut Index> {
+        let index = match self.index.take() {
+            Some(index) => index,
+            None => self.open_index()?,
+        };
+        Ok(self.index.insert(index))
+    }
+
+    fn open_index(&self) -> io::Result<Index> {
+        let path = index::path_of(&self.path);
+        let first = numbered(&self.path, 1);
+        // A rotation was cut short between the rename of the index and that of the log.
+        if self.offset > 0 && !exists(&path)? && !exists(&first)? {
+            rename_if_there(&index::path_of(&first), &path)?;
+        }
+        let metadata = self.file.metadata()?;
+        let modified_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+        Index::open(open_regular(&path)?, self.offset, modified_ns)
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.ready_index()?.flush()?;
+        if self.max_files == 1 {
+            return self.empty();
+        }
+        if self.is_at_its_path()? {
+            self.shift()?;
+        }
+        self.start_file()
+    }
+
+    /// With one file only, rotation means to begin it again.
+    fn empty(&mut self) -> io::Result<()> {
+        remove_beyond(&self.path, 1)?;
+        self.index = None;
+        self.file.set_len(0)?;
+        self.offset = 0;
+        self.turn_page = false;
+        Ok(())
+    }
+
+    /// Renames this file to number 1 and the older ones each to the next, the first free number being the end.
+    fn shift(&self) -> io::Result<()> {
+        let last = self.max_files - 1;
+        remove_beyond(&self.path, self.max_files)?;
+        let mut free = 1;
+        while free <= last && exists(&numbered(&self.path, free))? {
+            free += 1;
+        }
+        if free > last {
+            remove_pair(&numbered(&self.path, last))?;
+            free = last;
+        }
+        for to in (1..=free).rev() {
+            let (from, to) = (numbered(&self.path, to - 1), numbered(&self.path, to));
+            rename_if_there(&index::path_of(&from), &index::path_of(&to))?;
+            fs::rename(&from, &to)?;
+        }
+        Ok(())
+    }
+
+    fn start_file(&mut self) -> io::Result<()> {
+        let file = open_regular(&self.path)?;
+        self.offset = file.metadata()?.len();
+        self.file = file;
+        self.index = None;
+        self.turn_page = false;
+        Ok(())
+    }
+
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// `NAME.log` for 0, else `NAME.log.NUMBER`.
+pub fn numbered(log: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return log.to_owned();
+    }
+    let mut name = log.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn exists(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn accept_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
+    accept_missing(fs::rename(from, to))
+}
+
+/// The index first: a log without its index is still a log.
+fn remove_pair(log: &Path) -> io::Result<()> {
+    accept_missing(fs::remove_file(index::path_of(log)))?;
+    accept_missing(fs::remove_file(log))
+}
+
+/// After `max_files` was lowered.
+fn remove_beyond(log: &Path, first: u32) -> io::Result<()> {
+    let mut number = first;
+    while exists(&numbered(log, number))? {
+        remove_pair(&numbered(log, number))?;
+        number += 1;
+    }
+    Ok(())
+}
+
+/// Opens or creates a regular file without following a link and without waiting for a FIFO's reader.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let refused = |why: &str| {
+        let message = format!("{}: {why}", path.display());
+        io::Error::new(io::ErrorKind::InvalidInput, message)
+    };
+    // Opening a device may already do something, so what can be known before is asked before.
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+        return Err(refused("is not a regular file"));
+    }
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path)
+    };
+    let result = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(folder) => fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .and_then(|()| open()),
+            None => Err(error),
+        },
+        other => other,
+    };
+    let file = result.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => refused("is a symbolic link, and logs are not written through links"),
+        Some(libc::EISDIR | libc::ENXIO) => refused("is not a regular file"),
+        _ => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
+    })?;
+    if !file.metadata()?.is_file() {
+        return Err(refused("is not a regular file"));
+    }
+    Ok(file)
+}

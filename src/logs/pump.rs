@@ -1,0 +1,188 @@
+//! The pump as the daemon holds it: orders go in, facts and subscriptions come out.
+//!
+//! The work is done by one thread of its own (`turn.rs`), because a slow disk must not stall decisions.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use regex::bytes::Regex;
+
+use super::journal::Journal;
+use super::subscribe::{Filter, Queue, Subscription};
+use super::{LogFact, OpenRun, turn};
+use crate::spec::{LogFile, LogTarget, ServiceName};
+
+/// Compiled patterns that are kept for the next run; more than this are forgotten together.
+const PATTERNS: usize = 512;
+
+/// Moves what services print into their log files.
+///
+/// Dropping it ends its thread too, but does not wait for it; [`Pump::stop`] does.
+#[derive(Debug)]
+pub struct Pump {
+    orders: Sender<Order>,
+    shared: Arc<Shared>,
+    patterns: Mutex<HashMap<String, Regex>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What both sides of the pump touch.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub wake: EventFd,
+    /// How many runs write to each file that the thread holds open. Whoever makes it 1 opens the file.
+    pub users: Mutex<HashMap<PathBuf, usize>>,
+    pub queues: Mutex<Vec<Arc<Queue>>>,
+    /// Counts changes of `queues`, so that a stream looks there only after one.
+    pub queues_version: AtomicU64,
+}
+
+pub(super) enum Order {
+    Open(Box<Opening>),
+    Drain(ServiceName, u32),
+    Close(ServiceName, u32),
+    Adjust(ServiceName, LogTarget),
+    Reopen,
+    Stop,
+}
+
+pub(super) struct Opening {
+    pub run: OpenRun,
+    pub target: LogFile,
+    /// `None`: the thread has this file open already.
+    pub journal: Option<Journal>,
+    pub patterns: Vec<Regex>,
+}
+
+impl Shared {
+    pub fn lock_users(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+        self.users.lock().expect("no holder of this lock panics")
+    }
+
+    pub fn lock_queues(&self) -> MutexGuard<'_, Vec<Arc<Queue>>> {
+        self.queues.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Pump {
+    /// Starts the thread. `facts` is called from it and must not wait for anything slow.
+    pub fn start(facts: impl Fn(LogFact) + Send + 'static) -> io::Result<Pump> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let shared = Arc::new(Shared {
+            wake: EventFd::from_value_and_flags(0, flags)?,
+            users: Mutex::default(),
+            queues: Mutex::default(),
+            queues_version: AtomicU64::new(0),
+        });
+        let (orders, received): (_, Receiver<Order>) = channel();
+        let thread = turn::start(shared.clone(), received, Box::new(facts))?;
+        Ok(Pump {
+            orders,
+            shared,
+            patterns: Mutex::default(),
+            thread: Some(thread),
+        })
+    }
+
+    /// Takes over the streams of a run. The log file is opened before this returns, so an error (in words for a person)
+    /// is known before the service is executed. `LogTarget::Off` and an invalid pattern are `InvalidInput`.
+    pub fn open(&self, run: OpenRun) -> io::Result<()> {
+        let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
+        let LogTarget::File(target) = run.target.clone() else {
+            return Err(invalid(format!("{} has no log file", run.service)));
+        };
+        let patterns = self
+            .compile(&run.matchers)
+            .map_err(|error| invalid(error.to_string()))?;
+        // Held until the order is sent: orders arrive in the order in which files were opened.
+        let mut users = self.shared.lock_users();
+        let count = users.get(&target.file).copied().unwrap_or(0);
+        let journal = (count == 0).then(|| Journal::open(&target)).transpose()?;
+        users.insert(target.file.clone(), count + 1);
+        self.order(Order::Open(Box::new(Opening {
+            run,
+            target,
+            journal,
+            patterns,
+        })));
+        Ok(())
+    }
+
+    /// Takes everything that is readable now, then answers with [`LogFact::Drained`]. While the log can't be
+    /// written the answer comes at once: the end of a service is not held up by a full disk, its bytes stay in the FIFO.
+    pub fn drain(&self, service: &ServiceName, run: u32) {
+        self.order(Order::Drain(service.clone(), run));
+    }
+
+    /// Drains once more and forgets the descriptors. What can't be written now is kept until it can.
+    pub fn close(&self, service: &ServiceName, run: u32) {
+        self.order(Order::Close(service.clone(), run));
+    }
+
+    /// A live edit of size, number of files, console or path; holds from the next chunk on. `Off` changes nothing
+    /// before the next run.
+    pub fn adjust(&self, service: &ServiceName, target: LogTarget) {
+        self.order(Order::Adjust(service.clone(), target));
+    }
+
+    /// After somebody else renamed log files (logrotate): go on in new ones.
+    pub fn reopen(&self) {
+        self.order(Order::Reopen);
+    }
+
+    /// Output from now on. At most `budget_bytes` wait for the reader, what comes beyond is skipped and counted.
+    pub fn subscribe(&self, filter: Filter, budget_bytes: usize) -> Subscription {
+        let queue = Queue::new(filter, budget_bytes);
+        let mut queues = self.shared.lock_queues();
+        queues.retain(|queue| !queue.is_closed());
+        queues.push(queue.clone());
+        self.shared.queues_version.fetch_add(1, Ordering::Release);
+        Subscription(queue)
+    }
+
+    /// Takes what is readable now from every stream and ends the thread.
+    pub fn stop(mut self) {
+        self.order(Order::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so on its own.
+            let _ = thread.join();
+        }
+    }
+
+    fn order(&self, order: Order) {
+        // Fails only when the thread has ended, and then nobody is left to be told.
+        let _ = self.orders.send(order);
+        let _ = self.shared.wake.write(1);
+    }
+
+    fn compile(&self, patterns: &[String]) -> Result<Vec<Regex>, regex::Error> {
+        let mut known = self.patterns.lock().expect("no holder of this lock panics");
+        if known.len() > PATTERNS {
+            known.clear();
+        }
+        let mut compiled = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            let regex = match known.get(pattern) {
+                Some(regex) => regex.clone(),
+                None => Regex::new(pattern)?,
+            };
+            known.insert(pattern.clone(), regex.clone());
+            compiled.push(regex);
+        }
+        Ok(compiled)
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.order(Order::Stop);
+        }
+    }
+}

@@ -1,0 +1,679 @@
+//! The pump as a whole: real FIFOs, real files, and kills.
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::*;
+use crate::spec::LogFile;
+
+const LONG: Duration = Duration::from_secs(60);
+
+struct Fifo {
+    path: PathBuf,
+    /// The service's end, read-write as it is in real life.
+    write: File,
+}
+
+impl Fifo {
+    fn new(folder: &Path, name: &str) -> Fifo {
+        let path = folder.join(name);
+        mkfifo(&path, Mode::S_IRWXU).expect("mkfifo");
+        let write = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .expect("open the FIFO");
+        Fifo { path, write }
+    }
+
+    fn reader(&self) -> OwnedFd {
+        reader(&self.path)
+    }
+}
+
+fn reader(path: &Path) -> OwnedFd {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    options.open(path).expect("open the FIFO").into()
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+    pump: Pump,
+    facts: Receiver<LogFact>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let (send, facts) = channel();
+        let pump = Pump::start(move |fact| send.send(fact).unwrap_or(())).expect("start");
+        Bench {
+            folder: tempfile::tempdir().expect("folder"),
+            pump,
+            facts,
+        }
+    }
+
+    fn target(&self, name: &str, max_size: u64, max_files: u32) -> LogFile {
+        target(self.folder.path().join(format!("{name}.log")), max_size, max_files)
+    }
+
+    fn open(&self, name: &str, run: u32, target: &LogFile, matchers: &[&str]) -> (Fifo, Fifo) {
+        let fifo = |stream| Fifo::new(self.folder.path(), &format!("{name}.{run}.{stream}"));
+        let (out, err) = (fifo("out"), fifo("err"));
+        self.pump
+            .open(OpenRun {
+                service: ServiceName::new(name),
+                run,
+                out: out.reader(),
+                err: err.reader(),
+                target: LogTarget::File(target.clone()),
+                matchers: matchers.iter().map(|&text| text.into()).collect(),
+            })
+            .expect("open");
+        (out, err)
+    }
+
+    fn drain(&self, name: &str, run: u32) {
+        self.pump.drain(&ServiceName::new(name), run);
+        self.await_fact(
+            |fact| matches!(fact, LogFact::Drained { service, run: r } if service.as_str() == name && *r == run),
+        );
+    }
+
+    fn await_fact(&self, wanted: impl Fn(&LogFact) -> bool) -> LogFact {
+        loop {
+            let fact = self.facts.recv_timeout(LONG).expect("the fact that was waited for");
+            if wanted(&fact) {
+                return fact;
+            }
+        }
+    }
+}
+
+fn target(file: PathBuf, max_size: u64, max_files: u32) -> LogFile {
+    LogFile {
+        file,
+        max_size,
+        max_files,
+        console: true,
+    }
+}
+
+fn files(log: &Path) -> Vec<PathBuf> {
+    let numbers = (0..).map(|number| journal::numbered(log, number));
+    let mut files: Vec<_> = numbers.take_while(|path| path.exists()).collect();
+    files.reverse();
+    files
+}
+
+fn bytes(log: &Path) -> Vec<u8> {
+    files(log)
+        .iter()
+        .flat_map(|path| fs::read(path).expect("read a log"))
+        .collect()
+}
+
+fn lines(log: &Path, query: &Query) -> Vec<String> {
+    read(log, query)
+        .expect("open the log")
+        .map(|line| String::from_utf8(line.expect("read a line").bytes).expect("UTF-8"))
+        .collect()
+}
+
+fn assert_numbers(log: &Path, count: usize) {
+    let wanted: Vec<String> = (1..=count).map(|number| format!("line {number}")).collect();
+    let raw = String::from_utf8(bytes(log)).expect("UTF-8");
+    assert!(
+        raw.lines().eq(wanted.iter().map(String::as_str)),
+        "the raw files hold other lines"
+    );
+    assert_eq!(lines(log, &Query::default()), wanted, "the index gives other lines");
+}
+
+/// Every entry begins where the one before it ended, up to the end of the file.
+fn assert_index_is_whole(log: &Path) {
+    for path in files(log) {
+        let index = fs::read(index::path_of(&path)).expect("an index");
+        let mut end = 0;
+        for entry in index.as_chunks::<{ index::ENTRY }>().0 {
+            let entry = index::Entry::decode(entry).expect("a valid entry");
+            assert_eq!(entry.offset, end, "in {}", path.display());
+            end = entry.end();
+        }
+        assert_eq!(
+            end,
+            fs::metadata(&path).expect("metadata").len(),
+            "in {}",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn lg_01_every_byte_arrives_as_it_is() {
+    let bench = Bench::new();
+    let target = bench.target("web", 1 << 20, 5);
+    let (mut out, _err) = bench.open("web", 1, &target, &["never matches"]);
+    let all: Vec<u8> = (0..=255).cycle().take(256 * 33 + 7).collect();
+    out.write.write_all(&all).expect("write");
+    bench.drain("web", 1);
+    assert_eq!(bytes(&target.file), all);
+    assert_eq!(
+        fs::metadata(&target.file).expect("metadata").permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn lg_02_a_hundred_megabytes_without_newline_need_no_memory() {
+    const SIZE: usize = 100 << 20;
+    let bench = Bench::new();
+    let target = bench.target("web", 1 << 30, 2);
+    let (mut out, _err) = bench.open("web", 1, &target, &["^y"]);
+    let before = memory();
+    let writer = thread::spawn(move || {
+        let block = vec![b'x'; 1 << 20];
+        (0..SIZE >> 20).for_each(|_| out.write.write_all(&block).expect("write"));
+        out
+    });
+    let _out = writer.join().expect("writer");
+    bench.drain("web", 1);
+    // Other tests run in this process at the same time, hence more than the 8 MiB of the fault.
+    assert!(memory().saturating_sub(before) < 64 << 20, "memory grew with the line");
+    assert_eq!(fs::metadata(&target.file).expect("metadata").len(), SIZE as u64);
+    let pieces = read(&target.file, &Query::default()).expect("read");
+    assert_eq!(
+        pieces.map(|piece| piece.expect("piece").bytes.len()).sum::<usize>(),
+        SIZE
+    );
+}
+
+/// Resident bytes of this process.
+fn memory() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: u64 = text
+        .split(' ')
+        .nth(1)
+        .and_then(|word| word.parse().ok())
+        .expect("pages");
+    pages * 4096
+}
+
+#[test]
+fn lg_04_ten_writers_lose_and_repeat_nothing() {
+    const LINES: usize = 20_000;
+    let bench = Bench::new();
+    let mut logs = Vec::new();
+    let mut writers = Vec::new();
+    for name in (0..10).map(|number| format!("s{number}")) {
+        let target = bench.target(&name, 64 << 10, 100);
+        let (mut out, err) = bench.open(&name, 1, &target, &[]);
+        logs.push((name, target.file));
+        writers.push(thread::spawn(move || {
+            (1..=LINES).for_each(|number| writeln!(out.write, "line {number}").expect("write"));
+            (out, err)
+        }));
+    }
+    let _held: Vec<_> = writers
+        .into_iter()
+        .map(|writer| writer.join().expect("writer"))
+        .collect();
+    for (name, log) in logs {
+        bench.drain(&name, 1);
+        assert_numbers(&log, LINES);
+        assert_index_is_whole(&log);
+    }
+}
+
+#[test]
+fn lg_07_rotation_cuts_at_the_exact_byte() {
+    let bench = Bench::new();
+    let target = bench.target("web", 100, 4);
+    let (mut out, _err) = bench.open("web", 1, &target, &[]);
+    let text = "äöü".repeat(400);
+    out.write.write_all(text.as_bytes()).expect("write");
+    bench.drain("web", 1);
+    let sizes: Vec<u64> = files(&target.file)
+        .iter()
+        .map(|path| fs::metadata(path).expect("metadata").len())
+        .collect();
+    assert_eq!(sizes, [100; 4], "four files are kept");
+    assert_eq!(bytes(&target.file), text.as_bytes()[2400 - 400..]);
+    assert_index_is_whole(&target.file);
+    // Fewer files after an edit: the others go with the next rotation.
+    let fewer = LogFile {
+        max_files: 2,
+        ..target.clone()
+    };
+    bench.pump.adjust(&ServiceName::new("web"), LogTarget::File(fewer));
+    out.write.write_all(b"x").expect("write");
+    bench.drain("web", 1);
+    assert_eq!(bytes(&target.file).len(), 101);
+}
+
+#[test]
+fn lg_07_one_file_only_begins_again() {
+    let bench = Bench::new();
+    let target = bench.target("web", 10, 1);
+    let (mut out, _err) = bench.open("web", 1, &target, &[]);
+    out.write.write_all(b"0123456789abcd").expect("write");
+    bench.drain("web", 1);
+    assert_eq!(bytes(&target.file), b"abcd");
+    assert_index_is_whole(&target.file);
+}
+
+/// The child of the next test; does nothing when it is run as a test of its own.
+#[test]
+fn lg_07_pump_process() {
+    let Ok(folder) = std::env::var("RUNNER_TEST_PUMP") else {
+        return;
+    };
+    let folder = PathBuf::from(folder);
+    let pump = Pump::start(|_| {}).expect("start");
+    let run = OpenRun {
+        service: ServiceName::new("web"),
+        run: 1,
+        out: reader(&folder.join("out")),
+        err: reader(&folder.join("err")),
+        target: LogTarget::File(target(folder.join("web.log"), 20_000, 10_000)),
+        matchers: Vec::new(),
+    };
+    pump.open(run).expect("open");
+    loop {
+        thread::park();
+    }
+}
+
+fn pump_process(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "logs::tests::lg_07_pump_process"])
+        .env("RUNNER_TEST_PUMP", folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("spawn")
+}
+
+#[test]
+fn lg_07_a_pump_that_is_killed_at_any_moment_loses_and_repeats_nothing() {
+    const LINES: usize = 400_000;
+    let folder = tempfile::tempdir().expect("folder");
+    let mut out = Fifo::new(folder.path(), "out");
+    let err = Fifo::new(folder.path(), "err");
+    let log = folder.path().join("web.log");
+    let writer = thread::spawn(move || {
+        for number in 1..=LINES {
+            writeln!(out.write, "line {number}").expect("write");
+        }
+        out
+    });
+    // A new pump each time, killed once it has rotated a different number of times and a different while longer.
+    let mut kills = 0;
+    while !writer.is_finished() {
+        let mut pump = pump_process(folder.path());
+        let rotated = files(&log).len() + 1 + kills % 7;
+        let deadline = Instant::now() + LONG;
+        while files(&log).len() < rotated && !writer.is_finished() {
+            assert!(Instant::now() < deadline, "the pump does not go on after {kills} kills");
+            thread::yield_now();
+        }
+        (0..kills * 37 % 1000).for_each(|_| std::hint::spin_loop());
+        pump.kill().expect("kill");
+        pump.wait().expect("wait");
+        kills += 1;
+    }
+    let out = writer.join().expect("writer");
+    let bench = Bench::new();
+    let run = OpenRun {
+        service: ServiceName::new("web"),
+        run: 1,
+        out: out.reader(),
+        err: err.reader(),
+        target: LogTarget::File(target(log.clone(), 20_000, 10_000)),
+        matchers: Vec::new(),
+    };
+    bench.pump.open(run).expect("open");
+    bench.drain("web", 1);
+    assert!(kills > 5, "only {kills} kills");
+    assert_numbers(&log, LINES);
+}
+
+#[test]
+fn lg_07_a_rotation_that_was_cut_short_is_completed() {
+    let bench = Bench::new();
+    let target = bench.target("web", 10, 4);
+    let log = &target.file;
+    let index_of = |number| index::path_of(&journal::numbered(log, number));
+    {
+        let (mut out, _err) = bench.open("web", 1, &target, &[]);
+        out.write.write_all(b"aaaaaaaaa\nbbbbbbbbb\n").expect("write");
+        bench.drain("web", 1);
+        bench.pump.close(&ServiceName::new("web"), 1);
+        let (_out, _err) = bench.open("web", 2, &target, &[]);
+        bench.drain("web", 2);
+        bench.pump.close(&ServiceName::new("web"), 2);
+    }
+    // Killed after 1 became 2 and after the current index became index 1.
+    fs::rename(index_of(1), index_of(2)).expect("rename");
+    fs::rename(journal::numbered(log, 1), journal::numbered(log, 2)).expect("rename");
+    fs::rename(index_of(0), index_of(1)).expect("rename");
+    // Another pump, as this one may hold the file open.
+    let after = Bench::new();
+    let (mut out, _err) = after.open("web", 3, &target, &[]);
+    out.write.write_all(b"ccccccccc\n").expect("write");
+    after.drain("web", 3);
+    assert_eq!(bytes(log), b"aaaaaaaaa\nbbbbbbbbb\nccccccccc\n");
+    assert_index_is_whole(log);
+    let runs = read(log, &Query::default())
+        .expect("read")
+        .map(|line| line.expect("line").run);
+    assert_eq!(runs.collect::<Vec<_>>(), [1, 1, 3]);
+}
+
+#[test]
+fn lg_08_a_renamed_log_is_written_until_it_is_opened_anew() {
+    let bench = Bench::new();
+    let target = bench.target("web", 1000, 4);
+    let (mut out, _err) = bench.open("web", 1, &target, &[]);
+    let away = bench.folder.path().join("away");
+    out.write.write_all(b"1\n").expect("write");
+    bench.drain("web", 1);
+    fs::rename(&target.file, &away).expect("rename");
+    out.write.write_all(b"2\n").expect("write");
+    bench.drain("web", 1);
+    bench.pump.reopen();
+    out.write.write_all(b"3\n").expect("write");
+    bench.drain("web", 1);
+    assert_eq!(fs::read(&away).expect("read"), b"1\n2\n");
+    assert_eq!(fs::read(&target.file).expect("read"), b"3\n");
+}
+
+#[test]
+fn lg_05_a_full_disk_makes_services_wait_and_loses_nothing() {
+    let bench = Bench::new();
+    let disk = bench.folder.path().join("disk");
+    fs::create_dir(&disk).expect("create");
+    let mount = |args: &[&str]| Command::new(args[0]).args(&args[1..]).arg(&disk).status();
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=128k", "none"]).is_ok_and(|status| status.success()) {
+        eprintln!("not allowed to mount a small disk: skipped");
+        return;
+    }
+    let ballast = disk.join("ballast");
+    fs::write(&ballast, vec![0; 100 << 10]).expect("write");
+    let target = target(disk.join("web.log"), 1 << 20, 4);
+    let (mut out, _err) = bench.open("web", 1, &target, &[]);
+    let text: String = (1..=6_000).map(|number| format!("line {number}\n")).collect();
+    let writer = thread::spawn(move || {
+        out.write.write_all(text.as_bytes()).expect("write");
+        out
+    });
+    let told = bench.await_fact(|fact| matches!(fact, LogFact::Trouble { problem: Some(_), .. }));
+    assert!(
+        format!("{told:?}").contains("web.log: no space left on device"),
+        "{told:?}"
+    );
+    // The end of a service is not held up by the disk.
+    bench.drain("web", 1);
+    fs::remove_file(&ballast).expect("remove");
+    bench.await_fact(|fact| matches!(fact, LogFact::Trouble { problem: None, .. }));
+    let _out = writer.join().expect("writer");
+    bench.drain("web", 1);
+    assert_numbers(&target.file, 6_000);
+    let log = target.file.clone();
+    assert_index_is_whole(&log);
+    let Bench { pump, folder, .. } = bench;
+    pump.stop();
+    mount(&["umount"]).expect("umount");
+    drop(folder);
+}
+
+#[test]
+fn lg_10_only_a_regular_file_is_written() {
+    let bench = Bench::new();
+    let folder = bench.folder.path();
+    let aim = folder.join("aim");
+    fs::write(&aim, b"").expect("write");
+    symlink(&aim, folder.join("link.log")).expect("symlink");
+    symlink(folder.join("nothing"), folder.join("dangling.log")).expect("symlink");
+    mkfifo(&folder.join("fifo.log"), Mode::S_IRWXU).expect("mkfifo");
+    fs::create_dir(folder.join("folder.log")).expect("create");
+    let fifo = Fifo::new(folder, "out");
+    let mut refusals = Vec::new();
+    for file in ["link.log", "dangling.log", "fifo.log", "folder.log"]
+        .map(|name| folder.join(name))
+        .into_iter()
+        .chain(["/dev/null".into()])
+    {
+        let run = OpenRun {
+            service: ServiceName::new("web"),
+            run: 1,
+            out: fifo.reader(),
+            err: fifo.reader(),
+            target: LogTarget::File(target(file, 1000, 2)),
+            matchers: Vec::new(),
+        };
+        refusals.push(bench.pump.open(run).expect_err("refused").to_string());
+    }
+    assert!(
+        refusals[0].ends_with("link.log: is a symbolic link, and logs are not written through links"),
+        "{refusals:?}"
+    );
+    assert!(refusals[1].contains("symbolic link"), "{refusals:?}");
+    assert!(
+        refusals[2..].iter().all(|text| text.ends_with("is not a regular file")),
+        "{refusals:?}"
+    );
+    assert!(!folder.join("nothing").exists());
+}
+
+#[test]
+fn lg_11_the_order_within_a_stream_and_of_the_streams_is_kept() {
+    let bench = Bench::new();
+    let target = bench.target("web", 200, 100);
+    let (mut out, mut err) = bench.open("web", 1, &target, &[]);
+    for number in 0..100 {
+        let (fifo, name) = if number % 3 == 0 {
+            (&mut err, "err")
+        } else {
+            (&mut out, "out")
+        };
+        writeln!(fifo.write, "{name} {number}").expect("write");
+        bench.drain("web", 1);
+    }
+    out.write.write_all(b"out be").expect("write");
+    bench.drain("web", 1);
+    err.write.write_all(b"err between\n").expect("write");
+    bench.drain("web", 1);
+    out.write.write_all(b"gun\nout open").expect("write");
+    bench.drain("web", 1);
+    let all = lines(&target.file, &Query::default());
+    let number = |line: &String| line.split(' ').nth(1).and_then(|word| word.parse::<u32>().ok());
+    assert!(all.iter().filter_map(number).eq(0..100), "{all:?}");
+    assert_eq!(&all[100..], ["err between", "out begun", "out open"]);
+    let query = Query {
+        stream: Some(Stream::Err),
+        tail: Some(3),
+        ..Query::default()
+    };
+    assert_eq!(lines(&target.file, &query), ["err 96", "err 99", "err between"]);
+    for tail in 0..all.len() {
+        let query = Query {
+            tail: Some(tail),
+            ..Query::default()
+        };
+        assert_eq!(lines(&target.file, &query), all[all.len() - tail..], "tail {tail}");
+    }
+    let last = last_lines(&target.file, 1, 3, 1000);
+    assert_eq!(last, [&b"err between"[..], b"out begun", b"out open"]);
+}
+
+#[test]
+fn lg_16_runs_and_times_are_found_again() {
+    let bench = Bench::new();
+    let target = bench.target("web", 1 << 20, 5);
+    for run in 1..=3 {
+        let (mut out, mut err) = bench.open("web", run, &target, &[]);
+        writeln!(out.write, "out of {run}").expect("write");
+        err.write
+            .write_all(format!("open end of {run}").as_bytes())
+            .expect("write");
+        bench.drain("web", run);
+        bench.pump.close(&ServiceName::new("web"), run);
+    }
+    bench.drain("web", 4);
+    assert_eq!(latest_run(&target.file).expect("latest"), Some(3));
+    let query = Query {
+        run: Some(2),
+        ..Query::default()
+    };
+    assert_eq!(lines(&target.file, &query), ["out of 2", "open end of 2"]);
+    let all: Vec<Line> = read(&target.file, &Query::default())
+        .expect("read")
+        .map(|line| line.expect("line"))
+        .collect();
+    assert_eq!(all.len(), 6);
+    let since = all[2].time_ns;
+    let query = Query {
+        since_ns: Some(since),
+        until_ns: Some(since),
+        ..Query::default()
+    };
+    let wanted = all.iter().filter(|line| line.time_ns == since).count();
+    assert_eq!(lines(&target.file, &query).len(), wanted);
+    assert!(
+        read(&bench.folder.path().join("none.log"), &query)
+            .expect("read")
+            .next()
+            .is_none()
+    );
+}
+
+#[test]
+fn patterns_are_seen_once_over_both_streams() {
+    let bench = Bench::new();
+    let target = bench.target("web", 1 << 20, 5);
+    let (mut out, mut err) = bench.open("web", 7, &target, &["^ready on (\\d+)$", "nothing", "ready"]);
+    err.write.write_all(b"not yet rea").expect("write");
+    bench.drain("web", 7);
+    err.write.write_all(b"dy\nready\n").expect("write");
+    let fact = bench.await_fact(|_| true);
+    assert!(
+        matches!(&fact, LogFact::Matched { index: 2, run: 7, line, .. } if line == b"not yet ready"),
+        "{fact:?}"
+    );
+    out.write.write_all(b"ready on 80\r\nready on 81\n").expect("write");
+    let fact = bench.await_fact(|_| true);
+    assert!(
+        matches!(&fact, LogFact::Matched { index: 0, line, .. } if line == b"ready on 80"),
+        "{fact:?}"
+    );
+    out.write.write_all(b"nothing").expect("write");
+    bench.pump.close(&ServiceName::new("web"), 7);
+    let fact = bench.await_fact(|_| true);
+    assert!(
+        matches!(&fact, LogFact::Matched { index: 1, .. }),
+        "a last line without end: {fact:?}"
+    );
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn lg_14_subscribers_see_what_they_asked_for_and_hold_up_nobody() {
+    const LINES: usize = 50_000;
+    let bench = Bench::new();
+    let (web, db) = (bench.target("web", 1 << 30, 2), bench.target("db", 1 << 30, 2));
+    let (mut web_out, _web_err) = bench.open("web", 1, &web, &[]);
+    let (mut db_out, _db_err) = bench.open("db", 1, &db, &[]);
+    let names = |name| Some(vec![ServiceName::new(name)]);
+    // One that never reads, one that reads all, one that sees only `db`, one that is gone.
+    let mut frozen = bench.pump.subscribe(Filter::default(), 10_000);
+    let mut all = bench.pump.subscribe(Filter::default(), 100 << 20);
+    let mut only_db = bench.pump.subscribe(
+        Filter {
+            services: names("db"),
+            console_only: true,
+        },
+        1 << 20,
+    );
+    drop(bench.pump.subscribe(Filter::default(), 1 << 20));
+    let writer = thread::spawn(move || {
+        (1..=LINES).for_each(|number| writeln!(web_out.write, "line {number}").expect("write"));
+        web_out
+    });
+    let _web_out = writer.join().expect("writer");
+    db_out.write.write_all(b"line 1\n").expect("write");
+    bench.drain("web", 1);
+    bench.drain("db", 1);
+    // CO-02: the file is complete although a reader stands still.
+    assert_numbers(&web.file, LINES);
+    bench.pump.stop();
+    let mut seen: HashMap<String, Vec<u8>> = HashMap::new();
+    while let Some(output) = all.next().await {
+        let Output::Chunk { service, bytes, .. } = output else {
+            panic!("nothing was skipped for this one")
+        };
+        seen.entry(service.to_string()).or_default().extend_from_slice(&bytes);
+    }
+    assert_eq!(seen["web"], fs::read(&web.file).expect("read"));
+    assert_eq!(seen["db"], b"line 1\n");
+    assert!(matches!(only_db.next().await, Some(Output::Chunk { bytes, .. }) if &bytes[..] == b"line 1\n"));
+    assert!(only_db.next().await.is_none());
+    let (mut lines, mut told) = (0, 0);
+    while let Some(output) = frozen.next().await {
+        match output {
+            Output::Chunk { service, bytes, .. } if service.as_str() == "web" => {
+                lines += memchr::memchr_iter(b'\n', &bytes).count() as u64
+            }
+            Output::Skipped {
+                service, lines: gap, ..
+            } if service.as_str() == "web" => {
+                lines += gap;
+                told += 1;
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(
+        (lines, told),
+        (LINES as u64, 1),
+        "what was read and what was skipped is all there was"
+    );
+}
+
+#[test]
+fn a_thousand_runs_come_and_go() -> io::Result<()> {
+    let bench = Bench::new();
+    let pipe = Fifo::new(bench.folder.path(), "shared");
+    let name = |number: u32| ServiceName::new(format!("s{number}"));
+    let before = fs::read_dir("/proc/self/fd")?.count();
+    for number in 0..200 {
+        bench.pump.open(OpenRun {
+            service: name(number),
+            run: 1,
+            out: pipe.reader(),
+            err: pipe.reader(),
+            target: LogTarget::File(bench.target(name(number).as_str(), 1000, 2)),
+            matchers: Vec::new(),
+        })?;
+    }
+    for number in 0..200 {
+        bench.pump.close(&name(number), 1);
+    }
+    bench.drain("s0", 1);
+    let after = fs::read_dir("/proc/self/fd")?.count();
+    assert!(
+        after < before + 100,
+        "descriptors are closed with their runs: {before} before, {after} after"
+    );
+    Ok(())
+}
