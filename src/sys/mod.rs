@@ -1,1 +1,24 @@
 //! Every talk with the kernel.
+//!
+//! Law of the room: the only one with `unsafe`, each with its proof beside it. It knows processes, descriptors, users
+//! and sockets; it never knows what a service is for. Linux is the first home; elsewhere the parts that need /proc,
+//! pidfds or epoll answer "not there" and the callers go on without.
+
+pub mod clock;
+pub mod detach;
+pub mod exec_failure;
+pub mod fifo;
+pub mod identity;
+pub mod limits;
+pub mod lock;
+pub mod oom;
+pub mod passing;
+pub mod pidfd;
+pub mod places;
+pub mod ports;
+pub mod processes;
+pub mod reap;
+pub mod signals;
+pub mod spawn;
+pub mod usage;
+pub mod users;

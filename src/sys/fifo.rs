@@ -1,0 +1,83 @@
+//! The named pipes that services write their output into.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Uid};
+
+/// Makes a FIFO, mode 0600, owned by `owner` (uid, gid) so that a service that has dropped its privileges can open
+/// /dev/stdout again (`LG-13`). What stood there before is replaced, unless it is a folder.
+pub fn make(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    match nix::unistd::mkfifo(path, mode) {
+        Ok(()) => {}
+        Err(nix::Error::EEXIST) => {
+            std::fs::remove_file(path)?;
+            nix::unistd::mkfifo(path, mode)?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if let Some((uid, gid)) = owner
+        && uid != Uid::effective().as_raw()
+    {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        nix::unistd::fchownat(nix::fcntl::AT_FDCWD, path, Some(uid), Some(gid), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+/// The reading end, non-blocking. Opening succeeds whether or not anybody writes yet.
+pub fn open_reader(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().read(true), libc::O_NONBLOCK)
+}
+
+/// Both ends at once, blocking: who holds it never gets SIGPIPE, and what was written stays until it is read
+/// (`faults.md`, kernel facts).
+pub fn open_both(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().read(true).write(true), 0)
+}
+
+fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | flags).open(path)?;
+    let kind = std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type());
+    if kind {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a FIFO"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_stays_while_somebody_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        make(&path, None).unwrap();
+        make(&path, Some((0, 0))).unwrap();
+        let mut both = open_both(&path).unwrap();
+        both.write_all(b"hello").unwrap();
+        let mut reader = open_reader(&path).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(reader.read(&mut buffer).unwrap(), 5);
+        assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn only_fifos_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("plain");
+        std::fs::write(&path, "x").unwrap();
+        assert!(open_both(&path).is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(open_reader(&link).is_err());
+    }
+}

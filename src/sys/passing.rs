@@ -1,0 +1,76 @@
+//! Bytes with descriptors beside them over a Unix socket (SCM_RIGHTS, unix(7)).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+
+/// The most descriptors that one call carries.
+pub const MOST: usize = 64;
+
+/// Sends some of `bytes` with all of `descriptors` (at most [`MOST`]) beside the first of them; says how many bytes
+/// went. Never blocks and never raises SIGPIPE.
+pub fn send(socket: BorrowedFd, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let parts = [IoSlice::new(bytes)];
+    let rights = [ControlMessage::ScmRights(descriptors)];
+    let beside: &[ControlMessage] = if descriptors.is_empty() { &[] } else { &rights };
+    Ok(sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, beside, flags, None)?)
+}
+
+/// Receives what is there into `buffer`, descriptors (close-on-exec) into `descriptors`; 0 bytes mean the end. Never
+/// blocks.
+#[allow(unsafe_code)]
+pub fn receive(socket: BorrowedFd, buffer: &mut [u8], descriptors: &mut impl Extend<OwnedFd>) -> io::Result<usize> {
+    let mut beside = nix::cmsg_space!([RawFd; MOST]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    #[cfg(target_os = "linux")]
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let received = recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut beside), flags)?;
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(passed) = message {
+            // SAFETY: the kernel has just made these descriptors for us; nobody else knows their numbers.
+            descriptors.extend(passed.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+        }
+    }
+    Ok(received.bytes)
+}
+
+/// Takes over a descriptor that was inherited at an agreed number, and makes it close on exec. `None`: there is none.
+///
+/// Each number may be taken over once in the life of a process, and by nobody who does not know the agreement.
+#[allow(unsafe_code)]
+pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_SETFD touches no memory; it fails when the number is not open.
+    if number < 0 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, and by the agreement above nobody else owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_travel_beside_bytes() {
+        let (left, right) = UnixStream::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(send(left.as_fd(), b"hello", &[null.as_raw_fd()]).unwrap(), 5);
+        let mut buffer = [0; 16];
+        let mut passed = VecDeque::new();
+        assert_eq!(receive(right.as_fd(), &mut buffer, &mut passed).unwrap(), 5);
+        assert_eq!(passed.len(), 1);
+        let empty = receive(right.as_fd(), &mut buffer, &mut passed).unwrap_err();
+        assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+        drop(left);
+        assert_eq!(receive(right.as_fd(), &mut buffer, &mut passed).unwrap(), 0);
+    }
+}

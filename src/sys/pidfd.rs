@@ -1,0 +1,106 @@
+//! Processes held by descriptor, and signals to them.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (6.9): to the group whose number is that of the held process, even
+/// after the process itself was reaped.
+#[cfg(target_os = "linux")]
+const TO_GROUP: libc::c_uint = 1 << 2;
+
+/// Holds a process that can't be reaped meanwhile (our own child), or whose identity the caller checks afterwards.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: two numbers; the result is a new descriptor of ours (close-on-exec, pidfd_open(2)).
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(descriptor as i32))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn open(_: u32) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Signals the held process; signal 0 only asks whether it is there.
+pub fn signal(held: BorrowedFd, signal: i32) -> io::Result<()> {
+    send(held, signal, 0)
+}
+
+/// Signals the group that the held process led or leads. `ESRCH`: there is nobody in it.
+pub fn signal_group(held: BorrowedFd, signal: i32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return send(held, signal, TO_GROUP);
+    #[cfg(not(target_os = "linux"))]
+    send(held, signal, 1)
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn send(held: BorrowedFd, signal: i32, flags: libc::c_uint) -> io::Result<()> {
+    let no_details = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open while borrowed; a null siginfo is allowed (pidfd_send_signal(2)).
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), signal, no_details, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn send(_: BorrowedFd, _: i32, _: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the kernel signals groups through pidfds; asked of ourselves with signal 0.
+pub fn groups_supported() -> bool {
+    let Ok(own) = open(std::process::id()) else {
+        return false;
+    };
+    match signal_group(own.as_fd(), 0) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(libc::ESRCH),
+    }
+}
+
+/// Signals a process by number: only for a child of ours that is not reaped yet, so that the number can't be another's.
+/// 0 and 1 are refused.
+#[allow(unsafe_code)]
+pub fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
+    let Some(pid) = safe(pid) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // SAFETY: two numbers, the first above 1.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Signals a group by number: only while its leader is not reaped.
+#[allow(unsafe_code)]
+pub fn signal_group_of_child(leader: u32, signal: i32) -> io::Result<()> {
+    let Some(leader) = safe(leader) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // SAFETY: two numbers, the first above 1.
+    if unsafe { libc::kill(-leader, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// 0 is our own group, 1 is init, negative numbers are groups: none of them is a process that we mean.
+fn safe(pid: u32) -> Option<libc::pid_t> {
+    libc::pid_t::try_from(pid).ok().filter(|&pid| pid > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_be_meant_by_zero_one_or_too_much() {
+        for pid in [0, 1, u32::MAX] {
+            assert!(signal_child(pid, 0).is_err());
+            assert!(signal_group_of_child(pid, 0).is_err());
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Where runner keeps what lives as long as it runs: socket, records, FIFOs.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+/// The longest path that fits into `sockaddr_un` with its closing NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// Makes (or finds) the runtime folder of a project and verifies that it is ours: mode 0700, owned by us, no symlink.
+///
+/// The path follows from `key` and our uid alone, never from the environment, so that sudo, cron and ssh find the
+/// same: `/run/runner/KEY` for root, else `/tmp/runner-UID/KEY`, else `STATE_DIR/run`.
+///
+/// # Errors
+/// None of the three could be made or trusted; the error is that of the last one.
+pub fn runtime_dir(key: &str, state_dir: &Path) -> io::Result<PathBuf> {
+    for base in bases() {
+        let wanted = base.join(key);
+        if private_dir(&base).and_then(|()| private_dir(&wanted)).is_ok() {
+            return Ok(wanted);
+        }
+    }
+    let last = state_dir.join("run");
+    std::fs::create_dir_all(state_dir)?;
+    private_dir(&last)?;
+    Ok(last)
+}
+
+/// The folders that [`runtime_dir`] may have answered, for who looks for a running runner without making anything.
+pub fn runtime_candidates(key: &str, state_dir: &Path) -> Vec<PathBuf> {
+    let mut candidates: Vec<_> = bases().into_iter().map(|base| base.join(key)).collect();
+    candidates.push(state_dir.join("run"));
+    candidates.retain(|path| is_private(path).is_ok());
+    candidates
+}
+
+fn bases() -> Vec<PathBuf> {
+    let uid = Uid::effective();
+    let shared = PathBuf::from(format!("/tmp/runner-{uid}"));
+    if uid.is_root() {
+        vec![PathBuf::from("/run/runner"), shared]
+    } else {
+        vec![shared]
+    }
+}
+
+/// Makes a folder of mode 0700 whose parent exists, or verifies the one that is there.
+///
+/// # Errors
+/// It can't be made, belongs to somebody else, or is a symlink.
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    is_private(path)?;
+    if std::fs::symlink_metadata(path)?.mode() & 0o7777 != 0o700 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn is_private(path: &Path) -> io::Result<()> {
+    let found = std::fs::symlink_metadata(path)?;
+    if !found.is_dir() {
+        let message = format!("{} is not a folder", path.display());
+        return Err(io::Error::new(io::ErrorKind::NotADirectory, message));
+    }
+    if found.uid() != Uid::effective().as_raw() {
+        let message = format!("{} belongs to another user (uid {})", path.display(), found.uid());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+    }
+    Ok(())
+}
+
+/// A path by which a Unix socket can be bound or connected however long its real path is.
+#[derive(Debug)]
+pub struct SocketPath {
+    path: PathBuf,
+    /// The folder, held open while `path` goes through /proc/self/fd.
+    _folder: Option<OwnedFd>,
+}
+
+impl SocketPath {
+    /// # Errors
+    /// The path is too long and its folder can't be opened.
+    pub fn of(path: &Path) -> io::Result<SocketPath> {
+        if path.as_os_str().len() <= SOCKET_PATH_MAX {
+            return Ok(SocketPath {
+                path: path.to_owned(),
+                _folder: None,
+            });
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket needs a folder and a name"));
+        };
+        let open = std::fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)
+            .open(folder)?;
+        Ok(SocketPath {
+            path: PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())).join(name),
+            _folder: Some(open.into()),
+        })
+    }
+
+    /// Valid as long as `self` lives.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ap_02_folders_are_private_and_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made");
+        private_dir(&made).unwrap();
+        assert_eq!(std::fs::metadata(&made).unwrap().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&made, std::fs::Permissions::from_mode(0o755)).unwrap();
+        private_dir(&made).unwrap();
+        assert_eq!(std::fs::metadata(&made).unwrap().mode() & 0o777, 0o700);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&made, &link).unwrap();
+        assert!(private_dir(&link).is_err());
+    }
+
+    #[test]
+    fn a_long_socket_path_can_be_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("d".repeat(100)).join("e".repeat(100));
+        std::fs::create_dir_all(&deep).unwrap();
+        let real = deep.join("socket");
+        assert!(std::os::unix::net::UnixListener::bind(&real).is_err());
+        let short = SocketPath::of(&real).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(short.path()).unwrap();
+        std::os::unix::net::UnixStream::connect(short.path()).unwrap();
+        assert!(real.exists());
+    }
+}
