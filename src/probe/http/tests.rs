@@ -172,6 +172,7 @@ async fn hp_01_one_byte_at_a_time_ends_at_the_deadline() {
         let timeout = Duration::from_millis(300);
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
             stream.write_all(sent.as_bytes()).await.unwrap();
             let mut pace = tokio::time::interval(timeout / 10);
             while stream.write_all(dribble.as_bytes()).await.is_ok() {
