@@ -86,12 +86,17 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
             beginning.daemon_args = args.collect();
             return Ok(beginning);
         }
-        let value = args.next().ok_or_else(|| wrong("a word of the guardian's command line has no value"))?;
+        let value = args
+            .next()
+            .ok_or_else(|| wrong("a word of the guardian's command line has no value"))?;
         if word == "--log" {
             beginning.log = Some(value.into());
             continue;
         }
-        let number = value.to_str().and_then(|text| text.parse::<RawFd>().ok()).filter(|number| *number > 2);
+        let number = value
+            .to_str()
+            .and_then(|text| text.parse::<RawFd>().ok())
+            .filter(|number| *number > 2);
         let descriptor = number.and_then(passing::inherited);
         let descriptor = descriptor.ok_or_else(|| wrong("a descriptor for the daemon is not there"))?;
         if word == "--keep" {
@@ -115,7 +120,9 @@ fn begin(mut beginning: Beginning) -> io::Result<i32> {
     let daemon = start_daemon(&mut guard, &beginning, &theirs)?;
     guard.daemon = Some(daemon);
     drop(theirs);
-    beginning.descriptors.retain(|descriptor| beginning.kept.contains(&descriptor.as_raw_fd()));
+    beginning
+        .descriptors
+        .retain(|descriptor| beginning.kept.contains(&descriptor.as_raw_fd()));
     let code = guard.run();
     drop(beginning);
     Ok(code)

@@ -67,8 +67,14 @@ impl Guard {
 
     fn begin_closing(&mut self, now: u64) {
         let living = self.living();
-        let how = self.daemon_ended.map_or_else(|| "closed its socket".to_owned(), |status| format!("ended ({status:?})"));
-        self.note(&format!("the daemon {how} unasked; stopping {} processes", living.len()));
+        let how = self.daemon_ended.map_or_else(
+            || "closed its socket".to_owned(),
+            |status| format!("ended ({status:?})"),
+        );
+        self.note(&format!(
+            "the daemon {how} unasked; stopping {} processes",
+            living.len()
+        ));
         for ticket in living {
             self.signal(ticket, libc::SIGTERM, Target::Group);
         }

@@ -25,8 +25,13 @@ impl Guard {
         let mut list = std::mem::take(&mut self.list);
         self.children.read(&mut list);
         for &pid in &list {
-            let Child::Ended(status) = reap::look(pid) else { continue };
-            let leads = self.sessions.get(&pid).filter(|ticket| self.held.get(ticket).is_some_and(|held| held.leader == pid));
+            let Child::Ended(status) = reap::look(pid) else {
+                continue;
+            };
+            let leads = self
+                .sessions
+                .get(&pid)
+                .filter(|ticket| self.held.get(ticket).is_some_and(|held| held.leader == pid));
             match leads.copied() {
                 Some(ticket) if !group_is_empty(pid) => {
                     if self.mains.get(&pid) == Some(&ticket) {
@@ -162,6 +167,11 @@ impl Guard {
     /// The numbers of its sessions are free for others now, and there is nothing to kill.
     fn nothing_left(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(&ticket) else { return };
+        if !held.leader_reaped {
+            // It was kept for the sake of its group's number.
+            held.leader_reaped = true;
+            reap::one(held.leader);
+        }
         for session in held.sessions.drain(..) {
             if self.sessions.get(&session) == Some(&ticket) {
                 self.sessions.remove(&session);
@@ -173,7 +183,9 @@ impl Guard {
     }
 
     pub(super) fn has_group(&self, ticket: Ticket) -> bool {
-        let Some(held) = self.held.get(&ticket) else { return false };
+        let Some(held) = self.held.get(&ticket) else {
+            return false;
+        };
         if self.groups_by_pidfd {
             return held.has_group(true);
         }
@@ -183,5 +195,7 @@ impl Guard {
 
 /// Whether nobody but its ended leader is in a group. Only for kernels that can't be asked.
 fn group_is_empty(leader: u32) -> bool {
-    !processes::all().iter().any(|stat| stat.group == leader && stat.pid != leader && !stat.is_zombie())
+    !processes::all()
+        .iter()
+        .any(|stat| stat.group == leader && stat.pid != leader && !stat.is_zombie())
 }

@@ -149,7 +149,10 @@ impl Guard {
     }
 
     fn patience(&self) -> EpollTimeout {
-        let kills = self.killing.iter().filter_map(|ticket| self.held.get(ticket)?.killing.as_ref());
+        let kills = self
+            .killing
+            .iter()
+            .filter_map(|ticket| self.held.get(ticket)?.killing.as_ref());
         let due = kills.filter(|kill| !kill.given_up).map(|kill| kill.again_at_ns);
         let Some(next) = due.chain(self.closing.iter().map(Closing::due_ns)).min() else {
             return EpollTimeout::NONE;
@@ -290,7 +293,11 @@ impl Guard {
         // An error means that the daemon is gone; that is learned by reading, after the last orders.
         let wants = self.link.is_waiting() && matches!(self.link.flush(), Ok(false));
         if wants != self.wants_output {
-            let flags = if wants { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+            let flags = if wants {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+            } else {
+                EpollFlags::EPOLLIN
+            };
             let _ = self.epoll.modify(self.link.as_fd(), &mut EpollEvent::new(flags, LINK));
             self.wants_output = wants;
         }
@@ -300,7 +307,12 @@ impl Guard {
     pub(super) fn note(&mut self, text: &str) {
         use std::io::Write;
         if let Some(log) = &mut self.log {
-            let _ = writeln!(log, "{} guardian[{}]: {text}", clock::wall_ns() / 1_000_000_000, std::process::id());
+            let _ = writeln!(
+                log,
+                "{} guardian[{}]: {text}",
+                clock::wall_ns() / 1_000_000_000,
+                std::process::id()
+            );
         }
     }
 

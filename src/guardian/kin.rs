@@ -114,7 +114,10 @@ impl Guard {
             return Err(format!("process {pid} ({}) was not started by this service", stat.name));
         }
         if processes::owner(pid) != Some(uid) {
-            return Err(format!("process {pid} ({}) does not run as the user of this service", stat.name));
+            return Err(format!(
+                "process {pid} ({}) does not run as the user of this service",
+                stat.name
+            ));
         }
         if pidfd::signal(std::os::fd::AsFd::as_fd(&held_process), 0).is_err() {
             return Err(format!("there is no process {pid}"));

@@ -39,7 +39,10 @@ impl Guard {
         let passed: Vec<_> = (0..passed.len()).filter_map(|_| self.claim()).collect();
         let streams = self.open_streams(launch, passed)?;
         let mark = mark_of(&launch.env);
-        let uid = launch.credentials.as_ref().map_or_else(own_uid, |credentials| credentials.uid);
+        let uid = launch
+            .credentials
+            .as_ref()
+            .map_or_else(own_uid, |credentials| credentials.uid);
         let image = image(launch, streams.numbers)?;
         let forked = self.forker.fork(&image)?;
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
@@ -63,11 +66,19 @@ impl Guard {
             released: false,
             killing: None,
         };
-        match launch.record.as_ref().map(|record| record::write(record, &found)).transpose() {
+        match launch
+            .record
+            .as_ref()
+            .map(|record| record::write(record, &found))
+            .transpose()
+        {
             Ok(written) => {
                 held.record = written;
                 forked.channel.open_gate();
-                self.report(&Report::Spawned { ticket, identity: found });
+                self.report(&Report::Spawned {
+                    ticket,
+                    identity: found,
+                });
                 if self.watch_channel(&forked.channel, ticket) {
                     held.channel = Some(forked.channel);
                 } else {

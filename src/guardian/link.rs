@@ -71,7 +71,10 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
     /// As there.
     pub fn queue(&mut self, value: &Out, descriptors: &[BorrowedFd]) -> io::Result<()> {
         if descriptors.len() > passing::MOST {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors beside one value"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "too many descriptors beside one value",
+            ));
         }
         if !descriptors.is_empty() {
             let copies: io::Result<Vec<_>> = descriptors.iter().map(BorrowedFd::try_clone_to_owned).collect();
@@ -97,7 +100,10 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
         while self.sent < self.waiting.len() {
             let with = self.beside.front().is_some_and(|(at, _)| *at == self.sent);
             // A call carries the descriptors of one value at most: the next ones start a call of their own.
-            let next = self.beside.get(usize::from(with)).map_or(self.waiting.len(), |(at, _)| *at);
+            let next = self
+                .beside
+                .get(usize::from(with))
+                .map_or(self.waiting.len(), |(at, _)| *at);
             let numbers: Vec<RawFd> = match self.beside.front() {
                 Some((_, copies)) if with => copies.iter().map(AsRawFd::as_raw_fd).collect(),
                 _ => Vec::new(),
@@ -160,7 +166,10 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
         };
         let length = u32::from_le_bytes(*length) as usize;
         if length > LONGEST {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a value of impossible length"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a value of impossible length",
+            ));
         }
         let Some(bytes) = rest.get(..length) else {
             return Ok(None);

@@ -216,4 +216,6 @@ macro_rules! same_stages {
     };
 }
 
-same_stages!(Fork, Record, Session, Limits, Nice, Stdio, Groups, Group, User, WorkingDir, Exec);
+same_stages!(
+    Fork, Record, Session, Limits, Nice, Stdio, Groups, Group, User, WorkingDir, Exec
+);

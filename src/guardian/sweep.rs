@@ -49,8 +49,11 @@ impl Guard {
         for ticket in self.killing.clone() {
             let Some(held) = self.held.get(&ticket) else { continue };
             let Some(kill) = &held.killing else { continue };
-            let (done, due, hopeless) =
-                (self.is_killed(ticket), kill.again_at_ns <= now, kill.until_ns <= now && !kill.given_up);
+            let (done, due, hopeless) = (
+                self.is_killed(ticket),
+                kill.again_at_ns <= now,
+                kill.until_ns <= now && !kill.given_up,
+            );
             let fleeing = kill.sweep && held.life == Life::Left;
             if done {
                 self.stop_killing(ticket);
@@ -76,7 +79,9 @@ impl Guard {
 
     /// Whether that which the order named is gone.
     fn is_killed(&self, ticket: Ticket) -> bool {
-        let Some(held) = self.held.get(&ticket) else { return true };
+        let Some(held) = self.held.get(&ticket) else {
+            return true;
+        };
         match held.killing.as_ref().map(|kill| (kill.sweep, kill.target)) {
             None => true,
             Some((true, _)) => held.life == Life::Empty,
@@ -106,9 +111,16 @@ impl Guard {
         }
         still.extend(self.tree(ticket));
         still.dedup();
-        let leftovers: Vec<_> =
-            still.into_iter().filter_map(processes::stat).map(|stat| stat.describe()).collect();
-        self.note(&format!("SIGKILL did not end ticket {}: {}", ticket.0, leftovers.join(", ")));
+        let leftovers: Vec<_> = still
+            .into_iter()
+            .filter_map(processes::stat)
+            .map(|stat| stat.describe())
+            .collect();
+        self.note(&format!(
+            "SIGKILL did not end ticket {}: {}",
+            ticket.0,
+            leftovers.join(", ")
+        ));
         self.report(&Report::KillFailed { ticket, leftovers });
     }
 
@@ -167,8 +179,16 @@ impl Guard {
             return;
         }
         let Ok(held) = pidfd::open(pid) else { return };
-        let roots = self.strays.iter().filter(|(_, stray)| stray.ticket == Some(ticket)).map(|(root, _)| *root);
-        let main = self.held.get(&ticket).filter(|held| held.life == Life::Alive).map(|held| held.main);
+        let roots = self
+            .strays
+            .iter()
+            .filter(|(_, stray)| stray.ticket == Some(ticket))
+            .map(|(root, _)| *root);
+        let main = self
+            .held
+            .get(&ticket)
+            .filter(|held| held.life == Life::Alive)
+            .map(|held| held.main);
         if roots.chain(main).any(|root| processes::is_descendant(pid, root)) {
             let _ = pidfd::signal(held.as_fd(), libc::SIGKILL);
         }
