@@ -1,5 +1,29 @@
 //! The small process that forks, reaps and holds descriptors.
 //!
 //! Law of the room: single-threaded, no runtime, decides nothing, dies of nothing.
+//!
+//! It reads [`orders::Order`]s from a socket and answers with [`orders::Report`]s over [`link::Link`], which both ends
+//! use. It is subreaper: whatever a service leaves behind becomes its child, and is traced to the service (`kin`).
+//!
+//! What is never touched: pid 0, 1 and negative numbers, the daemon, and another runner's tree. The last holds
+//! because a guardian is started by `sys::detach` in a session of its own, on /dev/null, and without [`MARK`]: inside
+//! a service it becomes our child as every orphan does, but nothing ties it to the service, so no sweep goes near it.
+//! A nested runner ends by its own rule, when its client does.
 
+mod begin;
+mod closing;
+mod ends;
+mod guard;
+mod held;
+mod kin;
+mod launch;
+pub mod link;
 pub mod orders;
+mod record;
+mod sweep;
+
+pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb};
+
+/// Environment variable that the daemon gives to every launch, unique per ticket: `INSTANCE:TICKET`. A witness of
+/// whose process it is, as long as the process does not overwrite its environment. A guardian is started without it.
+pub const MARK: &str = "RUNNER_MARK";

@@ -169,3 +169,53 @@ pub enum Report {
         why: String,
     },
 }
+
+impl From<crate::sys::identity::Identity> for Identity {
+    fn from(found: crate::sys::identity::Identity) -> Self {
+        Identity {
+            pid: found.pid,
+            pidfd_inode: found.pidfd_inode,
+            start_ticks: found.start_ticks,
+        }
+    }
+}
+
+impl From<crate::sys::users::Ids> for Credentials {
+    fn from(ids: crate::sys::users::Ids) -> Self {
+        Credentials {
+            uid: ids.uid,
+            gid: ids.gid,
+            groups: ids.groups,
+        }
+    }
+}
+
+impl From<Credentials> for crate::sys::users::Ids {
+    fn from(credentials: Credentials) -> Self {
+        crate::sys::users::Ids {
+            uid: credentials.uid,
+            gid: credentials.gid,
+            groups: credentials.groups,
+        }
+    }
+}
+
+macro_rules! same_stages {
+    ($($stage:ident),*) => {
+        impl From<crate::sys::spawn::Stage> for Stage {
+            fn from(stage: crate::sys::spawn::Stage) -> Self {
+                match stage { $(crate::sys::spawn::Stage::$stage => Stage::$stage),* }
+            }
+        }
+
+        impl From<Stage> for crate::sys::spawn::Stage {
+            fn from(stage: Stage) -> Self {
+                match stage { $(Stage::$stage => crate::sys::spawn::Stage::$stage),* }
+            }
+        }
+    };
+}
+
+same_stages!(
+    Fork, Record, Session, Limits, Nice, Stdio, Groups, Group, User, WorkingDir, Exec
+);

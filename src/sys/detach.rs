@@ -18,17 +18,15 @@ use super::spawn::{Calls, Forker, Image, Progress};
 ///
 /// # Errors
 /// It could not be forked or executed.
-pub fn start_detached(
-    program: &Path,
-    args: &[&OsStr],
-    keep: &[(RawFd, RawFd)],
-    without: &[&str],
-) -> io::Result<u32> {
+pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], without: &[&str]) -> io::Result<u32> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     let mut descriptors = vec![null.as_raw_fd(); 3];
     for (place, &(ours, theirs)) in keep.iter().enumerate() {
         if usize::try_from(theirs).ok() != Some(place + 3) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "descriptors are kept at 3, 4, ... in order"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "descriptors are kept at 3, 4, ... in order",
+            ));
         }
         descriptors.push(ours);
     }

@@ -24,7 +24,13 @@ pub fn make(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
         && uid != Uid::effective().as_raw()
     {
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        nix::unistd::fchownat(nix::fcntl::AT_FDCWD, path, Some(uid), Some(gid), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        nix::unistd::fchownat(
+            nix::fcntl::AT_FDCWD,
+            path,
+            Some(uid),
+            Some(gid),
+            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
     }
     Ok(())
 }
@@ -41,7 +47,9 @@ pub fn open_both(path: &Path) -> io::Result<File> {
 }
 
 fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | flags).open(path)?;
+    let file = options
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | flags)
+        .open(path)?;
     let kind = std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type());
     if kind {
         Ok(file)

@@ -78,8 +78,14 @@ mod tests {
     fn every_resource_has_its_own_number_and_name() {
         assert_eq!(name(number(Resource::Nofile)), "nofile");
         assert_eq!(name(number(Resource::Stack)), "stack");
-        let unlimited = Limit { soft: Some(5), hard: None };
-        assert_eq!(triple(Resource::Core, unlimited), (libc::RLIMIT_CORE as u32, 5, libc::RLIM_INFINITY));
+        let unlimited = Limit {
+            soft: Some(5),
+            hard: None,
+        };
+        assert_eq!(
+            triple(Resource::Core, unlimited),
+            (libc::RLIMIT_CORE as u32, 5, libc::RLIM_INFINITY)
+        );
         assert!(current(number(Resource::Nofile)).is_some());
     }
 }

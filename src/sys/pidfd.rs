@@ -45,9 +45,12 @@ pub fn signal_group(held: BorrowedFd, signal: i32) -> io::Result<()> {
 fn send(held: BorrowedFd, signal: i32, flags: libc::c_uint) -> io::Result<()> {
     let no_details = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open while borrowed; a null siginfo is allowed (pidfd_send_signal(2)).
-    let result =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), signal, no_details, flags) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, held.as_raw_fd(), signal, no_details, flags) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -74,7 +77,11 @@ pub fn signal_child(pid: u32, signal: i32) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     // SAFETY: two numbers, the first above 1.
-    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::kill(pid, signal) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Signals a group by number: only while its leader is not reaped.
@@ -84,7 +91,11 @@ pub fn signal_group_of_child(leader: u32, signal: i32) -> io::Result<()> {
         return Err(io::ErrorKind::InvalidInput.into());
     };
     // SAFETY: two numbers, the first above 1.
-    if unsafe { libc::kill(-leader, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::kill(-leader, signal) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// 0 is our own group, 1 is init, negative numbers are groups: none of them is a process that we mean.

@@ -97,7 +97,10 @@ impl SocketPath {
             });
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a socket needs a folder and a name"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a socket needs a folder and a name",
+            ));
         };
         let open = std::fs::OpenOptions::new()
             .read(true)

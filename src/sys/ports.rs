@@ -1,1 +1,354 @@
-//! soon
+//! Ports: whether they are free, and who holds them.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+
+use super::{processes, users};
+use crate::reconcile::{Failure, Reason};
+use crate::spec::Protocol;
+
+/// A port that a service is about to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortToCheck {
+    pub number: u16,
+    pub protocol: Protocol,
+}
+
+/// Why a port can't be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortTrouble {
+    Taken(PortOwner),
+    /// Below 1024 and we may not (`PO-10`).
+    Denied {
+        port: u16,
+    },
+}
+
+/// Who holds a port, as far as we may know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortOwner {
+    pub port: u16,
+    pub protocol: Protocol,
+    pub pid: Option<u32>,
+    pub command: Option<String>,
+    pub user: Option<String>,
+    pub cwd: Option<std::path::PathBuf>,
+    /// Nanoseconds since 1970.
+    pub started_at_ns: Option<i64>,
+}
+
+/// The first of these ports that can't be had.
+///
+/// The cheap test is a bind of 127.0.0.1 and ::1 with SO_REUSEADDR (TIME_WAIT is no conflict): it fails for a listener
+/// on the same address, on 0.0.0.0, and on `::` (for 127.0.0.1 only when that is dual-stack). A listener on another
+/// address of the machine alone is no conflict. Only when it fails are the tables of sockets read.
+pub fn conflict(ports: &[PortToCheck]) -> Option<PortTrouble> {
+    ports.iter().find_map(|port| {
+        let addresses = [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port.number)),
+            (Ipv6Addr::LOCALHOST, port.number).into(),
+        ];
+        addresses
+            .into_iter()
+            .find_map(|address| match bind(address, port.protocol) {
+                Err(nix::Error::EADDRINUSE) => Some(PortTrouble::Taken(owner(*port))),
+                Err(nix::Error::EACCES) => Some(PortTrouble::Denied { port: port.number }),
+                // No IPv6 here, no descriptors left: nothing that says that the port is taken.
+                Ok(()) | Err(_) => None,
+            })
+    })
+}
+
+/// Binds without listening, so that nobody can connect to the test.
+fn bind(address: SocketAddr, protocol: Protocol) -> nix::Result<()> {
+    let family = if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    };
+    let kind = match protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::Datagram,
+    };
+    #[cfg(target_os = "linux")]
+    let flags = SockFlag::SOCK_CLOEXEC;
+    #[cfg(not(target_os = "linux"))]
+    let flags = SockFlag::empty();
+    let socket = socket::socket(family, kind, flags, None)?;
+    if family == AddressFamily::Inet6 {
+        socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    // For UDP it would let two sockets share the port.
+    if protocol == Protocol::Tcp {
+        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
+    socket::bind(
+        std::os::fd::AsRawFd::as_raw_fd(&socket),
+        &SockaddrStorage::from(address),
+    )
+}
+
+impl PortTrouble {
+    /// In the words of the contract.
+    pub fn failure(&self) -> Failure {
+        match self {
+            PortTrouble::Denied { port } => Failure {
+                reason: Reason::PermissionDenied,
+                message: format!("port {port} is below 1024 and may not be bound by this user"),
+                suggestion: Some("use a port from 1024 on, or allow it (CAP_NET_BIND_SERVICE)".into()),
+            },
+            PortTrouble::Taken(owner) => Failure {
+                reason: Reason::PortInUse,
+                message: owner.describe(),
+                suggestion: Some(match owner.pid {
+                    Some(pid) => format!("stop process {pid}, or give the service another port"),
+                    None => format!(
+                        "find its owner as root (`ss -lptn 'sport = :{}'`), or use another port",
+                        owner.port
+                    ),
+                }),
+            },
+        }
+    }
+}
+
+impl PortOwner {
+    /// `port 80 is held by pid 7 (nginx -g ...), user root, in /srv`.
+    pub fn describe(&self) -> String {
+        let port = self.port;
+        let protocol = if self.protocol == Protocol::Udp {
+            "udp port"
+        } else {
+            "port"
+        };
+        let Some(pid) = self.pid else {
+            let whose = self
+                .user
+                .as_ref()
+                .map_or(String::new(), |user| format!(" of user {user}"));
+            return format!("{protocol} {port} is held by a process{whose} that runner may not look at");
+        };
+        let mut text = format!("{protocol} {port} is held by pid {pid}");
+        if let Some(command) = &self.command {
+            let short: String = command.chars().take(80).collect();
+            text.push_str(&format!(" ({short})"));
+        }
+        if let Some(user) = &self.user {
+            text.push_str(&format!(", user {user}"));
+        }
+        if let Some(cwd) = &self.cwd {
+            text.push_str(&format!(", in {}", cwd.display()));
+        }
+        text
+    }
+}
+
+/// One line of /proc/net/tcp and its kin (proc_net_tcp(5)).
+struct Entry {
+    port: u16,
+    listens: bool,
+    user: u32,
+    inode: u64,
+}
+
+/// `TCP_LISTEN` of the kernel.
+const LISTEN: u8 = 0x0a;
+
+fn table(of: &str, name: &str) -> Vec<Entry> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/net/{name}")).unwrap_or_default();
+    text.lines().skip(1).filter_map(entry).collect()
+}
+
+fn entry(line: &str) -> Option<Entry> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let (_, port) = fields.get(1)?.rsplit_once(':')?;
+    Some(Entry {
+        port: u16::from_str_radix(port, 16).ok()?,
+        listens: u8::from_str_radix(fields.get(3)?, 16).ok()? == LISTEN,
+        user: fields.get(7)?.parse().ok()?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+fn owner(port: PortToCheck) -> PortOwner {
+    let names = match port.protocol {
+        Protocol::Tcp => ["tcp", "tcp6"],
+        Protocol::Udp => ["udp", "udp6"],
+    };
+    let mut entries: Vec<_> = names.iter().flat_map(|name| table("self", name)).collect();
+    entries.retain(|entry| entry.port == port.number && entry.inode != 0);
+    entries.sort_by_key(|entry| !entry.listens);
+    let pid = entries.iter().find_map(|entry| holder(entry.inode));
+    let uid = pid
+        .and_then(processes::owner)
+        .or_else(|| entries.first().map(|entry| entry.user));
+    PortOwner {
+        port: port.number,
+        protocol: port.protocol,
+        pid,
+        command: pid.and_then(processes::command_line),
+        user: uid.map(users::name_of),
+        cwd: pid.and_then(processes::working_dir),
+        started_at_ns: pid
+            .and_then(processes::stat)
+            .as_ref()
+            .and_then(processes::started_at_ns),
+    }
+}
+
+/// The oldest process that holds a socket, by its inode.
+fn holder(inode: u64) -> Option<u32> {
+    let wanted = format!("socket:[{inode}]");
+    let mut found: Vec<_> = processes::all()
+        .into_iter()
+        .filter(|stat| holds(stat.pid, &wanted))
+        .collect();
+    found.sort_by_key(|stat| (stat.start_ticks, stat.pid));
+    found.first().map(|stat| stat.pid)
+}
+
+fn holds(pid: u32, wanted: &str) -> bool {
+    descriptors(pid).any(|target| target == wanted)
+}
+
+fn descriptors(pid: u32) -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries.filter_map(|entry| {
+        std::fs::read_link(entry.path())
+            .ok()?
+            .into_os_string()
+            .into_string()
+            .ok()
+    })
+}
+
+/// Sockets on which some processes listen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listening {
+    /// Sorted, each once.
+    pub tcp_ports: Vec<u16>,
+    pub unix: bool,
+}
+
+impl Listening {
+    pub fn any(&self) -> bool {
+        self.unix || !self.tcp_ports.is_empty()
+    }
+}
+
+/// Whether one of these processes holds a listening TCP or Unix socket. The tables are those of the network namespace
+/// of the first.
+pub fn listening_sockets_of(pids: &[u32]) -> Listening {
+    let mut listening = Listening::default();
+    let inodes: std::collections::HashSet<u64> = pids
+        .iter()
+        .flat_map(|pid| descriptors(*pid))
+        .filter_map(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+        .collect();
+    let Some(first) = pids.first().filter(|_| !inodes.is_empty()) else {
+        return listening;
+    };
+    let of = first.to_string();
+    let entries = ["tcp", "tcp6"].into_iter().flat_map(|name| table(&of, name));
+    let ports = entries
+        .filter(|entry| entry.listens && inodes.contains(&entry.inode))
+        .map(|entry| entry.port);
+    listening.tcp_ports = ports.collect();
+    listening.tcp_ports.sort_unstable();
+    listening.tcp_ports.dedup();
+    listening.unix = unix_listeners(&of).iter().any(|inode| inodes.contains(inode));
+    listening
+}
+
+/// Inodes of listening Unix sockets: flag `__SO_ACCEPTCON` (0x10000) of /proc/net/unix.
+fn unix_listeners(of: &str) -> Vec<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/net/unix")).unwrap_or_default();
+    let entry = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let flags = u32::from_str_radix(fields.get(3)?, 16).ok()?;
+        let inode = fields.get(6)?.parse().ok()?;
+        (flags & 0x10000 != 0).then_some(inode)
+    };
+    text.lines().skip(1).filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn tcp(number: u16) -> [PortToCheck; 1] {
+        [PortToCheck {
+            number,
+            protocol: Protocol::Tcp,
+        }]
+    }
+
+    #[test]
+    fn po_01_the_owner_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let Some(PortTrouble::Taken(owner)) = conflict(&tcp(port)) else {
+            panic!("the port is held")
+        };
+        assert_eq!(owner.pid, Some(std::process::id()));
+        assert!(owner.command.is_some() && owner.user.is_some() && owner.started_at_ns.is_some());
+        let failure = PortTrouble::Taken(owner).failure();
+        assert_eq!(failure.reason, Reason::PortInUse);
+        assert!(
+            failure
+                .message
+                .contains(&format!("port {port} is held by pid {}", std::process::id()))
+        );
+        drop(listener);
+        assert_eq!(conflict(&tcp(port)), None);
+    }
+
+    #[test]
+    fn po_04_every_address_of_localhost_counts_and_time_wait_does_not() {
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            assert!(conflict(&tcp(port)).is_some(), "{address}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        // The side that closes first is the one that stays in TIME_WAIT.
+        drop(listener.accept().unwrap());
+        drop(client);
+        drop(listener);
+        assert_eq!(conflict(&tcp(address.port())), None);
+    }
+
+    #[test]
+    fn udp_is_another_matter_than_tcp() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = socket.local_addr().unwrap().port();
+        let udp = PortToCheck {
+            number,
+            protocol: Protocol::Udp,
+        };
+        assert!(conflict(&[udp]).is_some());
+        assert_eq!(conflict(&tcp(number)), None);
+    }
+
+    #[test]
+    fn listening_sockets_are_found() {
+        let own = std::process::id();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let found = listening_sockets_of(&[own]);
+        assert!(found.tcp_ports.contains(&listener.local_addr().unwrap().port()));
+        assert!(!listening_sockets_of(&[]).any());
+        let dir = tempfile::tempdir().unwrap();
+        let _unix = std::os::unix::net::UnixListener::bind(dir.path().join("s")).unwrap();
+        assert!(listening_sockets_of(&[own]).unix);
+    }
+}

@@ -98,7 +98,10 @@ fn numbers(folder: &str) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// The children of a process, ended ones included, by /proc/PID/task/TID/children, or by looking at every process where
@@ -109,7 +112,10 @@ pub fn children(pid: u32) -> Vec<u32> {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/task/{thread}/children")) else {
             continue;
         };
-        found.extend(text.split_ascii_whitespace().filter_map(|word| word.parse::<u32>().ok()));
+        found.extend(
+            text.split_ascii_whitespace()
+                .filter_map(|word| word.parse::<u32>().ok()),
+        );
     }
     if found.is_empty() && !children_files_exist() {
         found.extend(all().into_iter().filter(|stat| stat.parent == pid).map(|stat| stat.pid));
@@ -193,8 +199,12 @@ pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
 /// The value of a variable in the environment that a process was executed with, when we may read it.
 pub fn environment_value(pid: u32, key: &str) -> Option<Vec<u8>> {
     let text = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    text.split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(key.as_bytes())?.strip_prefix(b"=").map(<[u8]>::to_vec))
+    text.split(|byte| *byte == 0).find_map(|entry| {
+        entry
+            .strip_prefix(key.as_bytes())?
+            .strip_prefix(b"=")
+            .map(<[u8]>::to_vec)
+    })
 }
 
 /// The command line with blanks between its words; the short name where it has none.
@@ -217,13 +227,20 @@ pub fn owner(pid: u32) -> Option<u32> {
 /// Where a process stands, when we may know.
 pub fn working_dir(pid: u32) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    Some(PathBuf::from(std::ffi::OsString::from_vec(path.into_os_string().into_vec())))
+    Some(PathBuf::from(std::ffi::OsString::from_vec(
+        path.into_os_string().into_vec(),
+    )))
 }
 
 /// Wall time of its start, in nanoseconds since 1970 (to the clock tick).
 pub fn started_at_ns(stat: &Stat) -> Option<i64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
-    let boot: i64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let boot: i64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
     let ticks = ticks_per_second().max(1);
     let since = i64::try_from(stat.start_ticks.saturating_mul(1_000_000_000 / ticks)).ok()?;
     Some(boot.saturating_mul(1_000_000_000).saturating_add(since))

@@ -44,7 +44,13 @@ impl SignalQueue {
     /// All others stay blocked for ever: a storm of them costs nothing (`SG-01`).
     pub fn over(wanted: &[Signal]) -> io::Result<SignalQueue> {
         let mut blocked = SigSet::all();
-        for fault in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGFPE, Signal::SIGILL, Signal::SIGABRT] {
+        for fault in [
+            Signal::SIGSEGV,
+            Signal::SIGBUS,
+            Signal::SIGFPE,
+            Signal::SIGILL,
+            Signal::SIGABRT,
+        ] {
             blocked.remove(fault);
         }
         blocked.thread_block()?;

@@ -126,7 +126,10 @@ impl Channel {
                 Progress::Underway => {}
                 done => return done,
             }
-            let mut fds = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.0), nix::poll::PollFlags::POLLIN)];
+            let mut fds = [nix::poll::PollFd::new(
+                std::os::fd::AsFd::as_fd(&self.0),
+                nix::poll::PollFlags::POLLIN,
+            )];
             let _ = nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE);
         }
     }
@@ -208,7 +211,6 @@ impl Forker {
             channel: Channel(ours),
         })
     }
-
 }
 
 fn clone_or_fork(prepared: &mut Prepared, calls: &mut Calls) -> io::Result<(u32, Option<OwnedFd>)> {
@@ -220,7 +222,11 @@ fn clone_or_fork(prepared: &mut Prepared, calls: &mut Calls) -> io::Result<(u32,
         }
     }
     let pid = plain_fork(prepared)?;
-    let pidfd = if calls.pidfd { super::pidfd::open(pid).ok() } else { None };
+    let pidfd = if calls.pidfd {
+        super::pidfd::open(pid).ok()
+    } else {
+        None
+    };
     Ok((pid, pidfd))
 }
 
@@ -350,7 +356,11 @@ impl<'a> Prepared<'a> {
             descriptor_limit: forker.descriptor_limit,
             channel,
             close_range: forker.calls.close_range,
-            highest: if forker.calls.close_range { 0 } else { highest_descriptor() },
+            highest: if forker.calls.close_range {
+                0
+            } else {
+                highest_descriptor()
+            },
         }
     }
 }
@@ -364,7 +374,9 @@ fn already(ids: &Ids) -> bool {
 fn highest_descriptor() -> RawFd {
     let open = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd"));
     let highest = open.ok().and_then(|entries| {
-        let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
+        let numbers = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
         numbers.max()
     });
     highest.unwrap_or(4096)

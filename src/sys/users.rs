@@ -142,7 +142,10 @@ mod tests {
         let root = resolve(Some("root"), None).unwrap().unwrap();
         assert_eq!((root.ids.uid, root.ids.gid), (0, 0));
         let bare = resolve(Some("4000000"), None).unwrap().unwrap();
-        assert_eq!((bare.ids.uid, bare.ids.gid, bare.name.as_str()), (4_000_000, 4_000_000, "4000000"));
+        assert_eq!(
+            (bare.ids.uid, bare.ids.gid, bare.name.as_str()),
+            (4_000_000, 4_000_000, "4000000")
+        );
         let grouped = resolve(Some("0"), Some("12345")).unwrap().unwrap();
         assert_eq!(grouped.ids.gid, 12345);
         assert_eq!(resolve(None, None).unwrap(), None);
@@ -153,6 +156,11 @@ mod tests {
         let failure = resolve(Some("nosuchuser"), None).unwrap_err();
         assert_eq!(failure.reason, Reason::UserUnknown);
         assert!(failure.message.contains("nosuchuser"));
-        assert!(resolve(None, Some("nosuchgroup")).unwrap_err().message.contains("nosuchgroup"));
+        assert!(
+            resolve(None, Some("nosuchgroup"))
+                .unwrap_err()
+                .message
+                .contains("nosuchgroup")
+        );
     }
 }

@@ -1,0 +1,107 @@
+//! When it is over: in order after `Finish`, or because the daemon died and somebody has to clean up.
+
+use super::guard::Guard;
+use super::held::Life;
+use super::orders::{Target, Ticket};
+use crate::reconcile::ExitStatus;
+use crate::sys::clock;
+
+/// Stopping what a dead daemon left: SIGTERM, this long, then SIGKILL and the sweep, then this long at most.
+const GRACE_NS: u64 = 10_000_000_000;
+const LAST_NS: u64 = 5_000_000_000;
+/// Exit code when the daemon died unasked (`EX_SOFTWARE` of sysexits.h).
+const BROKEN: i32 = 70;
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// Monotonic.
+    kill_at_ns: u64,
+    end_at_ns: u64,
+    killed: bool,
+}
+
+impl Closing {
+    pub(super) fn due_ns(&self) -> u64 {
+        if self.killed { self.end_at_ns } else { self.kill_at_ns }
+    }
+}
+
+impl Guard {
+    /// Our exit code once there is nothing more to do.
+    pub(super) fn over(&mut self) -> Option<i32> {
+        let gone = match self.daemon {
+            Some(_) => self.daemon_ended.is_some(),
+            None => self.finished || self.link_ended,
+        };
+        if !gone {
+            return None;
+        }
+        if self.finished {
+            return Some(self.daemon_ended.map_or(0, code));
+        }
+        self.close()
+    }
+
+    fn close(&mut self) -> Option<i32> {
+        let now = clock::mono_ns();
+        if self.closing.is_none() {
+            self.begin_closing(now);
+        }
+        // One look at everything: this is the end of the house, not a hot path.
+        self.reaped = true;
+        self.settle();
+        let living = self.living();
+        let closing = self.closing.as_mut()?;
+        if living.is_empty() || closing.end_at_ns <= now {
+            return Some(BROKEN);
+        }
+        if !closing.killed && closing.kill_at_ns <= now {
+            closing.killed = true;
+            closing.end_at_ns = now + LAST_NS;
+            for ticket in living {
+                self.kill(ticket, Target::Group, true);
+            }
+        }
+        None
+    }
+
+    fn begin_closing(&mut self, now: u64) {
+        let living = self.living();
+        let how = self.daemon_ended.map_or_else(
+            || "closed its socket".to_owned(),
+            |status| format!("ended ({status:?})"),
+        );
+        self.note(&format!(
+            "the daemon {how} unasked; stopping {} processes",
+            living.len()
+        ));
+        for ticket in living {
+            self.signal(ticket, libc::SIGTERM, Target::Group);
+        }
+        self.closing = Some(Closing {
+            kill_at_ns: now + GRACE_NS,
+            end_at_ns: u64::MAX,
+            killed: false,
+        });
+    }
+
+    /// A second signal while we clean up: no more grace.
+    pub(super) fn hasten_closing(&mut self) {
+        if let Some(closing) = &mut self.closing {
+            closing.kill_at_ns = 0;
+        }
+    }
+
+    fn living(&self) -> Vec<Ticket> {
+        let living = self.held.values().filter(|held| held.life != Life::Empty);
+        living.map(|held| held.ticket).collect()
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => 128 + signal.number(),
+        ExitStatus::Unknown => BROKEN,
+    }
+}

@@ -1,0 +1,201 @@
+//! Exits: reaped at once, and for each batch one look at what the ended left behind.
+
+use super::guard::Guard;
+use super::held::Life;
+use super::orders::{Report, Target, Ticket};
+use crate::reconcile::ExitStatus;
+use crate::sys::processes;
+use crate::sys::reap::{self, Child};
+use crate::sys::spawn::Progress;
+
+impl Guard {
+    /// Takes every child that has ended (SIGCHLD coalesces: one signal may mean many).
+    pub(super) fn reap(&mut self) {
+        if !self.groups_by_pidfd {
+            return self.reap_but_leaders();
+        }
+        while let Some((pid, status)) = reap::any() {
+            self.ended(pid, status);
+        }
+    }
+
+    /// Where a group can only be signalled by number, its leader stays unreaped until the group is empty: so long the
+    /// number is nobody else's.
+    fn reap_but_leaders(&mut self) {
+        let mut list = std::mem::take(&mut self.list);
+        self.children.read(&mut list);
+        for &pid in &list {
+            let Child::Ended(status) = reap::look(pid) else {
+                continue;
+            };
+            let leads = self
+                .sessions
+                .get(&pid)
+                .filter(|ticket| self.held.get(ticket).is_some_and(|held| held.leader == pid));
+            match leads.copied() {
+                Some(ticket) if !group_is_empty(pid) => {
+                    if self.mains.get(&pid) == Some(&ticket) {
+                        self.ended(pid, status);
+                        // `ended` takes it for reaped, which it is not yet.
+                        if let Some(held) = self.held.get_mut(&ticket) {
+                            held.leader_reaped = false;
+                        }
+                    }
+                }
+                _ => {
+                    reap::one(pid);
+                    self.ended(pid, status);
+                }
+            }
+        }
+        self.list = list;
+    }
+
+    pub(super) fn ended(&mut self, pid: u32, status: ExitStatus) {
+        self.reaped = true;
+        if self.daemon == Some(pid) {
+            self.daemon_ended = Some(status);
+            return;
+        }
+        if let Some(held) = self.sessions.get(&pid).and_then(|ticket| self.held.get_mut(ticket))
+            && held.leader == pid
+        {
+            held.leader_reaped = true;
+        }
+        match self.mains.remove(&pid) {
+            Some(ticket) => self.main_ended(ticket, status),
+            None => {
+                self.strays.remove(&pid);
+            }
+        }
+    }
+
+    fn main_ended(&mut self, ticket: Ticket, status: ExitStatus) {
+        if let Some(channel) = self.held.get_mut(&ticket).and_then(|held| held.channel.take()) {
+            let _ = self.epoll.delete(&channel);
+            match channel.progress() {
+                Progress::Refused(refusal) => {
+                    if let Some(held) = self.held.get_mut(&ticket) {
+                        held.refusal = Some(refusal);
+                    }
+                }
+                Progress::Executed | Progress::Underway => self.report(&Report::Executed { ticket }),
+            }
+        }
+        match self.held.get_mut(&ticket) {
+            Some(held) => {
+                if let Some(refusal) = held.refusal {
+                    return self.launch_failed(ticket, refusal);
+                }
+                if let Some(followed) = held.followed.take() {
+                    let _ = self.epoll.delete(&followed);
+                }
+            }
+            None => return,
+        }
+        self.batch.push((ticket, status));
+    }
+
+    /// The pidfd of a followed process says that it has ended: if it was no child of ours, nobody knows how.
+    pub(super) fn followed_ended(&mut self, ticket: Ticket) {
+        let Some(held) = self.held.get(&ticket).filter(|held| held.followed.is_some()) else {
+            return;
+        };
+        let pid = held.main;
+        match reap::one(pid) {
+            Child::Running => {}
+            Child::Ended(status) => self.ended(pid, status),
+            Child::NotOurs => self.ended(pid, ExitStatus::Unknown),
+        }
+    }
+
+    /// After a round: who ended, did they leave something, and is what was left gone now? The children are read once
+    /// for all of them, and not at all when nobody asks.
+    pub(super) fn settle(&mut self) {
+        if self.batch.is_empty() && (self.left.is_empty() || !self.reaped) {
+            self.reaped = false;
+            return;
+        }
+        self.reaped = false;
+        let kept = self.tickets_with_strays();
+        for (ticket, status) in std::mem::take(&mut self.batch) {
+            self.tell_end(ticket, status, kept.contains(&ticket));
+        }
+        for ticket in self.left.clone() {
+            if !kept.contains(&ticket) && !self.has_group(ticket) {
+                self.emptied(ticket);
+            }
+        }
+    }
+
+    fn tell_end(&mut self, ticket: Ticket, status: ExitStatus, strays: bool) {
+        let left = strays || self.has_group(ticket);
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        let quiet = held.reap_tree;
+        held.life = if left { Life::Left } else { Life::Empty };
+        let released = held.released;
+        if left {
+            self.left.push(ticket);
+        } else {
+            self.nothing_left(ticket);
+        }
+        self.report(&Report::Exited {
+            ticket,
+            status,
+            left: left && !quiet,
+        });
+        if quiet && left {
+            self.kill(ticket, Target::Group, true);
+        } else if quiet && released {
+            self.forget(ticket);
+        }
+    }
+
+    fn emptied(&mut self, ticket: Ticket) {
+        self.left.retain(|left| *left != ticket);
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        held.life = Life::Empty;
+        let (quiet, released) = (held.reap_tree, held.released);
+        self.nothing_left(ticket);
+        if !quiet {
+            self.report(&Report::Emptied { ticket });
+        } else if released {
+            self.forget(ticket);
+        }
+    }
+
+    /// The numbers of its sessions are free for others now, and there is nothing to kill.
+    fn nothing_left(&mut self, ticket: Ticket) {
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        if !held.leader_reaped {
+            // It was kept for the sake of its group's number.
+            held.leader_reaped = true;
+            reap::one(held.leader);
+        }
+        for session in held.sessions.drain(..) {
+            if self.sessions.get(&session) == Some(&ticket) {
+                self.sessions.remove(&session);
+            }
+        }
+        if held.killing.take().is_some() {
+            self.killing.retain(|killed| *killed != ticket);
+        }
+    }
+
+    pub(super) fn has_group(&self, ticket: Ticket) -> bool {
+        let Some(held) = self.held.get(&ticket) else {
+            return false;
+        };
+        if self.groups_by_pidfd {
+            return held.has_group(true);
+        }
+        !held.leader_reaped && !group_is_empty(held.leader)
+    }
+}
+
+/// Whether nobody but its ended leader is in a group. Only for kernels that can't be asked.
+fn group_is_empty(leader: u32) -> bool {
+    !processes::all()
+        .iter()
+        .any(|stat| stat.group == leader && stat.pid != leader && !stat.is_zombie())
+}

@@ -1,0 +1,340 @@
+//! The loop: orders in, signals in, reports out.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::Signal;
+
+use super::closing::Closing;
+use super::held::{Held, Life};
+use super::kin::Stray;
+use super::link::GuardianLink;
+use super::orders::{Order, Report, Target, Ticket};
+use super::record;
+use crate::reconcile::ExitStatus;
+use crate::sys::processes::OwnChildren;
+use crate::sys::signals::SignalQueue;
+use crate::sys::spawn::{Calls, Forker};
+use crate::sys::{clock, limits, passing, pidfd, signals};
+
+/// What an epoll event is about, in its lowest two bits; a ticket is above them.
+const LINK: u64 = 0;
+const SIGNALS: u64 = 1;
+const CHANNEL: u64 = 2;
+const FOLLOWED: u64 = 3;
+
+pub(super) struct Guard {
+    pub link: GuardianLink,
+    /// The daemon's end of the socket is gone.
+    pub link_ended: bool,
+    pub epoll: Epoll,
+    signals: SignalQueue,
+    pub forker: Forker,
+    pub null: File,
+    pub held: HashMap<Ticket, Held>,
+    /// Live main processes.
+    pub mains: HashMap<u32, Ticket>,
+    pub sessions: HashMap<u32, Ticket>,
+    pub marks: HashMap<Vec<u8>, Ticket>,
+    pub fifos: HashMap<(u64, u64), Ticket>,
+    /// Children of ours that are no main process: orphans of services.
+    pub strays: HashMap<u32, Stray>,
+    pub children: OwnChildren,
+    /// The last reading of `children`.
+    pub list: Vec<u32>,
+    /// Main processes that were reaped and not reported yet.
+    pub batch: Vec<(Ticket, ExitStatus)>,
+    /// Tickets in `Life::Left`, and those with a `Kill` under way.
+    pub left: Vec<Ticket>,
+    pub killing: Vec<Ticket>,
+    /// Something was reaped since the last look.
+    pub reaped: bool,
+    /// The kernel signals groups through pidfds; else leaders stay unreaped until their group is empty.
+    pub groups_by_pidfd: bool,
+    next_ticket: u64,
+    pub daemon: Option<u32>,
+    pub daemon_ended: Option<ExitStatus>,
+    pub finished: bool,
+    pub closing: Option<Closing>,
+    wants_output: bool,
+    pub log: Option<File>,
+}
+
+impl Guard {
+    pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool) -> io::Result<Guard> {
+        let collected = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let signals = SignalQueue::over(&collected)?;
+        // A client that went away must not end us, and Rust ignores SIGPIPE anyway: children get the default back.
+        signals::ignore(libc::SIGPIPE);
+        signals::become_subreaper()?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(link.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
+        epoll.add(signals.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
+        Ok(Guard {
+            link,
+            link_ended: false,
+            epoll,
+            signals,
+            forker: Forker::new(calls, limits::raise_descriptors()),
+            null: File::options().read(true).write(true).open("/dev/null")?,
+            held: HashMap::new(),
+            mains: HashMap::new(),
+            sessions: HashMap::new(),
+            marks: HashMap::new(),
+            fifos: HashMap::new(),
+            strays: HashMap::new(),
+            children: OwnChildren::default(),
+            list: Vec::new(),
+            batch: Vec::new(),
+            left: Vec::new(),
+            killing: Vec::new(),
+            reaped: false,
+            groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
+            next_ticket: 1,
+            daemon: None,
+            daemon_ended: None,
+            finished: false,
+            closing: None,
+            wants_output: false,
+            log: None,
+        })
+    }
+
+    /// First message on a new connection.
+    pub(super) fn greet(&mut self) {
+        self.report(&Report::Hello {
+            next_ticket: self.next_ticket,
+            pid: std::process::id(),
+        });
+    }
+
+    /// Runs until everything is over; the answer is our exit code. A panic of one round is written down and the next
+    /// round goes on: we hold what nobody else can.
+    pub(super) fn run(&mut self) -> i32 {
+        loop {
+            let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.round()));
+            match round {
+                Ok(None) => {}
+                Ok(Some(code)) => return code,
+                Err(_) => self.note("a round of the guardian panicked; going on"),
+            }
+        }
+    }
+
+    fn round(&mut self) -> Option<i32> {
+        let mut events = [EpollEvent::empty(); 128];
+        let count = match self.epoll.wait(&mut events, self.patience()) {
+            Ok(count) => count,
+            Err(_) => 0,
+        };
+        // Signals first: an exit is known before anything is done by a number.
+        if events[..count].iter().any(|event| event.data() == SIGNALS) {
+            self.read_signals();
+        }
+        for event in &events[..count] {
+            match (event.data() & 3, Ticket(event.data() >> 2)) {
+                (LINK, _) => self.read_orders(),
+                (CHANNEL, ticket) => self.launch_went_on(ticket),
+                (FOLLOWED, ticket) => self.followed_ended(ticket),
+                _ => {}
+            }
+        }
+        self.settle();
+        self.go_on_killing();
+        self.flush();
+        self.over()
+    }
+
+    fn patience(&self) -> EpollTimeout {
+        let kills = self
+            .killing
+            .iter()
+            .filter_map(|ticket| self.held.get(ticket)?.killing.as_ref());
+        let due = kills.filter(|kill| !kill.given_up).map(|kill| kill.again_at_ns);
+        let Some(next) = due.chain(self.closing.iter().map(Closing::due_ns)).min() else {
+            return EpollTimeout::NONE;
+        };
+        let milliseconds = next.saturating_sub(clock::mono_ns()).div_ceil(1_000_000);
+        EpollTimeout::try_from(milliseconds.min(60_000)).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    fn read_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                libc::SIGCHLD => self.reap(),
+                other => self.pass_on(other),
+            }
+        }
+    }
+
+    /// SIGTERM, SIGINT and SIGHUP are meant for who decides.
+    fn pass_on(&mut self, signal: i32) {
+        match self.daemon {
+            Some(daemon) if self.daemon_ended.is_none() => {
+                let _ = pidfd::signal_child(daemon, signal);
+            }
+            _ => self.hasten_closing(),
+        }
+    }
+
+    fn read_orders(&mut self) {
+        loop {
+            match self.link.try_read() {
+                Ok(Some(order)) => self.obey(order),
+                Ok(None) => break,
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        self.note(&format!("the order socket failed: {error}"));
+                    }
+                    let _ = self.epoll.delete(self.link.as_fd());
+                    self.link_ended = true;
+                    break;
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Spawn(launch) => {
+                self.next_ticket = self.next_ticket.max(launch.ticket.0 + 1);
+                self.launch(*launch);
+            }
+            Order::Signal { ticket, signal, target } => self.signal(ticket, signal, target),
+            Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
+            Order::Follow { ticket, pid } => self.follow(ticket, pid),
+            Order::Release { ticket } => self.release(ticket),
+            Order::Finish => self.finished = true,
+        }
+    }
+
+    pub(super) fn signal(&mut self, ticket: Ticket, signal: i32, target: Target) {
+        let Some(held) = self.held.get(&ticket).filter(|held| held.life != Life::Empty) else {
+            return;
+        };
+        let send = |signal| match target {
+            Target::Process => held.signal_main(signal),
+            Target::Group => held.signal_group(signal, self.groups_by_pidfd),
+        };
+        send(signal);
+        if signal != libc::SIGKILL {
+            send(libc::SIGCONT);
+        }
+    }
+
+    fn release(&mut self, ticket: Ticket) {
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        held.released = true;
+        if !held.reap_tree || held.life == Life::Empty {
+            self.forget(ticket);
+        }
+    }
+
+    /// Nothing of a ticket stays with us, except what still runs of a tree that was left on purpose.
+    pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Held> {
+        let held = self.held.remove(&ticket)?;
+        if self.mains.get(&held.main) == Some(&ticket) {
+            self.mains.remove(&held.main);
+        }
+        for session in &held.sessions {
+            if self.sessions.get(session) == Some(&ticket) {
+                self.sessions.remove(session);
+            }
+        }
+        if let Some(mark) = &held.mark {
+            self.marks.remove(mark);
+        }
+        for (_, place) in &held.fifos {
+            self.fifos.remove(place);
+        }
+        if let Some(channel) = &held.channel {
+            let _ = self.epoll.delete(channel);
+        }
+        if let Some(followed) = &held.followed {
+            let _ = self.epoll.delete(followed);
+        }
+        if let Some(written) = &held.record {
+            record::remove(written);
+        }
+        if held.life == Life::Left {
+            self.left.retain(|left| *left != ticket);
+        }
+        if held.killing.is_some() {
+            self.killing.retain(|killed| *killed != ticket);
+        }
+        Some(held)
+    }
+
+    pub(super) fn watch_channel(&self, channel: &impl AsFd, ticket: Ticket) -> bool {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | CHANNEL);
+        self.epoll.add(channel, event).is_ok()
+    }
+
+    pub(super) fn watch_followed(&self, pidfd: &impl AsFd, ticket: Ticket) -> bool {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | FOLLOWED);
+        self.epoll.add(pidfd, event).is_ok()
+    }
+
+    pub(super) fn report(&mut self, report: &Report) {
+        if !self.link_ended
+            && let Err(error) = self.link.queue(report, &[])
+        {
+            self.note(&format!("a report could not be written: {error}"));
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.link_ended {
+            return;
+        }
+        // An error means that the daemon is gone; that is learned by reading, after the last orders.
+        let wants = self.link.is_waiting() && matches!(self.link.flush(), Ok(false));
+        if wants != self.wants_output {
+            let flags = if wants {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+            } else {
+                EpollFlags::EPOLLIN
+            };
+            let _ = self.epoll.modify(self.link.as_fd(), &mut EpollEvent::new(flags, LINK));
+            self.wants_output = wants;
+        }
+    }
+
+    /// One line to our log file, if there is one: we have no other voice.
+    pub(super) fn note(&mut self, text: &str) {
+        use std::io::Write;
+        if let Some(log) = &mut self.log {
+            let _ = writeln!(
+                log,
+                "{} guardian[{}]: {text}",
+                clock::wall_ns() / 1_000_000_000,
+                std::process::id()
+            );
+        }
+    }
+
+    /// The descriptor limit and the like are settled: what came beside an order that is not used is closed here.
+    pub(super) fn claim(&mut self) -> Option<std::os::fd::OwnedFd> {
+        self.link.take_descriptor()
+    }
+}
+
+/// Makes sure that 0, 1 and 2 are open, so that no descriptor of ours ever stands there.
+pub(super) fn occupy_standard_streams() {
+    while let Ok(file) = File::options().read(true).write(true).open("/dev/null") {
+        use std::os::fd::{AsRawFd, IntoRawFd};
+        if file.as_raw_fd() > 2 {
+            break;
+        }
+        let _ = file.into_raw_fd();
+    }
+}
+
+/// The order socket at its agreed number.
+pub(super) fn inherited_link(number: i32) -> io::Result<GuardianLink> {
+    let missing = || io::Error::new(io::ErrorKind::NotFound, "the order socket is not there");
+    passing::inherited(number).map(GuardianLink::over).ok_or_else(missing)
+}

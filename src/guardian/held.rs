@@ -1,0 +1,95 @@
+//! One launch, from its fork to its `Release`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::orders::{Target, Ticket};
+use super::record::Written;
+use crate::sys::pidfd;
+use crate::sys::spawn::{Channel, Refusal};
+
+#[derive(Debug)]
+pub(super) struct Held {
+    pub ticket: Ticket,
+    /// The user that it runs as, for the trust rule of `Follow`.
+    pub uid: u32,
+    /// What we forked: leads its session and its group.
+    pub leader: u32,
+    pub leader_reaped: bool,
+    /// Of the leader; speaks for its group even after the leader was reaped.
+    pub pidfd: Option<OwnedFd>,
+    /// The leader, or the descendant that is followed instead.
+    pub main: u32,
+    /// Set while a descendant is followed.
+    pub followed: Option<OwnedFd>,
+    pub life: Life,
+    /// Until it is known whether the program was executed.
+    pub channel: Option<Channel>,
+    pub refusal: Option<Refusal>,
+    pub mark: Option<Vec<u8>>,
+    pub fifos: Vec<(File, (u64, u64))>,
+    /// Sessions that belong to it: its own, and those of descendants that opened one.
+    pub sessions: Vec<u32>,
+    pub record: Option<Written>,
+    pub reap_tree: bool,
+    /// The daemon has forgotten it; it goes when nothing of it is left.
+    pub released: bool,
+    pub killing: Option<Killing>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Its main process lives.
+    Alive,
+    /// Its main process was reported as ended; others of its tree are still there.
+    Left,
+    Empty,
+}
+
+/// A `Kill` that is not through yet.
+#[derive(Debug)]
+pub(super) struct Killing {
+    pub target: Target,
+    pub sweep: bool,
+    /// Monotonic: when to look again, and when to tell that it does not work.
+    pub again_at_ns: u64,
+    pub pause_ns: u64,
+    pub until_ns: u64,
+    /// It was told; only further ends are waited for.
+    pub given_up: bool,
+}
+
+impl Held {
+    /// Signals the main process. What is gone needs no signal.
+    pub(super) fn signal_main(&self, signal: i32) {
+        let _ = match (&self.followed, &self.pidfd) {
+            (Some(held), _) => pidfd::signal(held.as_fd(), signal),
+            (None, _) if self.leader_reaped => Ok(()),
+            (None, Some(held)) => pidfd::signal(held.as_fd(), signal),
+            (None, None) => pidfd::signal_child(self.leader, signal),
+        };
+    }
+
+    /// Signals the group of the leader; a followed main process, too, when it has left it.
+    pub(super) fn signal_group(&self, signal: i32, by_pidfd: bool) {
+        let reached = self.to_group(signal, by_pidfd).is_ok();
+        // Before its setsid(2) the child leads no group yet, and a daemon that is followed has made its own.
+        if self.followed.is_some() || (!reached && self.life == Life::Alive) {
+            self.signal_main(signal);
+        }
+    }
+
+    /// Whether somebody is in the leader's group. A leader that is kept unreaped counts.
+    pub(super) fn has_group(&self, by_pidfd: bool) -> bool {
+        self.to_group(0, by_pidfd).is_ok()
+    }
+
+    fn to_group(&self, signal: i32, by_pidfd: bool) -> io::Result<()> {
+        match &self.pidfd {
+            Some(held) if by_pidfd => pidfd::signal_group(held.as_fd(), signal),
+            _ if self.leader_reaped => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+            _ => pidfd::signal_group_of_child(self.leader, signal),
+        }
+    }
+}

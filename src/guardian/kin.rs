@@ -1,0 +1,175 @@
+//! Whose process is this? Orphans become our children; here they are traced to the launch that they come from.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+
+use super::MARK;
+use super::guard::Guard;
+use super::held::Life;
+use super::orders::{Report, Ticket};
+use crate::sys::{identity, pidfd, processes};
+
+/// A child of ours that is no main process. Its number is its own until we reap it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stray {
+    pub ticket: Option<Ticket>,
+    /// How often its origin was looked for in vain: right after its birth it may not show yet.
+    tries: u8,
+}
+
+const TRIES: u8 = 3;
+
+impl Guard {
+    /// Reads our children and says which launches have live ones beside their main process.
+    pub(super) fn tickets_with_strays(&mut self) -> HashSet<Ticket> {
+        let mut kept = HashSet::new();
+        for (_, ticket) in self.strays_now() {
+            kept.insert(ticket);
+        }
+        kept
+    }
+
+    /// Our children that are nobody's main process, with the launch that they belong to.
+    pub(super) fn strays_now(&mut self) -> Vec<(u32, Ticket)> {
+        let mut found = Vec::new();
+        let mut list = std::mem::take(&mut self.list);
+        self.children.read(&mut list);
+        for &pid in &list {
+            if self.mains.contains_key(&pid) || self.daemon == Some(pid) {
+                continue;
+            }
+            if let Some(ticket) = self.origin(pid) {
+                found.push((pid, ticket));
+            }
+        }
+        self.list = list;
+        found
+    }
+
+    fn origin(&mut self, pid: u32) -> Option<Ticket> {
+        let known = self.strays.get(&pid).copied();
+        if let Some(stray) = known
+            && (stray.ticket.is_some_and(|ticket| self.held.contains_key(&ticket)) || stray.tries >= TRIES)
+        {
+            return stray.ticket.filter(|ticket| self.held.contains_key(ticket));
+        }
+        let stat = processes::stat(pid)?;
+        if stat.is_zombie() {
+            return None;
+        }
+        let ticket = self.witness(pid, stat.session);
+        let tries = known.map_or(0, |stray| stray.tries) + 1;
+        self.strays.insert(pid, Stray { ticket, tries });
+        ticket
+    }
+
+    /// By session, by the mark in its environment, by the FIFO that it holds as 0, 1 or 2. A session that a marked
+    /// process made is remembered: its own children may have neither mark nor FIFO.
+    fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
+        if let Some(ticket) = self.sessions.get(&session) {
+            return Some(*ticket);
+        }
+        let by_mark = processes::environment_value(pid, MARK).and_then(|mark| self.marks.get(&mark).copied());
+        let by_fifo = || (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
+        let ticket = by_mark.or_else(by_fifo)?;
+        if session > 1 {
+            self.sessions.insert(session, ticket);
+            if let Some(held) = self.held.get_mut(&ticket) {
+                held.sessions.push(session);
+            }
+        }
+        Some(ticket)
+    }
+
+    /// `Follow`: the trust rule of `faults.md` (PF).
+    pub(super) fn follow(&mut self, ticket: Ticket, pid: u32) {
+        match self.trust(ticket, pid) {
+            Ok(held_process) => {
+                let identity = identity::of(pid, Some(std::os::fd::AsFd::as_fd(&held_process))).into();
+                self.switch_main(ticket, pid, held_process);
+                self.report(&Report::Followed { ticket, identity });
+            }
+            Err(why) => self.report(&Report::NotFollowed { ticket, pid, why }),
+        }
+    }
+
+    fn trust(&mut self, ticket: Ticket, pid: u32) -> Result<OwnedFd, String> {
+        let Some((uid, life)) = self.held.get(&ticket).map(|held| (held.uid, held.life)) else {
+            return Err("its launch is over".into());
+        };
+        if life == Life::Empty {
+            return Err("nothing of its launch is left".into());
+        }
+        if pid <= 1 || pid == std::process::id() || self.daemon == Some(pid) {
+            return Err(format!("{pid} can't be a service"));
+        }
+        if self.mains.get(&pid).is_some_and(|owner| *owner != ticket) {
+            return Err(format!("process {pid} belongs to another service"));
+        }
+        // Held before it is looked at: what is found out below is then true of what is held.
+        let held_process = pidfd::open(pid).map_err(|_| format!("there is no process {pid}"))?;
+        let stat = processes::stat(pid).filter(|stat| !stat.is_zombie());
+        let stat = stat.ok_or_else(|| format!("there is no process {pid}"))?;
+        if !self.belongs(ticket, pid) {
+            return Err(format!("process {pid} ({}) was not started by this service", stat.name));
+        }
+        if processes::owner(pid) != Some(uid) {
+            return Err(format!(
+                "process {pid} ({}) does not run as the user of this service",
+                stat.name
+            ));
+        }
+        if pidfd::signal(std::os::fd::AsFd::as_fd(&held_process), 0).is_err() {
+            return Err(format!("there is no process {pid}"));
+        }
+        Ok(held_process)
+    }
+
+    /// Whether a process is in the tree of a launch: it is below us, and somebody on the way up is the launch's.
+    fn belongs(&mut self, ticket: Ticket, pid: u32) -> bool {
+        let own = std::process::id();
+        let mut ours = false;
+        let mut at = pid;
+        for _ in 0..4096 {
+            let Some(stat) = processes::stat(at) else { return false };
+            ours |= self.mains.get(&at) == Some(&ticket) || self.witness(at, stat.session) == Some(ticket);
+            if stat.parent == own {
+                return ours;
+            }
+            if stat.parent <= 1 {
+                return false;
+            }
+            at = stat.parent;
+        }
+        false
+    }
+
+    fn switch_main(&mut self, ticket: Ticket, pid: u32, held_process: OwnedFd) {
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        if held.main == pid && held.life == Life::Alive {
+            return;
+        }
+        if held.life == Life::Alive {
+            self.mains.remove(&held.main);
+            let stray = Stray {
+                ticket: Some(ticket),
+                tries: 0,
+            };
+            self.strays.insert(held.main, stray);
+        }
+        if held.life == Life::Left {
+            self.left.retain(|left| *left != ticket);
+        }
+        if let Some(before) = held.followed.take() {
+            let _ = self.epoll.delete(&before);
+        }
+        held.life = Life::Alive;
+        held.main = pid;
+        self.strays.remove(&pid);
+        self.mains.insert(pid, ticket);
+        self.watch_followed(&held_process, ticket);
+        if let Some(held) = self.held.get_mut(&ticket) {
+            held.followed = Some(held_process);
+        }
+    }
+}
