@@ -1,1 +1,166 @@
-fn main() {}
+//! What a line of output costs: `cargo bench --bench logs`.
+//!
+//! 1 GB in lines of 100 bytes, through one service and through ten: to the log files with their index, and with a
+//! console (prefix, to /dev/null) on top. The measure is `cat` from a FIFO to a file. `RUNNER_BENCH_MB` sets the size.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use bench::Place;
+
+const LINE: u64 = 100;
+
+fn main() {
+    let megabytes: u64 = std::env::var("RUNNER_BENCH_MB")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1000);
+    let lines = megabytes * 1_000_000 / LINE;
+    let place = Place::new();
+    let cat = cat(&place, lines);
+    println!("{megabytes} MB in lines of {LINE} bytes; CPU of the readers alone, without the writers'");
+    tell("cat, FIFO to file", &cat, &cat);
+    for services in [1, 10] {
+        for console in [false, true] {
+            let cost = through_runner(&place, services, lines / services, console);
+            let what = if console {
+                "file, index and console"
+            } else {
+                "file and index"
+            };
+            tell(&format!("runner, {services:>2} services, {what}"), &cost, &cat);
+        }
+    }
+}
+
+struct Cost {
+    cpu_per_gb: f64,
+    /// MB/s
+    throughput: f64,
+    peak_bytes: u64,
+}
+
+fn tell(what: &str, cost: &Cost, cat: &Cost) {
+    println!(
+        "  {what:<45} {:.2} CPU s/GB ({:.1}x), {:>5.0} MB/s ({:.2}x), peak {:.1} MB",
+        cost.cpu_per_gb,
+        cost.cpu_per_gb / cat.cpu_per_gb,
+        cost.throughput,
+        cost.throughput / cat.throughput,
+        cost.peak_bytes as f64 / 1e6
+    );
+}
+
+fn cat(place: &Place, lines: u64) -> Cost {
+    let fifo = place.path().join("lines");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    let copy = place.path().join("copy");
+    let begin = Instant::now();
+    let mut reader = Command::new("sh")
+        .args(["-c", "exec cat < lines > copy"])
+        .current_dir(place.path())
+        .spawn()
+        .unwrap();
+    let mut writer = Command::new(&place.tiny)
+        .args(["lines", &lines.to_string()])
+        .stdout(File::options().write(true).open(&fifo).unwrap())
+        .spawn()
+        .unwrap();
+    writer.wait().unwrap();
+    let before = bench::cpu_of_children();
+    reader.wait().unwrap();
+    let cpu = bench::cpu_of_children() - before;
+    let took = begin.elapsed().as_secs_f64();
+    assert_eq!(fs::metadata(&copy).unwrap().len(), lines * LINE);
+    fs::remove_file(copy).unwrap();
+    let gigabytes = (lines * LINE) as f64 / 1e9;
+    Cost {
+        cpu_per_gb: cpu / gigabytes,
+        throughput: gigabytes * 1e3 / took,
+        peak_bytes: 0,
+    }
+}
+
+fn through_runner(place: &Place, services: u64, lines: u64, console: bool) -> Cost {
+    let _ = fs::remove_dir_all(place.path().join(".runner"));
+    let mut file = String::new();
+    for n in 0..services {
+        file.push_str(&format!(
+            "[services.s{n}]\ntype = \"oneshot\"\ncommand = [\"./tiny\", \"lines\", \"{lines}\"]\nlog = {{ max_size = \"100MB\", max_files = 12 }}\n"
+        ));
+    }
+    let all: Vec<String> = (0..services).map(|n| format!("\"s{n}\"")).collect();
+    file.push_str(&format!(
+        "[services.last]\ncommand = [\"./tiny\", \"stamp\", \"end\"]\ndepends_on = [{}]\n",
+        all.join(",")
+    ));
+    place.write(&file);
+    let fifo = place.path().join("end");
+    let _ = nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600));
+    let mut end = File::options().read(true).write(true).open(&fifo).unwrap();
+
+    let begin = Instant::now();
+    let mut client = None;
+    if console {
+        let started = place
+            .runner(&["up", "--exit", "never"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        client = Some(started.unwrap());
+    } else {
+        place.timed(&["up", "-d", "--no-wait"]);
+    }
+    end.read_exact(&mut [0; 8]).unwrap();
+    let took = begin.elapsed().as_secs_f64();
+    let mut roles = place.roles();
+    roles.extend(client.iter().map(std::process::Child::id));
+    let cpu = bench::cpu_of(&roles);
+    let peak_bytes = roles.iter().map(|pid| bench::peak_of(*pid)).sum();
+    place.timed(&["down"]);
+    if let Some(mut client) = client {
+        client.wait().unwrap();
+    }
+    for n in 0..services {
+        verify(place, &format!("s{n}"), lines);
+    }
+    let gigabytes = (services * lines * LINE) as f64 / 1e9;
+    Cost {
+        cpu_per_gb: cpu / gigabytes,
+        throughput: gigabytes * 1e3 / took,
+        peak_bytes,
+    }
+}
+
+/// Every line is there once and in order.
+fn verify(place: &Place, service: &str, lines: u64) {
+    let output = fs::read_dir(place.path().join(".runner/logs")).unwrap().flatten();
+    let mut files: Vec<_> = output
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            name.starts_with(&format!("{service}.")) && !name.contains("index") && !name.contains("idx")
+        })
+        .collect();
+    // `s0.log.11` is older than `s0.log.1`, and that than `s0.log`.
+    files.sort_by_key(|path| {
+        let number = path.extension().and_then(|text| text.to_str()?.parse::<u32>().ok());
+        std::cmp::Reverse(number.unwrap_or(0))
+    });
+    let mut next = 0u64;
+    for path in &files {
+        for line in BufReader::with_capacity(1 << 20, File::open(path).unwrap()).split(b'\n') {
+            let line = line.unwrap();
+            let number: u64 = std::str::from_utf8(&line[..12]).unwrap().parse().unwrap();
+            assert_eq!(number, next, "{}", path.display());
+            assert_eq!(line.len() as u64, LINE - 1);
+            next += 1;
+        }
+    }
+    assert_eq!(next, lines, "{service}: {files:?}");
+}

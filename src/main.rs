@@ -1,9 +1,15 @@
+//! Parse, call the verb, exit with its code. The hidden verbs are the other roles of the same program.
+
+use runner::api::boot::DAEMON_VERB;
+use runner::{cli, daemon, guardian};
+
 fn main() {
-    let mut args = std::env::args_os().skip(1);
-    let code = match args.next().as_ref().and_then(|verb| verb.to_str()) {
-        Some(runner::guardian::VERB) => runner::guardian::run_verb(args),
-        Some(runner::guardian::BARE_VERB) => runner::guardian::run_bare(args),
-        _ => 2,
+    let mut words = std::env::args_os().skip(1);
+    let code = match words.next().as_ref().and_then(|verb| verb.to_str()) {
+        Some(guardian::VERB) => guardian::run_verb(words),
+        Some(guardian::BARE_VERB) => guardian::run_bare(words),
+        Some(DAEMON_VERB) => i32::from(daemon::main(words.next().unwrap_or_default())),
+        _ => i32::from(cli::run()),
     };
     std::process::exit(code);
 }

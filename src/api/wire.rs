@@ -179,13 +179,25 @@ pub struct Check {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
+    /// Relative to the project's folder where it lies inside, else absolute.
     pub file: String,
+    /// From 1, as `column`, which counts characters.
     pub line: u32,
     pub column: u32,
+    pub severity: Severity,
     pub service: Option<String>,
     pub key: Option<String>,
     pub message: String,
     pub suggestion: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file can't be used.
+    Error,
+    /// It can, but somebody should look.
+    Warning,
 }
 
 /// `logs --json`: one object a line. Exactly one of `line` and `line_base64` is there.
@@ -199,4 +211,91 @@ pub struct LogLine {
     pub line: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_base64: Option<String>,
+}
+
+/// `POST /v1/up`: make the project match its file and what is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpRequest {
+    /// Nothing named: everything that starts by itself.
+    #[serde(default)]
+    pub names: Vec<String>,
+    #[serde(default)]
+    pub no_deps: bool,
+    #[serde(default)]
+    pub profiles: Vec<String>,
+    /// `--exit`, over the file's `project.exit`.
+    #[serde(default)]
+    pub exit: Option<crate::spec::ExitPolicy>,
+    #[serde(default)]
+    pub exit_code_from: Option<String>,
+    /// The caller goes away and the project stays.
+    #[serde(default)]
+    pub detach: bool,
+    /// Answer with the console stream (`frames`) instead of `ps`; it ends with the project.
+    #[serde(default)]
+    pub console: bool,
+}
+
+/// `POST /v1/down`. Answered at once; the end is the end of the socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DownRequest {
+    /// Replaces every service's stop timeout.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// Do not wait for anything any more: SIGKILL.
+    #[serde(default)]
+    pub hasten: bool,
+    /// What made the client ask (`SIGINT`), for the cause of the events; nothing: the verb itself.
+    #[serde(default)]
+    pub because: Option<String>,
+}
+
+/// The answer to `POST /v1/down`: what is free once everything has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownAnswer {
+    pub lock: std::path::PathBuf,
+}
+
+/// `GET /v1/logs`, as query parameters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogsRequest {
+    /// Nothing named: all.
+    pub services: Vec<String>,
+    /// Lines from the end of each service's log; `None`: everything.
+    pub tail: Option<u64>,
+    pub follow: bool,
+    pub stream: Option<crate::logs::Stream>,
+}
+
+/// RFC 9457, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// Fits after "try: ".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
+}
+
+impl Refusal {
+    /// The answer to whoever comes when everything is being stopped.
+    pub fn ending() -> Self {
+        Refusal::new(503, "ending", "runner is ending")
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.status == 503
+    }
+
+    pub fn new(status: u16, title: &str, detail: impl Into<String>) -> Self {
+        Refusal {
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+            suggestion: None,
+        }
+    }
 }

@@ -1,1 +1,59 @@
 //! The command line: clap types and one file per verb.
+//!
+//! Law of the room: a verb is a client of `api` (or of `config` and `reconcile` for offline verbs) and never touches the
+//! daemon or a service's process. It returns an exit code of `cli.md`; whatever it says about itself goes to stderr.
+
+mod args;
+mod check;
+mod down;
+mod graph;
+mod logs;
+mod outcome;
+mod plan;
+mod project;
+mod ps;
+mod reach;
+mod schema;
+mod terminal;
+mod up;
+
+use clap::Parser;
+
+pub use args::Cli;
+use args::Verb;
+use outcome::Outcome;
+
+/// Runs the command line and gives the exit code.
+pub fn run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let Some(verb) = &cli.verb else {
+        return args::print_short_help();
+    };
+    let outcome = match verb {
+        Verb::Up(args) => up::up(&cli.global, args),
+        Verb::Down(args) => down::down(&cli.global, args),
+        Verb::Ps(args) => ps::ps(&cli.global, args),
+        Verb::Logs(args) => logs::logs(&cli.global, args),
+        Verb::Check(args) => project::check(&cli.global, args),
+        Verb::Plan(args) => plan::plan(&cli.global, args),
+        Verb::Graph(args) => project::graph(&cli.global, args),
+        Verb::Schema => schema::schema(),
+        Verb::Other(words) => args::unknown_verb(words),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.print(&cli.global);
+            failure.code()
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, Outcome>;

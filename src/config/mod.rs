@@ -1,1 +1,205 @@
-//! Text to a checked `Project`.
+//! Text to a checked `Project`: find, read, merge, template, check.
+//!
+//! Law of the room: it reads files and nothing else; environment, user and folder come in as values. Everything is
+//! strict, nothing is defaulted silently, and no check stops at the first error: every complaint points to the place
+//! where the value was written, through includes, the local file, `[defaults]` and templates.
+//!
+//! The way of a file: [`find`] (which files) → `document` (read, include, merge) → `draft` (bases, ports, needs) →
+//! `check` (shape and templates, by the declarations of `spec::keys`) → `service` (typed, with defaults) → `graph`
+//! (what concerns several services).
+
+mod access;
+mod check;
+mod command;
+mod document;
+mod draft;
+mod envfile;
+mod environment;
+mod fields;
+pub mod find;
+mod graph;
+mod include;
+mod later;
+mod limits;
+mod merge;
+mod node;
+mod ports;
+mod probe;
+mod problem;
+mod project;
+pub mod reference;
+mod scope;
+mod service;
+mod shown;
+mod template;
+mod value;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+pub use ports::{HashedPorts, PortSource};
+pub use problem::{FileId, Place, Problem, Problems, Severity, Source};
+pub use shown::ShownCommand;
+pub use value::duration;
+
+use crate::spec::keys::SERVICE;
+use crate::spec::{Project, Service, ServiceName};
+use check::{Templates, Walk};
+use document::Document;
+use draft::Draft;
+use environment::Shared;
+use find::Location;
+use problem::Sink;
+use project::{Captured, Settings};
+use template::Engine;
+
+/// What the meaning of the files depends on, besides the files.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The environment as it was captured at the project's start.
+    pub env: Vec<(OsString, OsString)>,
+    /// Whose files are obeyed, besides root's.
+    pub euid: u32,
+}
+
+/// A project that can be run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub project: Project,
+    pub warnings: Problems,
+    /// What will be executed, in the order of the services, without the values of secrets.
+    pub commands: Vec<ShownCommand>,
+}
+
+/// Reads, merges and checks the files of a project.
+///
+/// # Errors
+/// All problems of all files, warnings included.
+pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) -> Result<Loaded, Problems> {
+    let mut sink = Sink::new(&location.dir);
+    let document = document::read(location, inputs.euid, &mut sink);
+    let captured = Captured::new(inputs);
+    let settings = project::settings(&document, location, &captured, &mut sink);
+    let engine = Engine::new();
+    check_bases(&document, &engine, &mut sink);
+    let mut drafts = draft::drafts(&document, &mut sink);
+    allocate(&mut drafts, ports, &mut sink);
+    let (services, commands) = services(&document, &drafts, &settings, &captured, &engine, location, &mut sink);
+    check_whole(&document, &drafts, &services, &settings, &mut sink);
+
+    let files = sink.paths();
+    let failed = sink.has_errors();
+    let problems = sink.into_problems();
+    if failed {
+        return Err(problems);
+    }
+    Ok(Loaded {
+        project: Project {
+            name: settings.name,
+            dir: location.dir.clone(),
+            files,
+            exit: settings.exit,
+            exit_code_from: settings.exit_code_from.map(|(name, _)| ServiceName::new(name)),
+            shell: settings.shell,
+            state_dir: settings.state_dir,
+            services: services
+                .into_iter()
+                .map(|(name, service)| (name, Arc::new(service)))
+                .collect(),
+        },
+        warnings: problems,
+        commands,
+    })
+}
+
+/// `[defaults]` and `[templates]` are checked even where no service uses them.
+fn check_bases(document: &Document, engine: &Engine, sink: &mut Sink) {
+    Walk::new(sink, Templates::Unrendered(engine), None, "defaults").table(&document.defaults, &SERVICE);
+    for table in &document.misplaced {
+        Walk::new(sink, Templates::Unrendered(engine), None, "services").table(table, &SERVICE);
+    }
+    for (name, entry) in &document.templates {
+        if let Some(fault) = value::name_fault(name) {
+            sink.push(Problem::error(entry.key, format!("template `{name}`: {fault}")));
+        }
+        if let Some(table) = entry.node.table() {
+            let path = format!("templates.{name}");
+            Walk::new(sink, Templates::Unrendered(engine), None, &path).table(table, &SERVICE);
+        }
+    }
+}
+
+fn allocate(drafts: &mut IndexMap<String, Draft>, source: &mut dyn PortSource, sink: &mut Sink) {
+    let mut all: IndexMap<String, _> = drafts
+        .iter_mut()
+        .map(|(name, draft)| (name.clone(), std::mem::take(&mut draft.ports)))
+        .collect();
+    ports::allocate(&mut all, source, sink);
+    for (draft, ports) in drafts.values_mut().zip(all.into_values()) {
+        draft.ports = ports;
+    }
+}
+
+fn services(
+    document: &Document,
+    drafts: &IndexMap<String, Draft>,
+    settings: &Settings,
+    captured: &Captured,
+    engine: &Engine,
+    location: &Location,
+    sink: &mut Sink,
+) -> (IndexMap<ServiceName, Service>, Vec<ShownCommand>) {
+    let ports = drafts
+        .iter()
+        .map(|(name, draft)| (name.clone(), draft.ports.clone()))
+        .collect();
+    let dir = location.dir.to_string_lossy();
+    let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports);
+    let shared = Shared::new(engine, captured, settings, &scope, document, sink);
+    let mut services = IndexMap::new();
+    let mut commands = Vec::new();
+    for (name, draft) in drafts {
+        let depends_on = graph::dependencies(name, drafts, sink);
+        if let Some(built) = service::build(name, draft, settings, &shared, sink) {
+            commands.extend(built.commands);
+            services.insert(
+                ServiceName::new(name),
+                Service {
+                    depends_on,
+                    ..built.service
+                },
+            );
+        }
+    }
+    (services, commands)
+}
+
+fn check_whole(
+    document: &Document,
+    drafts: &IndexMap<String, Draft>,
+    services: &IndexMap<ServiceName, Service>,
+    settings: &Settings,
+    sink: &mut Sink,
+) {
+    graph::cycles(drafts, sink);
+    graph::ports(drafts, services, sink);
+    graph::log_files(drafts, services, sink);
+    if let Some((name, place)) = &settings.exit_code_from
+        && !drafts.contains_key(name)
+    {
+        let near = words::nearest(name, drafts.keys().map(String::as_str));
+        let problem = Problem::error(*place, format!("there is no service `{name}`"));
+        sink.push_unless_broken(problem.maybe_suggest(near.map(|near| format!("did you mean `{near}`?"))));
+    }
+    if let Some(file) = document.first.filter(|_| drafts.is_empty()) {
+        let place = Place { file, start: 0, end: 0 };
+        let problem = Problem::error(place, "no service is declared");
+        sink.push_unless_broken(problem.suggest("declare one: `[services.web]` with a `command`"));
+    }
+}

@@ -1,1 +1,19 @@
 //! The one loop that owns the `World`.
+//!
+//! Law of the room: decides nothing (that is `reconcile`'s) and has no children (they are the guardian's). `run` waits
+//! for one thing at a time and names it as a fact; `hands` performs what the `World` answers; `story` numbers events;
+//! `present` turns snapshots into the shapes of `api::wire`. Everything lives on one thread; only the log pump has
+//! another, so that a slow disk can't stall a decision.
+
+mod console;
+mod errand;
+mod hands;
+mod launch;
+mod link;
+mod present;
+mod reading;
+mod run;
+mod story;
+mod surroundings;
+
+pub use run::main;

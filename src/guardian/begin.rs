@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::guard::{self, Guard};
 use super::link::GuardianLink;
 use crate::sys::spawn::{Calls, Image, Progress};
-use crate::sys::{detach, passing};
+use crate::sys::{detach, identity, passing};
 
 /// Hidden verb: `runner __guardian --log FILE --pass N --keep N -- DAEMON-ARGS...`.
 pub const VERB: &str = "__guardian";
@@ -41,8 +41,9 @@ struct Beginning {
 /// The daemon gets the order socket as 3 and the passed and kept descriptors as 4, 5, ... in the order of the words.
 /// Returns the exit code: the daemon's after `Finish`, else 70.
 pub fn run_verb(args: impl IntoIterator<Item = OsString>) -> i32 {
+    identity::set_name(c"runner-guardian");
     guard::occupy_standard_streams();
-    let outcome = parse(args).and_then(|beginning| begin(beginning));
+    let outcome = parse(args).and_then(begin);
     outcome.unwrap_or_else(|error| {
         eprintln!("could not start the guardian: {error}");
         70
@@ -124,7 +125,8 @@ fn begin(mut beginning: Beginning) -> io::Result<i32> {
         .descriptors
         .retain(|descriptor| beginning.kept.contains(&descriptor.as_raw_fd()));
     let code = guard.run();
-    drop(beginning);
+    // The lock says that we live: the kernel lets it go when we are no more, not earlier.
+    std::mem::forget(beginning);
     Ok(code)
 }
 
@@ -147,10 +149,11 @@ fn start_daemon(guard: &mut Guard, beginning: &Beginning, orders: &UnixStream) -
         nice: None,
         limits: Vec::new(),
         descriptors,
+        gate_is_open: true,
     };
     let failed = |errno| io::Error::from_raw_os_error(errno);
     let forked = guard.forker.fork(&image).map_err(|refusal| failed(refusal.errno))?;
-    forked.channel.open_gate();
+    guard.forker.settle(&forked);
     match forked.channel.wait() {
         Progress::Refused(refusal) => Err(failed(refusal.errno)),
         Progress::Executed | Progress::Underway => Ok(forked.pid),

@@ -30,7 +30,8 @@ impl Guard {
     /// Our exit code once there is nothing more to do.
     pub(super) fn over(&mut self) -> Option<i32> {
         let gone = match self.daemon {
-            Some(_) => self.daemon_ended.is_some(),
+            // Its last orders count, `Finish` above all: they are read by the time its socket is at its end.
+            Some(_) => self.daemon_ended.is_some() && (self.finished || self.link_ended),
             None => self.finished || self.link_ended,
         };
         if !gone {

@@ -117,12 +117,13 @@ impl Guard {
             return;
         }
         self.reaped = false;
-        let kept = self.tickets_with_strays();
+        let strays = self.tickets_with_strays();
+        let kept = |ticket: &Ticket| strays.as_ref().is_none_or(|strays| strays.contains(ticket));
         for (ticket, status) in std::mem::take(&mut self.batch) {
-            self.tell_end(ticket, status, kept.contains(&ticket));
+            self.tell_end(ticket, status, kept(&ticket));
         }
         for ticket in self.left.clone() {
-            if !kept.contains(&ticket) && !self.has_group(ticket) {
+            if !kept(&ticket) && !self.has_group(ticket) {
                 self.emptied(ticket);
             }
         }

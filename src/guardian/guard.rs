@@ -26,6 +26,9 @@ const SIGNALS: u64 = 1;
 const CHANNEL: u64 = 2;
 const FOLLOWED: u64 = 3;
 
+/// Orders of one round.
+const ORDERS: usize = 64;
+
 pub(super) struct Guard {
     pub link: GuardianLink,
     /// The daemon's end of the socket is gone.
@@ -60,6 +63,8 @@ pub(super) struct Guard {
     pub finished: bool,
     pub closing: Option<Closing>,
     wants_output: bool,
+    /// Some may have arrived already, which epoll does not tell.
+    more_orders: bool,
     pub log: Option<File>,
 }
 
@@ -69,6 +74,8 @@ impl Guard {
         let signals = SignalQueue::over(&collected)?;
         // A client that went away must not end us, and Rust ignores SIGPIPE anyway: children get the default back.
         signals::ignore(libc::SIGPIPE);
+        // Ignored by who started us, the kernel would reap our children and drop how they ended.
+        signals::default(libc::SIGCHLD);
         signals::become_subreaper()?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(link.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
@@ -99,6 +106,7 @@ impl Guard {
             finished: false,
             closing: None,
             wants_output: false,
+            more_orders: false,
             log: None,
         })
     }
@@ -109,6 +117,8 @@ impl Guard {
             next_ticket: self.next_ticket,
             pid: std::process::id(),
         });
+        // The first round may wait for long.
+        self.flush();
     }
 
     /// Runs until everything is over; the answer is our exit code. A panic of one round is written down and the next
@@ -126,13 +136,13 @@ impl Guard {
 
     fn round(&mut self) -> Option<i32> {
         let mut events = [EpollEvent::empty(); 128];
-        let count = match self.epoll.wait(&mut events, self.patience()) {
-            Ok(count) => count,
-            Err(_) => 0,
-        };
+        let count = self.epoll.wait(&mut events, self.patience()).unwrap_or_default();
         // Signals first: an exit is known before anything is done by a number.
         if events[..count].iter().any(|event| event.data() == SIGNALS) {
             self.read_signals();
+        }
+        if self.more_orders {
+            self.read_orders();
         }
         for event in &events[..count] {
             match (event.data() & 3, Ticket(event.data() >> 2)) {
@@ -149,6 +159,9 @@ impl Guard {
     }
 
     fn patience(&self) -> EpollTimeout {
+        if self.more_orders {
+            return EpollTimeout::ZERO;
+        }
         let kills = self
             .killing
             .iter()
@@ -180,18 +193,23 @@ impl Guard {
         }
     }
 
+    /// Not all at once: between the thousand launches of one `up`, ends are still told.
     fn read_orders(&mut self) {
-        loop {
+        self.more_orders = !self.link_ended;
+        for _ in 0..ORDERS {
+            if !self.more_orders {
+                return;
+            }
             match self.link.try_read() {
                 Ok(Some(order)) => self.obey(order),
-                Ok(None) => break,
+                Ok(None) => self.more_orders = false,
                 Err(error) => {
                     if error.kind() != io::ErrorKind::UnexpectedEof {
                         self.note(&format!("the order socket failed: {error}"));
                     }
                     let _ = self.epoll.delete(self.link.as_fd());
                     self.link_ended = true;
-                    break;
+                    self.more_orders = false;
                 }
             }
         }

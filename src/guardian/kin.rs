@@ -18,65 +18,105 @@ pub(super) struct Stray {
 }
 
 const TRIES: u8 = 3;
+/// Readings before it is accepted that there is always somebody who has just ended.
+const READINGS: u32 = 64;
+/// Sessions that are remembered of one launch: a program that makes a new one with each fork must not fill our memory.
+const SESSIONS: usize = 1024;
+
+/// One reading of our children.
+pub(super) struct Strays {
+    /// Those that are nobody's main process, with the launch that they belong to.
+    pub found: Vec<(u32, Ticket)>,
+    /// Somebody of them ended after the list was made. What that one has left behind is our child by now, but not in
+    /// this list.
+    pub blurred: bool,
+}
+
+enum Origin {
+    Of(Ticket),
+    Unknown,
+    Ended,
+}
 
 impl Guard {
-    /// Reads our children and says which launches have live ones beside their main process.
-    pub(super) fn tickets_with_strays(&mut self) -> HashSet<Ticket> {
-        let mut kept = HashSet::new();
-        for (_, ticket) in self.strays_now() {
-            kept.insert(ticket);
+    /// Which launches have live processes beside their main one. Reaps, until a reading is sharp. `None`: no reading was
+    /// sharp, so nobody may be called empty now; the ends that blurred them come as SIGCHLD again.
+    pub(super) fn tickets_with_strays(&mut self) -> Option<HashSet<Ticket>> {
+        for _ in 0..READINGS {
+            let strays = self.strays_now();
+            if !strays.blurred {
+                return Some(strays.found.into_iter().map(|(_, ticket)| ticket).collect());
+            }
+            self.reap();
         }
-        kept
+        None
     }
 
-    /// Our children that are nobody's main process, with the launch that they belong to.
-    pub(super) fn strays_now(&mut self) -> Vec<(u32, Ticket)> {
-        let mut found = Vec::new();
+    pub(super) fn strays_now(&mut self) -> Strays {
+        let mut strays = Strays {
+            found: Vec::new(),
+            blurred: false,
+        };
         let mut list = std::mem::take(&mut self.list);
         self.children.read(&mut list);
         for &pid in &list {
-            if self.mains.contains_key(&pid) || self.daemon == Some(pid) {
+            if self.mains.contains_key(&pid) || self.daemon == Some(pid) || self.is_kept_leader(pid) {
                 continue;
             }
-            if let Some(ticket) = self.origin(pid) {
-                found.push((pid, ticket));
+            match self.origin(pid) {
+                Origin::Of(ticket) => strays.found.push((pid, ticket)),
+                Origin::Unknown => {}
+                Origin::Ended => strays.blurred = true,
             }
         }
         self.list = list;
-        found
+        strays
     }
 
-    fn origin(&mut self, pid: u32) -> Option<Ticket> {
+    /// A leader that has ended and was told, but keeps the number of its group from others.
+    fn is_kept_leader(&self, pid: u32) -> bool {
+        let ticket = (!self.groups_by_pidfd).then(|| self.sessions.get(&pid)).flatten();
+        ticket
+            .and_then(|ticket| self.held.get(ticket))
+            .is_some_and(|held| held.leader == pid)
+    }
+
+    fn origin(&mut self, pid: u32) -> Origin {
         let known = self.strays.get(&pid).copied();
         if let Some(stray) = known
             && (stray.ticket.is_some_and(|ticket| self.held.contains_key(&ticket)) || stray.tries >= TRIES)
         {
-            return stray.ticket.filter(|ticket| self.held.contains_key(ticket));
+            let ticket = stray.ticket.filter(|ticket| self.held.contains_key(ticket));
+            return ticket.map_or(Origin::Unknown, Origin::Of);
         }
-        let stat = processes::stat(pid)?;
-        if stat.is_zombie() {
-            return None;
-        }
+        let Some(stat) = processes::stat(pid).filter(|stat| !stat.is_zombie()) else {
+            return Origin::Ended;
+        };
         let ticket = self.witness(pid, stat.session);
+        if ticket.is_none() && processes::stat(pid).is_none_or(|stat| stat.is_zombie()) {
+            // It ended while it was looked at, and the ended have neither environment nor descriptors.
+            return Origin::Ended;
+        }
         let tries = known.map_or(0, |stray| stray.tries) + 1;
         self.strays.insert(pid, Stray { ticket, tries });
-        ticket
+        ticket.map_or(Origin::Unknown, Origin::Of)
     }
 
-    /// By session, by the mark in its environment, by the FIFO that it holds as 0, 1 or 2. A session that a marked
-    /// process made is remembered: its own children may have neither mark nor FIFO.
+    /// By the mark in its environment, by its session, by the FIFO that it holds as 0, 1 or 2. The mark comes first: the
+    /// number of a session that has died may be another's by now. A session that a marked process made is remembered:
+    /// its own children may have neither mark nor FIFO.
     fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
-        if let Some(ticket) = self.sessions.get(&session) {
-            return Some(*ticket);
-        }
         let by_mark = processes::environment_value(pid, MARK).and_then(|mark| self.marks.get(&mark).copied());
+        let by_session = || self.sessions.get(&session).copied();
         let by_fifo = || (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
-        let ticket = by_mark.or_else(by_fifo)?;
-        if session > 1 {
+        let ticket = by_mark.or_else(by_session).or_else(by_fifo)?;
+        if session > 1
+            && !self.sessions.contains_key(&session)
+            && let Some(held) = self.held.get_mut(&ticket)
+            && held.sessions.len() < SESSIONS
+        {
             self.sessions.insert(session, ticket);
-            if let Some(held) = self.held.get_mut(&ticket) {
-                held.sessions.push(session);
-            }
+            held.sessions.push(session);
         }
         Some(ticket)
     }
@@ -107,7 +147,10 @@ impl Guard {
             return Err(format!("process {pid} belongs to another service"));
         }
         // Held before it is looked at: what is found out below is then true of what is held.
-        let held_process = pidfd::open(pid).map_err(|_| format!("there is no process {pid}"))?;
+        let held_process = pidfd::open(pid).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOSYS | libc::EPERM) => format!("process {pid} can't be held: this kernel allows no pidfds"),
+            _ => format!("there is no process {pid}"),
+        })?;
         let stat = processes::stat(pid).filter(|stat| !stat.is_zombie());
         let stat = stat.ok_or_else(|| format!("there is no process {pid}"))?;
         if !self.belongs(ticket, pid) {

@@ -46,13 +46,16 @@ impl Guard {
         let image = image(launch, streams.numbers)?;
         let forked = self.forker.fork(&image)?;
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
-        let found = identity::of(forked.pid, held).into();
+        let found = match launch.record {
+            Some(_) => identity::of(forked.pid, held).into(),
+            None => identity::at_birth(forked.pid, held).into(),
+        };
         let mut held = Held {
             ticket,
             uid,
             leader: forked.pid,
             leader_reaped: false,
-            pidfd: forked.pidfd,
+            pidfd: None,
             main: forked.pid,
             followed: None,
             life: Life::Alive,
@@ -66,15 +69,19 @@ impl Guard {
             released: false,
             killing: None,
         };
-        match launch
+        let written = launch
             .record
             .as_ref()
             .map(|record| record::write(record, &found))
-            .transpose()
-        {
+            .transpose();
+        self.forker.settle(&forked);
+        held.pidfd = forked.pidfd;
+        match written {
             Ok(written) => {
                 held.record = written;
-                forked.channel.open_gate();
+                if !image.gate_is_open {
+                    forked.channel.open_gate();
+                }
                 self.report(&Report::Spawned {
                     ticket,
                     identity: found,
@@ -209,5 +216,6 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
         nice: launch.nice,
         limits: std::mem::take(&mut launch.limits),
         descriptors,
+        gate_is_open: launch.record.is_none(),
     })
 }

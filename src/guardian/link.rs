@@ -21,14 +21,17 @@ pub type GuardianLink = Link<Order, Report>;
 
 /// A value longer than this is no value of ours.
 const LONGEST: usize = 64 << 20;
-/// How much is read at once.
+/// How much is read at once, and the room that has to be there before a read.
 const CHUNK: usize = 64 << 10;
+const LEAST: usize = 4 << 10;
 
 #[derive(Debug)]
 pub struct Link<In, Out> {
     socket: OwnedFd,
+    /// Bytes up to `filled` have arrived, those up to `taken` were taken already. What is behind stays as it is: in a
+    /// process that forks all the time, each page written without need is a page copied.
     arrived: Vec<u8>,
-    /// How much of `arrived` was taken already.
+    filled: usize,
     taken: usize,
     descriptors: VecDeque<OwnedFd>,
     waiting: Vec<u8>,
@@ -46,6 +49,7 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
         Link {
             socket,
             arrived: Vec::new(),
+            filled: 0,
             taken: 0,
             descriptors: VecDeque::new(),
             waiting: Vec::new(),
@@ -121,6 +125,8 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
             }
         }
         self.waiting.clear();
+        // A burst of starts takes megabytes; they are not kept for the next one.
+        self.waiting.shrink_to(CHUNK);
         self.sent = 0;
         Ok(true)
     }
@@ -142,15 +148,16 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
             if self.ended {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            self.arrived.drain(..self.taken);
+            self.arrived.copy_within(self.taken..self.filled, 0);
+            self.filled -= self.taken;
             self.taken = 0;
-            let old = self.arrived.len();
-            self.arrived.resize(old + CHUNK, 0);
-            let read = passing::receive(self.socket.as_fd(), &mut self.arrived[old..], &mut self.descriptors);
-            self.arrived.truncate(old + *read.as_ref().unwrap_or(&0));
-            match read {
+            if self.arrived.len() < self.filled + LEAST {
+                self.arrived.resize((self.filled * 2).max(CHUNK), 0);
+            }
+            let room = &mut self.arrived[self.filled..];
+            match passing::receive(self.socket.as_fd(), room, &mut self.descriptors) {
                 Ok(0) => self.ended = true,
-                Ok(_) => {}
+                Ok(count) => self.filled += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.raw_os_error() == Some(libc::ECONNRESET) => self.ended = true,
@@ -160,7 +167,7 @@ impl<In: DeserializeOwned, Out: Serialize> Link<In, Out> {
     }
 
     fn parse(&mut self) -> io::Result<Option<In>> {
-        let rest = &self.arrived[self.taken..];
+        let rest = &self.arrived[self.taken..self.filled];
         let Some((length, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };

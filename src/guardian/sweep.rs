@@ -109,7 +109,7 @@ impl Guard {
                 still.push(held.main);
             }
         }
-        still.extend(self.tree(ticket));
+        still.extend(self.tree(ticket).0);
         still.dedup();
         let leftovers: Vec<_> = still
             .into_iter()
@@ -137,8 +137,8 @@ impl Guard {
         let mut seen = HashSet::new();
         let mut clean = 0;
         for _ in 0..LOOKS {
-            let mut fresh = false;
-            for pid in self.tree(ticket) {
+            let (tree, mut fresh) = self.tree(ticket);
+            for pid in tree {
                 if seen.insert(pid) {
                     fresh = true;
                     self.kill_kin(ticket, pid);
@@ -153,19 +153,20 @@ impl Guard {
     }
 
     /// Everybody of the tree except its main process and who is in the group: orphans and all that is below them, and
-    /// what is below the main process.
-    fn tree(&mut self, ticket: Ticket) -> Vec<u32> {
+    /// what is below the main process. And whether somebody may be missing, who was born while we read.
+    fn tree(&mut self, ticket: Ticket) -> (Vec<u32>, bool) {
         let mut found = Vec::new();
         if let Some(held) = self.held.get(&ticket).filter(|held| held.life == Life::Alive) {
             found.extend(processes::descendants(held.main));
         }
-        for (pid, owner) in self.strays_now() {
+        let strays = self.strays_now();
+        for (pid, owner) in strays.found {
             if owner == ticket {
                 found.push(pid);
                 found.extend(processes::descendants(pid));
             }
         }
-        found
+        (found, strays.blurred)
     }
 
     /// A child of ours keeps its number until we reap it. Anybody else is held first, and killed only if the held one

@@ -156,6 +156,10 @@ impl Chunks {
                 self.files[file].entries -= 1;
             }
         }
+        let before = match (last, file.checked_sub(1)) {
+            (None, Some(older)) => self.get_in(older, self.files[older].count().saturating_sub(1))?,
+            _ => last,
+        };
         let log = &mut self.files[file];
         let offset = last.map_or(0, |last| last.offset + last.length);
         if offset < log.length {
@@ -165,8 +169,8 @@ impl Chunks {
                 offset,
                 length: log.length - offset,
                 time_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
-                run: last.map_or(0, |last| last.run),
-                stream: last.map_or(Stream::Out, |last| last.stream),
+                run: before.map_or(0, |before| before.run),
+                stream: before.map_or(Stream::Out, |before| before.stream),
             });
         }
         Ok(())

@@ -20,6 +20,13 @@ const MERGE_NS: i64 = 1_000_000;
 /// An entry does not grow beyond this by merging.
 const MERGE_LENGTH: u32 = 1 << 20;
 
+/// Whose bytes a chunk holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    pub run: u32,
+    pub stream: Stream,
+}
+
 /// One chunk of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -99,8 +106,8 @@ pub struct Index {
 
 impl Index {
     /// Takes over an index file and makes it fit a log of `log_length` bytes: drops a torn entry and what lies beyond the
-    /// log, and adds an entry for bytes that have none (run and stream of the entry before them, at `log_time_ns`).
-    pub fn open(file: File, log_length: u64, log_time_ns: i64) -> io::Result<Index> {
+    /// log, and adds an entry for bytes that have none (from where the entry before them came, else from `source`).
+    pub fn open(file: File, log_length: u64, log_time_ns: i64, source: Source) -> io::Result<Index> {
         let whole = file.metadata()?.len() / ENTRY as u64;
         let mut index = Index {
             before: whole,
@@ -124,14 +131,16 @@ impl Index {
             .file
             .set_len((index.before + u64::from(index.last.is_some())) * ENTRY as u64)?;
         index.flush()?;
-        index.cover(log_length, log_time_ns)?;
+        index.cover(log_length, log_time_ns, source)?;
         Ok(index)
     }
 
     /// Entries for the bytes between the end of the index and the end of the log.
-    fn cover(&mut self, log_length: u64, time_ns: i64) -> io::Result<()> {
+    fn cover(&mut self, log_length: u64, time_ns: i64, source: Source) -> io::Result<()> {
         let mut offset = self.last.map_or(0, |last| last.end());
-        let (run, stream) = self.last.map_or((0, Stream::Out), |last| (last.run, last.stream));
+        let (run, stream) = self
+            .last
+            .map_or((source.run, source.stream), |last| (last.run, last.stream));
         while offset < log_length {
             let length = (log_length - offset).min(u64::from(u32::MAX)) as u32;
             let entry = Entry {
@@ -186,9 +195,21 @@ pub fn read(file: &File, at: u64) -> io::Result<Option<Entry>> {
     Ok(Entry::decode(&bytes))
 }
 
+/// The last entry of an index that is not written any more; `None` when there is none to be read.
+pub fn last_of(index: &Path) -> Option<Entry> {
+    let file = File::open(index).ok()?;
+    let count = file.metadata().ok()?.len() / ENTRY as u64;
+    read(&file, count.checked_sub(1)?).ok()?
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SOURCE: Source = Source {
+        run: 3,
+        stream: Stream::Err,
+    };
 
     fn entry(offset: u64, length: u32, time_ns: i64) -> Entry {
         Entry {
@@ -220,7 +241,7 @@ mod tests {
     #[test]
     fn chunks_of_one_moment_are_one_entry() {
         let file = tempfile::tempfile().expect("file");
-        let mut index = Index::open(file.try_clone().expect("clone"), 0, 0).expect("open");
+        let mut index = Index::open(file.try_clone().expect("clone"), 0, 0, SOURCE).expect("open");
         index.append(entry(0, 10, 0)).expect("append");
         index.append(entry(10, 5, MERGE_NS - 1)).expect("append");
         index.append(entry(15, 5, MERGE_NS)).expect("append");
@@ -230,7 +251,7 @@ mod tests {
     #[test]
     fn lg_07_an_index_is_made_to_fit_its_log() {
         let file = tempfile::tempfile().expect("file");
-        let opened = |length| Index::open(file.try_clone().expect("clone"), length, 77).expect("open");
+        let opened = |length| Index::open(file.try_clone().expect("clone"), length, 77, SOURCE).expect("open");
         let mut index = opened(0);
         index.append(entry(0, 10, 0)).expect("append");
         index.append(entry(10, 10, MERGE_NS)).expect("append");

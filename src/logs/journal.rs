@@ -20,19 +20,11 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{SpliceFFlags, splice};
 
-use super::Stream;
-use super::index::{self, Entry, Index};
+use super::index::{self, Entry, Index, Source};
 use crate::spec::LogFile;
 
 /// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
 const NEAR: u64 = 64 << 10;
-
-/// Whose bytes a chunk holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Source {
-    pub run: u32,
-    pub stream: Stream,
-}
 
 #[derive(Debug)]
 pub struct Journal {
@@ -81,10 +73,15 @@ impl Journal {
         Ok(())
     }
 
-    /// How many bytes the next chunk may have, at least 1. Rotates when the file is full.
-    pub fn room(&mut self) -> io::Result<u64> {
-        if self.offset >= self.max_size || self.turn_page {
-            self.rotate()?;
+    /// The next chunk goes to a new file.
+    pub fn is_full(&self) -> bool {
+        self.offset >= self.max_size || self.turn_page
+    }
+
+    /// How many bytes the next chunk, which is from `next`, may have: at least 1. Rotates when the file is full.
+    pub fn room(&mut self, next: Source) -> io::Result<u64> {
+        if self.is_full() {
+            self.rotate(next)?;
         }
         Ok(self.max_size.saturating_sub(self.offset).max(1))
     }
@@ -94,7 +91,7 @@ impl Journal {
     /// Errors: `WouldBlock` when the pipe is empty; anything else means that the file or its index can't be written now,
     /// and nothing that is still in the pipe was lost.
     pub fn take(&mut self, pipe: impl AsFd, length: usize, source: Source, time_ns: i64) -> io::Result<usize> {
-        self.ready_index()?.flush()?;
+        self.ready_index(source)?.flush()?;
         let mut at = self.offset as libc::loff_t;
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
         let moved = splice(pipe, None, &self.file, Some(&mut at), length, flags)?;
@@ -110,7 +107,7 @@ impl Journal {
             self.turn_page =
                 self.max_size.saturating_sub(self.offset) < NEAR.min(self.max_size / 8) && self.ends_a_line();
             // An entry that can't be written is kept and tried again before the next chunk, which then says why it fails.
-            let _ = self.ready_index()?.append(entry);
+            let _ = self.ready_index(source)?.append(entry);
         }
         Ok(moved)
     }
@@ -125,15 +122,17 @@ impl Journal {
         self.read_back(&mut last).is_ok() && last[0] == b'\n'
     }
 
-    fn ready_index(&mut self) -> io::Result<&mut Index> {
+    fn ready_index(&mut self, next: Source) -> io::Result<&mut Index> {
         let index = match self.index.take() {
             Some(index) => index,
-            None => self.open_index()?,
+            None => self.open_index(next)?,
         };
         Ok(self.index.insert(index))
     }
 
-    fn open_index(&self) -> io::Result<Index> {
+    /// Bytes without an entry, from the time of a kill, are said to come from where those before them came from, be it in
+    /// the file before, else from where the next ones will.
+    fn open_index(&self, next: Source) -> io::Result<Index> {
         let path = index::path_of(&self.path);
         let first = numbered(&self.path, 1);
         // A rotation was cut short between the rename of the index and that of the log.
@@ -142,11 +141,15 @@ impl Journal {
         }
         let metadata = self.file.metadata()?;
         let modified_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
-        Index::open(open_regular(&path)?, self.offset, modified_ns)
+        let before = index::last_of(&index::path_of(&first)).map(|last| Source {
+            run: last.run,
+            stream: last.stream,
+        });
+        Index::open(open_regular(&path)?, self.offset, modified_ns, before.unwrap_or(next))
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        self.ready_index()?.flush()?;
+    fn rotate(&mut self, next: Source) -> io::Result<()> {
+        self.ready_index(next)?.flush()?;
         if self.max_files == 1 {
             return self.empty();
         }

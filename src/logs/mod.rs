@@ -15,6 +15,7 @@ mod tap;
 mod tests;
 mod turn;
 
+pub use lines::LINE_CAP;
 pub use pump::Pump;
 pub use query::{Line, Lines, Query, last_lines, latest_run, read};
 pub use subscribe::{Filter, Subscription};

@@ -42,8 +42,9 @@ pub(super) struct Queue {
 struct State {
     outputs: VecDeque<Output>,
     bytes: usize,
-    /// Nothing is queued until the reader has caught up with half of the budget: one gap, not one per chunk.
-    dropping: bool,
+    /// While dropping: nothing is queued until the reader has come down to this many bytes, so that there is one gap and
+    /// not one per chunk.
+    resume_at: Option<usize>,
     skipped: HashMap<(ServiceName, Stream), (u64, u64)>,
 }
 
@@ -72,13 +73,14 @@ impl Queue {
     /// Queues the chunk, or counts it as skipped. Never waits for the reader.
     pub fn offer(&self, service: &ServiceName, run: u32, stream: Stream, bytes: &Bytes) {
         let mut state = self.lock();
-        if state.dropping && state.bytes <= self.budget / 2 {
-            state.dropping = false;
+        if state.resume_at.is_some_and(|level| state.bytes <= level) {
+            state.resume_at = None;
         }
-        if !state.dropping && state.bytes + bytes.len() > self.budget {
-            state.dropping = true;
+        // A chunk that is larger than the budget itself is shown to whoever has read everything before it.
+        if state.resume_at.is_none() && state.bytes > 0 && state.bytes + bytes.len() > self.budget {
+            state.resume_at = Some(state.bytes / 2);
         }
-        if state.dropping {
+        if state.resume_at.is_some() {
             let skipped = state.skipped.entry((service.clone(), stream)).or_default();
             skipped.0 += memchr::memchr_iter(b'\n', bytes).count() as u64;
             skipped.1 += bytes.len() as u64;

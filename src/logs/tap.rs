@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,8 +10,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::journal::{Journal, Source};
+use super::index::Source;
+use super::journal::Journal;
 use super::lines::{Assembler, Matchers};
 use super::pump::Shared;
 use super::subscribe::Queue;
@@ -119,7 +121,15 @@ impl Tap {
         let journal = &mut log.borrow_mut().journal;
         let mut taken = 0;
         while taken < TURN {
-            let room = match journal.room() {
+            // No rotation for the sake of nothing.
+            if journal.is_full() {
+                let now = self.readiness();
+                if !now.contains(PollFlags::POLLIN) {
+                    let ended = now.contains(PollFlags::POLLHUP);
+                    return (taken, if ended { Taken::Ended } else { Taken::All });
+                }
+            }
+            let room = match journal.room(source) {
                 Ok(room) => usize::try_from(room).unwrap_or(usize::MAX),
                 Err(error) => return (taken, Taken::Failed(error)),
             };
@@ -142,6 +152,15 @@ impl Tap {
         }
         self.note_load(taken, around);
         (taken, Taken::Part)
+    }
+
+    fn readiness(&self) -> PollFlags {
+        let mut polled = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polled, PollTimeout::ZERO) {
+            Ok(_) => polled[0].revents().unwrap_or(PollFlags::empty()),
+            // Not known: go on as if there were something.
+            Err(_) => PollFlags::POLLIN,
+        }
     }
 
     /// The stream's last line may have no end.

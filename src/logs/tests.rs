@@ -139,7 +139,12 @@ fn assert_numbers(log: &Path, count: usize) {
         raw.lines().eq(wanted.iter().map(String::as_str)),
         "the raw files hold other lines"
     );
-    assert_eq!(lines(log, &Query::default()), wanted, "the index gives other lines");
+    let indexed = lines(log, &Query::default());
+    let wrong = indexed.iter().zip(&wanted).find(|(is, should)| is != should);
+    assert!(
+        indexed.len() == wanted.len() && wrong.is_none(),
+        "the index gives other lines: {wrong:?}"
+    );
 }
 
 /// Every entry begins where the one before it ended, up to the end of the file.
@@ -258,6 +263,8 @@ fn lg_07_rotation_cuts_at_the_exact_byte() {
         ..target.clone()
     };
     bench.pump.adjust(&ServiceName::new("web"), LogTarget::File(fewer));
+    // Orders are taken in order, so the edit is known once this one is answered.
+    bench.drain("web", 1);
     out.write.write_all(b"x").expect("write");
     bench.drain("web", 1);
     assert_eq!(bytes(&target.file).len(), 101);
@@ -393,6 +400,7 @@ fn lg_08_a_renamed_log_is_written_until_it_is_opened_anew() {
     out.write.write_all(b"2\n").expect("write");
     bench.drain("web", 1);
     bench.pump.reopen();
+    bench.drain("web", 1);
     out.write.write_all(b"3\n").expect("write");
     bench.drain("web", 1);
     assert_eq!(fs::read(&away).expect("read"), b"1\n2\n");

@@ -1,14 +1,13 @@
 //! The receiving end of the sd_notify protocol (sd_notify(3)): a datagram socket that services find by `NOTIFY_SOCKET`.
 //!
 //! Everything that comes in is bounded and names its sender as the kernel saw it (SO_PASSCRED, unix(7)); whether that
-//! sender may speak for the service is for the daemon to judge. The socket's file may be written by everybody, because a
-//! service may run as another user than runner; the folders above must therefore be searchable (mode 0711) by that
-//! user, and what keeps strangers out is the judgement about the sender, never the path.
+//! sender may speak for the service is for the daemon to judge. That judgement keeps strangers out, never the path: a
+//! service that runs as another user than runner can't reach a private folder, so its socket has an abstract name.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +57,14 @@ pub struct Notification {
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: UnixDatagram,
-    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Path(PathBuf),
+    /// unix(7); known to this network namespace.
+    Abstract(String),
 }
 
 impl NotifySocket {
@@ -72,13 +78,41 @@ impl NotifySocket {
             _ => {}
         }
         let socket = StdDatagram::bind(path)?;
+        NotifySocket::listening(socket, Place::Path(path.to_owned()))
+    }
+
+    /// Binds an abstract name, which a service of any user can reach.
+    ///
+    /// # Errors
+    /// As of bind(2); `Unsupported` where there are no abstract names.
+    #[cfg(target_os = "linux")]
+    pub fn bind_abstract(name: &str) -> io::Result<Self> {
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+        let socket = StdDatagram::bind_addr(&address)?;
+        NotifySocket::listening(socket, Place::Abstract(name.to_owned()))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn bind_abstract(_: &str) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn listening(socket: StdDatagram, place: Place) -> io::Result<Self> {
         setsockopt(&socket, PassCred, &true)?;
         socket.set_nonblocking(true)?;
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
         Ok(NotifySocket {
             socket: UnixDatagram::from_std(socket)?,
-            path: path.to_owned(),
+            place,
         })
+    }
+
+    /// The value of `NOTIFY_SOCKET`.
+    pub fn address(&self) -> Vec<u8> {
+        match &self.place {
+            Place::Path(path) => path.as_os_str().as_bytes().to_vec(),
+            Place::Abstract(name) => format!("@{name}").into_bytes(),
+        }
     }
 
     /// The next notification. Datagrams that are too long or come without a sender are passed over.
@@ -99,8 +133,10 @@ impl NotifySocket {
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
-        // Whoever removed the folder before was right as well.
-        let _ = fs::remove_file(&self.path);
+        if let Place::Path(path) = &self.place {
+            // Whoever removed the folder before was right as well.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -240,10 +276,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_is_open_to_other_users_and_goes_with_the_socket() {
+    async fn the_file_goes_with_the_socket() {
         let (folder, socket, _sender) = bound();
         let path = folder.path().join("notify");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+        assert!(path.exists());
         drop(NotifySocket::bind(&path).unwrap());
         drop(socket);
         assert!(!path.exists());

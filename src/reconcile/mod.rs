@@ -6,12 +6,30 @@
 
 mod action;
 mod event;
+mod exit;
 mod fact;
 mod failure;
+#[cfg(test)]
+mod golden;
+pub mod graph;
+mod health;
+mod machine;
+mod plan;
+mod restart;
+#[cfg(test)]
+mod sim;
 mod snapshot;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod wish;
+mod words;
+mod world;
 
 pub use action::{Action, Ending, Purpose};
 pub use event::{Author, Cause, Event, EventKind};
 pub use fact::{ExitStatus, Fact, Incarnation, Now, Outcome, ProbeKind, Request, ServiceId};
 pub use failure::{Failure, Reason};
+pub use plan::{Intent, Plan, Step};
 pub use snapshot::{Blocker, ServiceSnapshot, Snapshot, StateName};
+pub use world::World;

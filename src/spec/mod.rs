@@ -5,14 +5,19 @@
 //! type, its change class and its documentation.
 
 mod common;
+mod compare;
+pub mod keys;
 mod probe;
 mod project;
 mod service;
+mod shape;
 
 pub use common::{Argv, Bytes, ServiceName, Signal};
+pub use compare::{Difference, duration_text};
 pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogTarget, Port, PortConflict, Protocol,
     Resource, Restart, Rung, Service, StopScope,
 };
+pub use shape::{Key, Shape, TableShape};

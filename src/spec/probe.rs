@@ -28,6 +28,10 @@ pub struct Probe {
 
 /// What one attempt looks at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a project holds few of them, each for as long as it lives"
+)]
 pub enum Check {
     Http(HttpCheck),
     Tcp(TcpTarget),

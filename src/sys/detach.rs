@@ -45,6 +45,7 @@ pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], 
         nice: None,
         limits: Vec::new(),
         descriptors,
+        gate_is_open: true,
     };
     through_an_orphan(&image)
 }
@@ -92,8 +93,9 @@ fn through_an_orphan(image: &Image) -> io::Result<u32> {
 
 #[allow(unsafe_code)]
 fn in_between(image: &Image, answer: &std::os::unix::net::UnixStream) -> ! {
-    let result = Forker::new(Calls::default(), None).fork(image).and_then(|forked| {
-        forked.channel.open_gate();
+    let mut forker = Forker::new(Calls::default(), None);
+    let result = forker.fork(image).and_then(|forked| {
+        forker.settle(&forked);
         match forked.channel.wait() {
             Progress::Refused(refusal) => Err(refusal),
             Progress::Executed | Progress::Underway => Ok(forked.pid),

@@ -24,6 +24,18 @@ pub fn of(pid: u32, held: Option<BorrowedFd>) -> Identity {
     }
 }
 
+/// As [`of`], but reads the start time only where there is no inode: for what is not written down.
+pub fn at_birth(pid: u32, held: Option<BorrowedFd>) -> Identity {
+    match held.map_or(0, inode) {
+        0 => of(pid, held),
+        pidfd_inode => Identity {
+            pid,
+            pidfd_inode,
+            start_ticks: 0,
+        },
+    }
+}
+
 /// Whether the process that has this number now is that one. Without pidfs the start time has to do.
 pub fn is_alive(wanted: Identity) -> bool {
     let Ok(held) = pidfd::open(wanted.pid) else {
@@ -41,17 +53,17 @@ pub fn is_alive(wanted: Identity) -> bool {
 
 /// `PIDFS_MAGIC` ("PIDF") of linux/magic.h.
 #[cfg(target_os = "linux")]
-const PIDFS: i64 = 0x5049_4446;
+const PIDFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x5049_4446);
 
 #[cfg(target_os = "linux")]
 fn inode(held: BorrowedFd) -> u64 {
     // Without pidfs every pidfd is the one inode of the anonymous files, which says nothing.
-    match nix::sys::statfs::fstatfs(held) {
-        Ok(found) if found.filesystem_type().0 as i64 == PIDFS => {
-            nix::sys::stat::fstat(held).map_or(0, |found| found.st_ino)
-        }
-        _ => 0,
+    static HAS_PIDFS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let on_pidfs = || nix::sys::statfs::fstatfs(held).is_ok_and(|found| found.filesystem_type() == PIDFS);
+    if !*HAS_PIDFS.get_or_init(on_pidfs) {
+        return 0;
     }
+    nix::sys::stat::fstat(held).map_or(0, |found| found.st_ino)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -69,6 +81,16 @@ pub fn boot_id() -> String {
 pub fn pid_namespace() -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |found| found.ino())
+}
+
+/// What `ps` and `top` show as the name of our process, up to 15 bytes: one that was started through /proc/self/exe
+/// would be called `exe`.
+pub fn set_name(name: &std::ffi::CStr) {
+    #[cfg(target_os = "linux")]
+    // Only a name: nothing depends on it.
+    let _ = nix::sys::prctl::set_name(name);
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
 }
 
 #[cfg(test)]

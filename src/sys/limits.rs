@@ -15,7 +15,7 @@ pub fn number(resource: Resource) -> u32 {
         Resource::Nproc => libc::RLIMIT_NPROC,
         Resource::Stack => libc::RLIMIT_STACK,
     };
-    number as u32
+    number as _
 }
 
 /// (number, soft, hard) as `guardian::orders::Launch::limits` wants them.
@@ -84,7 +84,7 @@ mod tests {
         };
         assert_eq!(
             triple(Resource::Core, unlimited),
-            (libc::RLIMIT_CORE as u32, 5, libc::RLIM_INFINITY)
+            (number(Resource::Core), 5, libc::RLIM_INFINITY)
         );
         assert!(current(number(Resource::Nofile)).is_some());
     }

@@ -42,6 +42,20 @@ impl Lock {
         }
     }
 
+    /// As [`Lock::take`], but waits for the holder's end instead of saying `None`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(path: &Path) -> io::Result<Lock> {
+        loop {
+            if let Some(lock) = Lock::take(path)? {
+                return Ok(lock);
+            }
+            // Until it is free; whether it is still the file of that name is seen by the next `take`.
+            flock(&OpenOptions::new().read(true).open(path)?, libc::LOCK_EX)?;
+        }
+    }
+
     /// Whether somebody holds the lock right now. Only a hint: it may change before the answer is used.
     pub fn is_held(path: &Path) -> bool {
         match OpenOptions::new().read(true).open(path) {
@@ -67,17 +81,26 @@ impl AsFd for Lock {
     }
 }
 
-#[allow(unsafe_code)]
 fn lock_now(file: &File) -> io::Result<bool> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: the descriptor is open for as long as `file` is borrowed; flock touches no memory of ours.
-    let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    if result == 0 {
-        return Ok(true);
+    match flock(file, libc::LOCK_EX | libc::LOCK_NB) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
     }
-    match io::Error::last_os_error() {
-        error if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        error => Err(error),
+}
+
+#[allow(unsafe_code)]
+fn flock(file: &File, operation: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    loop {
+        // SAFETY: the descriptor is open for as long as `file` is borrowed; flock touches no memory of ours.
+        if unsafe { libc::flock(file.as_raw_fd(), operation) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
     }
 }
 

@@ -58,6 +58,11 @@ fn send(_: BorrowedFd, _: i32, _: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Whether processes can be held and signalled this way; asked of ourselves with signal 0.
+pub fn supported() -> bool {
+    open(std::process::id()).is_ok_and(|own| signal(own.as_fd(), 0).is_ok())
+}
+
 /// Whether the kernel signals groups through pidfds; asked of ourselves with signal 0.
 pub fn groups_supported() -> bool {
     let Ok(own) = open(std::process::id()) else {

@@ -13,7 +13,8 @@ const SOCKET_PATH_MAX: usize = 107;
 /// Makes (or finds) the runtime folder of a project and verifies that it is ours: mode 0700, owned by us, no symlink.
 ///
 /// The path follows from `key` and our uid alone, never from the environment, so that sudo, cron and ssh find the
-/// same: `/run/runner/KEY` for root, else `/tmp/runner-UID/KEY`, else `STATE_DIR/run`.
+/// same: for root `/run/runner/KEY`, or `/dev/shm/runner/KEY` where only that is in memory; for others
+/// `/tmp/runner-UID/KEY`; else `STATE_DIR/run`.
 ///
 /// # Errors
 /// None of the three could be made or trusted; the error is that of the last one.
@@ -41,11 +42,27 @@ pub fn runtime_candidates(key: &str, state_dir: &Path) -> Vec<PathBuf> {
 fn bases() -> Vec<PathBuf> {
     let uid = Uid::effective();
     let shared = PathBuf::from(format!("/tmp/runner-{uid}"));
-    if uid.is_root() {
-        vec![PathBuf::from("/run/runner"), shared]
-    } else {
-        vec![shared]
+    if !uid.is_root() {
+        // Not below /dev/shm: logind removes what a user has there when they log out (RemoveIPC= of logind.conf(5)).
+        return vec![shared];
     }
+    let mut bases = vec![PathBuf::from("/run/runner"), shared];
+    if !is_in_memory("/run") && is_in_memory("/dev/shm") {
+        // A container's /run is part of its image. Making FIFOs on a disk costs more than starting programs.
+        bases.insert(0, PathBuf::from("/dev/shm/runner"));
+    }
+    bases
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(path: &str) -> bool {
+    use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+    statfs(path).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &str) -> bool {
+    false
 }
 
 /// Makes a folder of mode 0700 whose parent exists, or verifies the one that is there.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
-use super::{processes, users};
+use super::{clock, processes, users};
 use crate::reconcile::{Failure, Reason};
 use crate::spec::Protocol;
 
@@ -58,6 +58,12 @@ pub fn conflict(ports: &[PortToCheck]) -> Option<PortTrouble> {
                 Ok(()) | Err(_) => None,
             })
     })
+}
+
+/// Whether nobody holds this port, TCP or UDP.
+pub fn is_free(number: u16) -> bool {
+    let both = [Protocol::Tcp, Protocol::Udp].map(|protocol| PortToCheck { number, protocol });
+    conflict(&both).is_none()
 }
 
 /// Binds without listening, so that nobody can connect to the test.
@@ -114,33 +120,49 @@ impl PortTrouble {
 }
 
 impl PortOwner {
-    /// `port 80 is held by pid 7 (nginx -g ...), user root, in /srv`.
+    /// `port 3000 is in use by node (pid 8123, /srv/old-shop, started 2 h ago)`.
     pub fn describe(&self) -> String {
-        let port = self.port;
-        let protocol = if self.protocol == Protocol::Udp {
-            "udp port"
-        } else {
-            "port"
+        self.describe_at(clock::wall_ns())
+    }
+
+    fn describe_at(&self, now_ns: i64) -> String {
+        let port = match self.protocol {
+            Protocol::Tcp => format!("port {}", self.port),
+            Protocol::Udp => format!("udp port {}", self.port),
         };
         let Some(pid) = self.pid else {
-            let whose = self
-                .user
-                .as_ref()
-                .map_or(String::new(), |user| format!(" of user {user}"));
-            return format!("{protocol} {port} is held by a process{whose} that runner may not look at");
+            let user = self.user.as_ref();
+            let whose = user.map_or(String::new(), |user| format!(" of user {user}"));
+            return format!("{port} is in use by a process{whose} that runner may not look at");
         };
-        let mut text = format!("{protocol} {port} is held by pid {pid}");
-        if let Some(command) = &self.command {
-            let short: String = command.chars().take(80).collect();
-            text.push_str(&format!(" ({short})"));
+        let name = self.command.as_deref().map_or("a process", program);
+        let mut about = vec![format!("pid {pid}")];
+        if let Some(user) = self.user.as_ref().filter(|user| **user != users::own().name) {
+            about.push(format!("user {user}"));
         }
-        if let Some(user) = &self.user {
-            text.push_str(&format!(", user {user}"));
+        about.extend(self.cwd.as_ref().map(|cwd| cwd.display().to_string()));
+        if let Some(started_at_ns) = self.started_at_ns {
+            about.push(format!("started {} ago", age(now_ns.saturating_sub(started_at_ns))));
         }
-        if let Some(cwd) = &self.cwd {
-            text.push_str(&format!(", in {}", cwd.display()));
-        }
-        text
+        format!("{port} is in use by {name} ({})", about.join(", "))
+    }
+}
+
+/// `node` of `/usr/bin/node server.js`, `nginx` of `nginx: master process`.
+fn program(command: &str) -> &str {
+    let first = command.split_ascii_whitespace().next().unwrap_or(command);
+    let name = first.rsplit('/').next().unwrap_or(first).trim_end_matches(':');
+    if name.is_empty() { command } else { name }
+}
+
+/// `12 s`, `5 min`, `2 h`, `3 d`: the largest unit is exact enough to recognise a process.
+fn age(ns: i64) -> String {
+    let seconds = ns.max(0) / 1_000_000_000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -300,13 +322,45 @@ mod tests {
         assert!(owner.command.is_some() && owner.user.is_some() && owner.started_at_ns.is_some());
         let failure = PortTrouble::Taken(owner).failure();
         assert_eq!(failure.reason, Reason::PortInUse);
+        let words = format!("port {port} is in use by ");
+        assert!(failure.message.starts_with(&words), "{}", failure.message);
         assert!(
-            failure
-                .message
-                .contains(&format!("port {port} is held by pid {}", std::process::id()))
+            failure.message.contains(&format!("(pid {}, ", std::process::id())),
+            "{}",
+            failure.message
         );
         drop(listener);
         assert_eq!(conflict(&tcp(port)), None);
+    }
+
+    #[test]
+    fn po_01_an_owner_reads_like_a_sentence() {
+        let started_at_ns = 1_700_000_000_000_000_000;
+        let mut owner = PortOwner {
+            port: 3000,
+            protocol: Protocol::Tcp,
+            pid: Some(8123),
+            command: Some("/usr/bin/node server.js".into()),
+            user: Some(users::own().name),
+            cwd: Some("/srv/old-shop".into()),
+            started_at_ns: Some(started_at_ns),
+        };
+        let now_ns = started_at_ns + 2 * 3_600_000_000_000 + 5;
+        let words = "port 3000 is in use by node (pid 8123, /srv/old-shop, started 2 h ago)";
+        assert_eq!(owner.describe_at(now_ns), words);
+        owner.user = Some("somebody".into());
+        owner.command = Some("nginx: master process nginx".into());
+        owner.cwd = None;
+        let words = "port 3000 is in use by nginx (pid 8123, user somebody, started 0 s ago)";
+        assert_eq!(owner.describe_at(started_at_ns - 1), words);
+        owner.pid = None;
+        owner.protocol = Protocol::Udp;
+        let words = "udp port 3000 is in use by a process of user somebody that runner may not look at";
+        assert_eq!(owner.describe_at(now_ns), words);
+        assert_eq!(
+            ["59", "60", "86399", "86400"].map(|text| age(text.parse::<i64>().unwrap() * 1_000_000_000)),
+            ["59 s", "1 min", "23 h", "1 d"]
+        );
     }
 
     #[test]

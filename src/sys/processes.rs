@@ -132,6 +132,7 @@ fn children_files_exist() -> bool {
 #[derive(Debug)]
 pub struct OwnChildren {
     file: Option<fs::File>,
+    /// As long as the longest reading so far, and a bit.
     text: Vec<u8>,
 }
 
@@ -140,7 +141,7 @@ impl Default for OwnChildren {
         let own = std::process::id();
         OwnChildren {
             file: fs::File::open(format!("/proc/self/task/{own}/children")).ok(),
-            text: Vec::new(),
+            text: vec![0; 4096],
         }
     }
 }
@@ -148,20 +149,41 @@ impl Default for OwnChildren {
 impl OwnChildren {
     /// Our children now, oldest first, ended and not yet reaped ones included.
     pub fn read(&mut self, into: &mut Vec<u32>) {
-        use std::io::Seek;
         into.clear();
-        self.text.clear();
-        let read = match &mut self.file {
-            Some(file) => file.rewind().and_then(|()| file.read_to_end(&mut self.text)),
-            None => Err(std::io::ErrorKind::NotFound.into()),
-        };
-        if read.is_err() {
-            into.extend(children(std::process::id()));
-            return;
+        match self.fill() {
+            Some(length) => {
+                let words = self.text[..length].split(|byte| *byte == b' ');
+                into.extend(words.filter_map(number));
+            }
+            None => into.extend(children(std::process::id())),
         }
-        let words = self.text.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        into.extend(words.filter_map(|word| std::str::from_utf8(word).ok()?.trim().parse::<u32>().ok()));
     }
+
+    fn fill(&mut self) -> Option<usize> {
+        use std::os::unix::fs::FileExt;
+        let file = self.file.as_ref()?;
+        let mut length = 0;
+        loop {
+            if self.text.len() == length {
+                self.text.resize(length * 2, 0);
+            }
+            match file.read_at(&mut self.text[length..], length as u64) {
+                Ok(0) => return Some(length),
+                Ok(count) => length += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Decimal digits and nothing else.
+fn number(word: &[u8]) -> Option<u32> {
+    let digit = |sum: u32, byte: &u8| {
+        byte.is_ascii_digit()
+            .then(|| sum.wrapping_mul(10).wrapping_add(u32::from(byte - b'0')))
+    };
+    (!word.is_empty()).then(|| word.iter().try_fold(0, digit)).flatten()
 }
 
 /// All live descendants of a process, nearest first, without itself.

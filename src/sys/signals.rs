@@ -33,6 +33,35 @@ pub fn ignore(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
+/// Ignores every signal that can be ignored and whose default is to end or stop a process, except those that mean a fault of
+/// our own code. What is listened to afterwards is not ignored any more. For a process without children: exec hands
+/// ignored signals on.
+pub fn ignore_strays() {
+    let kept = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGABRT,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        libc::SIGCHLD,
+        libc::SIGKILL,
+        libc::SIGSTOP,
+    ];
+    for signal in (1..=LAST).filter(|signal| !kept.contains(signal)) {
+        // The C library refuses those that it keeps to itself.
+        ignore(signal);
+    }
+}
+
+/// Takes the default disposition of a signal, whatever we were started with.
+#[allow(unsafe_code)]
+pub fn default(signal: i32) {
+    // SAFETY: SIG_DFL is a disposition and no function of ours runs.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
 /// Signals as a descriptor: blocked everywhere in this process, read when the loop has time for them.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]

@@ -6,10 +6,15 @@
 //! gate, a message up is the failure (stage, errno, index), and its end without a message means "executed", because the
 //! child's side is close-on-exec. When the parent vanishes before it opened the gate, the child ends without executing.
 
+mod child;
+#[cfg(target_os = "linux")]
+mod shelf;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use self::child::{Prepared, child, close_range};
 use super::signals;
 use super::users::Ids;
 
@@ -69,9 +74,11 @@ pub struct Image {
     pub limits: Vec<(u32, u64, u64)>,
     /// Ours, in the order in which the child has them from 0 on. Everything else is closed in the child.
     pub descriptors: Vec<RawFd>,
+    /// Nothing has to be written down before it executes: it does not wait.
+    pub gate_is_open: bool,
 }
 
-/// A child that stands at its gate.
+/// A child that stands at its gate, or is through it already where that was open.
 #[derive(Debug)]
 pub struct Forked {
     pub pid: u32,
@@ -105,7 +112,9 @@ impl Channel {
         loop {
             match nix::sys::socket::recv(self.0.as_raw_fd(), &mut words, nix::sys::socket::MsgFlags::MSG_DONTWAIT) {
                 Ok(12) => break,
-                Err(nix::Error::EINTR) => {}
+                // A child that refused before it came to its gate leaves our word unread, and the kernel tells that once,
+                // ahead of what the child has said.
+                Err(nix::Error::EINTR | nix::Error::ECONNRESET) => {}
                 Err(nix::Error::EAGAIN) => return Progress::Underway,
                 Ok(_) | Err(_) => return Progress::Executed,
             }
@@ -152,6 +161,7 @@ impl std::os::fd::AsFd for Channel {
 pub struct Calls {
     /// clone3(2) with CLONE_PIDFD, else fork(2) and pidfd_open(2).
     pub clone3: bool,
+    /// pidfd_open(2) and pidfd_send_signal(2), else signals by number to children that are not reaped yet.
     pub pidfd: bool,
     pub close_range: bool,
 }
@@ -160,7 +170,7 @@ impl Default for Calls {
     fn default() -> Self {
         Calls {
             clone3: cfg!(target_os = "linux"),
-            pidfd: cfg!(target_os = "linux"),
+            pidfd: super::pidfd::supported(),
             close_range: close_range(u32::MAX, u32::MAX) == 0,
         }
     }
@@ -174,6 +184,9 @@ pub struct Forker {
     ignored: Vec<i32>,
     /// The descriptor limit that we were started with, given back to children.
     descriptor_limit: Option<(u64, u64)>,
+    /// `None` where the child has to copy the whole descriptor table.
+    #[cfg(target_os = "linux")]
+    shelf: Option<shelf::Shelf>,
 }
 
 impl Forker {
@@ -183,10 +196,15 @@ impl Forker {
             calls,
             ignored: signals::ignored(),
             descriptor_limit,
+            #[cfg(target_os = "linux")]
+            shelf: (calls.clone3 && calls.pidfd && calls.close_range)
+                .then(shelf::Shelf::new)
+                .flatten(),
         }
     }
 
-    /// Forks a child up to its gate.
+    /// Forks a child up to its gate. [`Forker::settle`] comes before its channel is read and before the next fork; what
+    /// is done in between is done while the child comes up.
     ///
     /// # Errors
     /// `Stage::Fork` with the errno of socketpair(2) or fork(2); everything later comes over the channel.
@@ -197,20 +215,74 @@ impl Forker {
             index: 0,
         };
         let (ours, theirs) = pair().map_err(refuse)?;
+        let ours = Channel(ours);
+        if image.gate_is_open {
+            ours.open_gate();
+        }
         let mut calls = self.calls;
-        let mut prepared = Prepared::new(image, self, theirs.as_raw_fd());
+        let lent = self.lend(&image.descriptors, theirs.as_raw_fd());
+        #[cfg(target_os = "linux")]
+        let shelved = lent.is_some();
+        let mut prepared = Prepared::new(image, self, theirs.as_raw_fd(), lent);
         let before = block_all();
         let forked = clone_or_fork(&mut prepared, &mut calls);
         restore(&before);
         self.calls = calls;
+        #[cfg(target_os = "linux")]
+        if let Some(shelf) = self.shelf.as_mut().filter(|_| shelved) {
+            match &forked {
+                Ok((pid, _)) if calls.clone3 => shelf.is_with(*pid),
+                // Nobody looks at it.
+                Ok(_) | Err(_) => shelf.clear(),
+            }
+        }
         drop(theirs);
         let (pid, pidfd) = forked.map_err(refuse)?;
         Ok(Forked {
             pid,
-            pidfd,
-            channel: Channel(ours),
+            // One that can't be signalled would only look like a hold on the process.
+            pidfd: pidfd.filter(|_| calls.pidfd),
+            channel: ours,
         })
     }
+
+    /// Waits until the child that was forked last shares nothing with us any more: microseconds.
+    pub fn settle(&mut self, forked: &Forked) {
+        #[cfg(target_os = "linux")]
+        if let Some(shelf) = &mut self.shelf {
+            shelf.take_back(forked);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = forked;
+    }
+
+    /// Puts a launch's descriptors and its end of the channel where a child that shares our table finds them.
+    fn lend(&mut self, descriptors: &[RawFd], channel: RawFd) -> Option<Lent> {
+        #[cfg(target_os = "linux")]
+        if self.calls.clone3
+            && let Some(shelf) = &mut self.shelf
+        {
+            let mut all = descriptors.to_vec();
+            all.push(channel);
+            let mut descriptors = shelf.lend(&all)?;
+            let channel = descriptors.pop()?;
+            return Some(Lent {
+                descriptors,
+                channel,
+                end: shelf.end(),
+            });
+        }
+        let _ = (descriptors, channel);
+        None
+    }
+}
+
+/// Where on the shelf a launch's descriptors stand.
+struct Lent {
+    descriptors: Vec<RawFd>,
+    channel: RawFd,
+    /// The first number behind the shelf.
+    end: u32,
 }
 
 fn clone_or_fork(prepared: &mut Prepared, calls: &mut Calls) -> io::Result<(u32, Option<OwnedFd>)> {
@@ -221,6 +293,7 @@ fn clone_or_fork(prepared: &mut Prepared, calls: &mut Calls) -> io::Result<(u32,
             done => return done,
         }
     }
+    prepared.has_copied_table();
     let pid = plain_fork(prepared)?;
     let pidfd = if calls.pidfd {
         super::pidfd::open(pid).ok()
@@ -282,7 +355,7 @@ fn clone3(prepared: &mut Prepared) -> io::Result<(u32, Option<OwnedFd>)> {
     }
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
-        flags: libc::CLONE_PIDFD as u64,
+        flags: (libc::CLONE_PIDFD | if prepared.shares_table() { libc::CLONE_FILES } else { 0 }) as u64,
         pidfd: &raw mut pidfd as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
@@ -311,281 +384,26 @@ fn plain_fork(prepared: &mut Prepared) -> io::Result<u32> {
     }
 }
 
-#[allow(unsafe_code)]
-fn close_range(first: u32, last: u32) -> i32 {
-    #[cfg(target_os = "linux")]
-    // SAFETY: closing touches no memory; callers own (or, in a child, want rid of) the descriptors of the range.
-    return unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) as i32 };
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (first, last);
-        -1
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Everything that the child reads, laid out before the fork.
-struct Prepared<'a> {
-    image: &'a Image,
-    argv: Vec<*const libc::c_char>,
-    env: Vec<*const libc::c_char>,
-    /// Whether user and groups have to be set at all: who asks for what we are already needs no privilege.
-    credentials: Option<&'a Ids>,
-    descriptors: Vec<RawFd>,
-    ignored: &'a [i32],
-    descriptor_limit: Option<(u64, u64)>,
-    channel: RawFd,
-    close_range: bool,
-    /// Without close_range(2): the highest descriptor open at the fork.
-    highest: RawFd,
-}
-
-impl<'a> Prepared<'a> {
-    fn new(image: &'a Image, forker: &'a Forker, channel: RawFd) -> Prepared<'a> {
-        let pointers = |words: &[CString]| {
-            let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
-            pointers.push(std::ptr::null());
-            pointers
+    #[test]
+    fn a_refusal_is_heard_from_a_child_that_never_came_to_its_gate() {
+        let (ours, theirs) = pair().unwrap();
+        let channel = Channel(ours);
+        channel.open_gate();
+        let words = [Stage::WorkingDir as i32, libc::ENOENT, 3]
+            .map(i32::to_ne_bytes)
+            .concat();
+        nix::unistd::write(&theirs, &words).unwrap();
+        drop(theirs);
+        let refusal = Refusal {
+            stage: Stage::WorkingDir,
+            errno: libc::ENOENT,
+            index: 3,
         };
-        Prepared {
-            image,
-            argv: pointers(&image.argv),
-            env: pointers(&image.env),
-            credentials: image.credentials.as_ref().filter(|ids| !already(ids)),
-            descriptors: image.descriptors.clone(),
-            ignored: &forker.ignored,
-            descriptor_limit: forker.descriptor_limit,
-            channel,
-            close_range: forker.calls.close_range,
-            highest: if forker.calls.close_range {
-                0
-            } else {
-                highest_descriptor()
-            },
-        }
-    }
-}
-
-/// An unprivileged runner can't set groups, and need not when it is that user.
-fn already(ids: &Ids) -> bool {
-    let (uid, gid) = (nix::unistd::Uid::effective(), nix::unistd::Gid::effective());
-    !uid.is_root() && uid.as_raw() == ids.uid && gid.as_raw() == ids.gid
-}
-
-fn highest_descriptor() -> RawFd {
-    let open = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd"));
-    let highest = open.ok().and_then(|entries| {
-        let numbers = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().to_str()?.parse::<RawFd>().ok());
-        numbers.max()
-    });
-    highest.unwrap_or(4096)
-}
-
-/// Ends the child with its refusal. Async-signal-safe.
-#[allow(unsafe_code)]
-fn refuse(channel: RawFd, stage: Stage, index: usize) -> ! {
-    let errno = errno();
-    refuse_with(channel, stage, errno, index)
-}
-
-#[allow(unsafe_code)]
-fn refuse_with(channel: RawFd, stage: Stage, errno: i32, index: usize) -> ! {
-    let words = [stage as i32, errno, index as i32];
-    // SAFETY: `words` is valid for 12 bytes; write and _exit are async-signal-safe.
-    unsafe {
-        libc::write(channel, words.as_ptr().cast(), 12);
-        libc::_exit(127)
-    }
-}
-
-fn errno() -> i32 {
-    io::Error::last_os_error().raw_os_error().unwrap_or(0)
-}
-
-/// The child's life between fork and exec. Nothing here allocates, locks or panics: only calls of signal-safety(7) or
-/// bare system calls, on memory that was laid out before.
-#[allow(unsafe_code)]
-fn child(prepared: &mut Prepared) -> ! {
-    // SAFETY: all pointers point into `prepared`, which outlives the child; every call is async-signal-safe.
-    unsafe {
-        clean_signals(prepared.ignored);
-        if libc::setsid() < 0 {
-            refuse(prepared.channel, Stage::Session, 0);
-        }
-        let channel = place_descriptors(prepared);
-        let image = prepared.image;
-        if let Some((soft, hard)) = prepared.descriptor_limit {
-            set_limit(libc::RLIMIT_NOFILE as u32, soft, hard);
-        }
-        for (index, &(number, soft, hard)) in image.limits.iter().enumerate() {
-            if !set_limit(number, soft, hard) {
-                refuse(channel, Stage::Limits, index);
-            }
-        }
-        if let Some(nice) = image.nice
-            && libc::setpriority(libc::PRIO_PROCESS, 0, nice) != 0
-        {
-            refuse(channel, Stage::Nice, 0);
-        }
-        if let Some(ids) = prepared.credentials {
-            become_user(ids, channel);
-        }
-        libc::umask(image.umask as libc::mode_t);
-        if libc::chdir(image.working_dir.as_ptr()) != 0 {
-            refuse(channel, Stage::WorkingDir, 0);
-        }
-        pass_gate(channel);
-        execute(prepared, channel)
-    }
-}
-
-#[allow(unsafe_code)]
-unsafe fn clean_signals(ignored: &[i32]) {
-    // SAFETY: called in the child only; plain data and async-signal-safe calls.
-    unsafe {
-        for &signal in ignored {
-            libc::signal(signal, libc::SIG_DFL);
-        }
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
-    }
-}
-
-/// Puts the descriptors at 0.. and the channel behind them, and closes all others. Returns the channel.
-#[allow(unsafe_code)]
-unsafe fn place_descriptors(prepared: &mut Prepared) -> RawFd {
-    let wanted = prepared.descriptors.len() as RawFd;
-    // SAFETY: called in the child only, where every descriptor is ours to place or close; async-signal-safe calls.
-    unsafe {
-        // Nothing that is still to be copied may stand where something else goes.
-        if prepared.channel < wanted {
-            let moved = libc::fcntl(prepared.channel, libc::F_DUPFD_CLOEXEC, wanted);
-            if moved < 0 {
-                refuse(prepared.channel, Stage::Stdio, 0);
-            }
-            prepared.channel = moved;
-        }
-        let channel = prepared.channel;
-        for (index, source) in prepared.descriptors.iter_mut().enumerate() {
-            if *source < wanted {
-                *source = libc::fcntl(*source, libc::F_DUPFD_CLOEXEC, wanted);
-                if *source < 0 {
-                    refuse(channel, Stage::Stdio, index);
-                }
-            }
-        }
-        for (target, &source) in prepared.descriptors.iter().enumerate() {
-            if libc::dup2(source, target as RawFd) < 0 {
-                refuse(channel, Stage::Stdio, target);
-            }
-        }
-        if channel != wanted {
-            if libc::dup2(channel, wanted) < 0 {
-                refuse(channel, Stage::Stdio, 0);
-            }
-            libc::fcntl(wanted, libc::F_SETFD, libc::FD_CLOEXEC);
-        }
-        if !prepared.close_range || close_range(wanted as u32 + 1, u32::MAX) != 0 {
-            for descriptor in wanted + 1..=prepared.highest.max(wanted + 64) {
-                libc::close(descriptor);
-            }
-        }
-    }
-    wanted
-}
-
-#[allow(unsafe_code)]
-unsafe fn set_limit(number: u32, soft: u64, hard: u64) -> bool {
-    let limit = libc::rlimit {
-        rlim_cur: soft as libc::rlim_t,
-        rlim_max: hard as libc::rlim_t,
-    };
-    // SAFETY: `limit` is valid for the length of the call, a bare system call.
-    unsafe { libc::setrlimit(number as _, &limit) == 0 }
-}
-
-/// Groups, group, user. By bare system calls on Linux: glibc's wrappers signal every thread of the process that was
-/// forked from, and those are not here.
-#[allow(unsafe_code)]
-unsafe fn become_user(ids: &Ids, channel: RawFd) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: `groups` is valid for its length; bare system calls.
-    let (groups, group, user) = unsafe {
-        (
-            || libc::syscall(libc::SYS_setgroups, ids.groups.len(), ids.groups.as_ptr()) as i32,
-            || libc::syscall(libc::SYS_setresgid, ids.gid, ids.gid, ids.gid) as i32,
-            || libc::syscall(libc::SYS_setresuid, ids.uid, ids.uid, ids.uid) as i32,
-        )
-    };
-    #[cfg(not(target_os = "linux"))]
-    // SAFETY: as above, by the C library.
-    let (groups, group, user) = unsafe {
-        (
-            || libc::setgroups(ids.groups.len() as _, ids.groups.as_ptr().cast()),
-            || libc::setgid(ids.gid),
-            || libc::setuid(ids.uid),
-        )
-    };
-    if groups() != 0 {
-        refuse(channel, Stage::Groups, 0);
-    }
-    if group() != 0 {
-        refuse(channel, Stage::Group, 0);
-    }
-    if user() != 0 {
-        refuse(channel, Stage::User, 0);
-    }
-}
-
-/// Waits for the parent's word; without it nothing is executed.
-#[allow(unsafe_code)]
-unsafe fn pass_gate(channel: RawFd) {
-    let mut word = 0u8;
-    loop {
-        // SAFETY: `word` is one valid byte; read and _exit are async-signal-safe.
-        match unsafe { libc::read(channel, (&raw mut word).cast(), 1) } {
-            1 => return,
-            -1 if errno() == libc::EINTR => {}
-            _ => unsafe { libc::_exit(125) },
-        }
-    }
-}
-
-/// How often and how long (ns) a program that is open for writing is tried again (`SP-14`): one second in all.
-const BUSY_TRIES: u32 = 40;
-const BUSY_PAUSE: i64 = 25_000_000;
-
-/// execvp(3) over the candidates: a missing one leads to the next, a forbidden one too but is remembered.
-#[allow(unsafe_code)]
-unsafe fn execute(prepared: &Prepared, channel: RawFd) -> ! {
-    let mut forbidden = None;
-    let mut last = (libc::ENOENT, 0);
-    for (index, program) in prepared.image.programs.iter().enumerate() {
-        let mut tries = BUSY_TRIES;
-        loop {
-            // SAFETY: NUL-terminated strings and null-terminated arrays of them, laid out before the fork.
-            unsafe { libc::execve(program.as_ptr(), prepared.argv.as_ptr(), prepared.env.as_ptr()) };
-            if errno() != libc::ETXTBSY || tries == 0 {
-                break;
-            }
-            tries -= 1;
-            let pause = libc::timespec {
-                tv_sec: 0,
-                tv_nsec: BUSY_PAUSE,
-            };
-            // SAFETY: `pause` is valid for the length of the call.
-            unsafe { libc::nanosleep(&pause, std::ptr::null_mut()) };
-        }
-        match errno() {
-            missing @ (libc::ENOENT | libc::ENOTDIR | libc::ENODEV | libc::ESTALE) => last = (missing, index),
-            libc::EACCES => forbidden = forbidden.or(Some(index)),
-            _ => refuse(channel, Stage::Exec, index),
-        }
-    }
-    match forbidden {
-        Some(index) => refuse_with(channel, Stage::Exec, libc::EACCES, index),
-        None => refuse_with(channel, Stage::Exec, last.0, last.1),
+        assert_eq!(channel.progress(), Progress::Refused(refusal));
+        assert_eq!(channel.progress(), Progress::Executed, "and then there is nothing");
     }
 }

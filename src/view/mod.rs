@@ -1,1 +1,9 @@
-//! Words, tables, colours: pure functions from `api::wire` to text.
+//! Words, tables, colours: pure functions from `api::wire`, and from the complaints of `config`, to text.
+
+pub mod console;
+pub mod diagnostic;
+mod escape;
+pub mod lines;
+pub mod style;
+pub mod table;
+pub mod words;

@@ -232,7 +232,7 @@ async fn hp_02_nothing_is_decompressed() {
 #[tokio::test]
 async fn hp_04_reasons_are_distinct() {
     // Accepts (the kernel does) and never answers.
-    let (listener, url) = listen().await;
+    let (_listener, url) = listen().await;
     let timeout = Duration::from_millis(200);
     assert_eq!(
         within(check(url.clone()), timeout).await,

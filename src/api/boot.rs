@@ -1,0 +1,42 @@
+//! What a client tells the guardian, and the guardian the daemon, when a project is started.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::find::Location;
+
+/// Passed as one JSON argument; holds no secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Boot {
+    pub location: Location,
+    pub profiles: Vec<String>,
+    /// Private folder (0700) of socket, records and FIFOs.
+    pub runtime_dir: PathBuf,
+    /// Where lock, logs and history live; also what the project file says, but known before it is read.
+    pub state_dir: PathBuf,
+    /// Started by an `up` that stays: its end is the project's end.
+    pub foreground: bool,
+    /// The console shows colours, so services are told by `FORCE_COLOR`.
+    pub colour: bool,
+}
+
+/// Hidden verb: `runner __daemon BOOT`.
+pub const DAEMON_VERB: &str = "__daemon";
+
+/// Numbers of the descriptors with which a guardian is started, beside 0-2.
+pub mod for_guardian {
+    /// The project's lock, shared by guardian and daemon.
+    pub const LOCK: i32 = 3;
+    /// The bound and listening API socket; the guardian holds it as well.
+    pub const LISTENER: i32 = 4;
+    /// Ends when the client that started the project is gone.
+    pub const OWNER: i32 = 5;
+}
+
+/// Numbers of the descriptors with which the guardian starts the daemon, behind the order socket.
+pub mod for_daemon {
+    pub const LOCK: i32 = 4;
+    pub const LISTENER: i32 = 5;
+    pub const OWNER: i32 = 6;
+}

@@ -1,0 +1,303 @@
+//! What may be typed. Words of `cli.md`; what belongs to a later step says so.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use super::outcome::Outcome;
+use crate::spec::ExitPolicy;
+
+#[derive(Parser, Debug)]
+#[command(
+    name = "runner",
+    version,
+    about = "Makes the machine match services.toml, and keeps it so",
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// Use this file instead of services.toml (repeatable: later files add to earlier ones)
+    #[arg(short, long, value_name = "FILE", env = "RUNNER_FILE")]
+    pub file: Vec<PathBuf>,
+    /// Work as if started in this folder
+    #[arg(short = 'C', value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// A name for a second copy of the same project
+    #[arg(short, long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Turn a profile on (repeatable)
+    #[arg(
+        long = "profile",
+        value_name = "NAME",
+        env = "RUNNER_PROFILES",
+        value_delimiter = ','
+    )]
+    pub profiles: Vec<String>,
+    /// Colours in the output
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Say less
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Start what the file declares, show its output, keep it running; or apply the file to what runs
+    Up(Up),
+    /// Stop everything in reverse order and end runner
+    Down(Down),
+    /// What `up` would do now, and why
+    Plan(Plan),
+    /// Validate the file: every problem, with its place
+    Check(Check),
+    /// List the services and their state
+    Ps(Ps),
+    /// Show what services have printed
+    Logs(Logs),
+    /// Show what depends on what
+    Graph(Graph),
+    /// Print the JSON schema of services.toml
+    Schema,
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+#[derive(Args, Debug)]
+pub struct Up {
+    /// Services to start (nothing named: everything that starts by itself)
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Go to the background: return 0 when all are ready or completed, 1 when settled with a failure
+    #[arg(short, long)]
+    pub detach: bool,
+    /// With -d: return at once
+    #[arg(long, requires = "detach")]
+    pub no_wait: bool,
+    /// With -d: wait at most this long (exit code 124)
+    #[arg(long, requires = "detach", value_name = "DURATION", value_parser = duration)]
+    pub wait_timeout: Option<Duration>,
+    /// Start only what is named, without its dependencies
+    #[arg(long)]
+    pub no_deps: bool,
+    /// Say what would be done and do nothing (= `plan`)
+    #[arg(long)]
+    pub dry_run: bool,
+    /// When `up` ends by itself
+    #[arg(long, value_name = "POLICY")]
+    pub exit: Option<ExitArg>,
+    /// End when this service ends, with its exit code
+    #[arg(long, value_name = "NAME")]
+    pub exit_code_from: Option<String>,
+    #[arg(long, hide = true)]
+    pub no_reload: bool,
+    #[arg(long, hide = true)]
+    pub tui: bool,
+    #[arg(long, hide = true)]
+    pub http: Option<String>,
+    #[arg(long, hide = true, default_value = "text")]
+    pub log_format: String,
+    #[arg(last = true, hide = true)]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ExitArg {
+    /// Every service has ended by itself
+    All,
+    /// One service has ended by itself
+    Any,
+    /// One service has failed for good
+    Failure,
+    /// Never
+    Never,
+}
+
+impl From<ExitArg> for ExitPolicy {
+    fn from(arg: ExitArg) -> ExitPolicy {
+        match arg {
+            ExitArg::All => ExitPolicy::All,
+            ExitArg::Any => ExitPolicy::Any,
+            ExitArg::Failure => ExitPolicy::Failure,
+            ExitArg::Never => ExitPolicy::Never,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct Down {
+    /// Wait at most this long for each service, then SIGKILL
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Plan {
+    #[arg(long)]
+    pub json: bool,
+    /// Exit code 0: nothing to do, 2: changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Ps {
+    #[arg(long)]
+    pub json: bool,
+    /// Names only
+    #[arg(short = 'q', long = "names")]
+    pub names_only: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Logs {
+    /// Services (nothing named: all)
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last N lines of each service
+    #[arg(short = 'n', long, value_name = "N")]
+    pub tail: Option<u64>,
+    /// Only this stream
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<StreamArg>,
+    /// The time of each line, in UTC
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Without `name | `
+    #[arg(long)]
+    pub no_prefix: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StreamArg {
+    Out,
+    Err,
+}
+
+#[derive(Args, Debug)]
+pub struct Graph {
+    #[arg(long, value_name = "FORMAT", default_value = "tree")]
+    pub format: GraphFormat,
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Tree,
+    Dot,
+    Mermaid,
+    Json,
+}
+
+/// Durations as in the file: `500ms`, `10s`, `1m30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text)
+}
+
+pub fn print_short_help() -> u8 {
+    // A closed stdout is the reader's wish.
+    let _ = Cli::command().print_help();
+    0
+}
+
+/// Verbs of the contract that later steps bring.
+const LATER: &[&str] = &[
+    "start",
+    "stop",
+    "restart",
+    "reload",
+    "why",
+    "events",
+    "wait",
+    "inspect",
+    "run",
+    "attach",
+    "kill",
+    "scale",
+    "top",
+    "tui",
+    "open",
+    "ls",
+    "init",
+    "import",
+    "export",
+    "add",
+    "rm",
+    "health",
+    "clean",
+    "doctor",
+    "upgrade",
+    "completions",
+    "man",
+];
+
+/// Words that other tools use.
+const OTHERS: &[(&str, &str)] = &[
+    ("exec", "run"),
+    ("status", "ps"),
+    ("config", "check"),
+    ("diff", "plan"),
+    ("delete", "rm"),
+];
+
+pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
+    let word = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if LATER.contains(&word.as_str()) {
+        return Err(Outcome::usage(format!("`runner {word}` is not supported yet")));
+    }
+    if let Some((_, ours)) = OTHERS.iter().find(|(theirs, _)| *theirs == word) {
+        return Err(Outcome::Usage {
+            message: format!("there is no verb `{word}`"),
+            suggestion: Some(format!("`runner {ours}`")),
+        });
+    }
+    let command = Cli::command();
+    let near = command
+        .get_subcommands()
+        .map(|known| known.get_name())
+        .map(|known| (strsim::jaro_winkler(known, &word), known))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    Err(Outcome::Usage {
+        message: format!("there is no verb `{word}`"),
+        suggestion: Some(match near {
+            Some((_, near)) => format!("`runner {near}`"),
+            None => "`runner --help` lists the verbs".to_owned(),
+        }),
+    })
+}

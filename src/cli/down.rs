@@ -1,0 +1,30 @@
+//! `down`: stops everything in reverse order and ends runner.
+
+use super::Result;
+use super::args::{Down, Global};
+use super::{project, reach, terminal};
+use crate::api::wire::{DownAnswer, DownRequest};
+
+pub fn down(global: &Global, args: &Down) -> Result<u8> {
+    let (location, stream) = project::locate_running(global)?;
+    let Some(stream) = stream else {
+        if !global.quiet {
+            terminal::say(format_args!("nothing is running for {}", location.dir.display()));
+        }
+        return Ok(0);
+    };
+    let timeout_ms = args
+        .timeout
+        .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    let request = DownRequest {
+        timeout_ms,
+        hasten: false,
+        because: None,
+    };
+    let answer: DownAnswer = reach::converse(async {
+        let mut client = reach::client(stream).await?;
+        Ok(client.post("/v1/down", &request).await?)
+    })?;
+    reach::wait_for_the_end(&answer.lock);
+    Ok(0)
+}

@@ -1,0 +1,149 @@
+//! Finding and reading the project, for every verb; and the verbs that need nothing else.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::Result;
+use super::args::{Check, Global, Graph, GraphFormat};
+use super::outcome::Outcome;
+use super::{check, graph, reach, terminal};
+use crate::config::find::{self, Location};
+use crate::config::{self, HashedPorts, Inputs, Loaded, Problems};
+use crate::spec::Project;
+use crate::sys;
+use crate::view::diagnostic;
+
+/// A project whose file is valid.
+pub struct Read {
+    pub location: Location,
+    pub project: Project,
+}
+
+pub fn locate(global: &Global) -> Result<Location> {
+    let options = options(global);
+    find::locate(&options, &around(&options)?).map_err(|error| Outcome::Usage {
+        message: error.message,
+        suggestion: error.suggestion,
+    })
+}
+
+/// A working folder that was deleted under us matters only to relative paths.
+fn around(options: &find::Options) -> Result<find::Surroundings> {
+    let is_absolute = |path: &PathBuf| path.is_absolute();
+    let named = options.directory.as_ref().is_some_and(is_absolute)
+        || !options.files.is_empty() && options.directory.is_none() && options.files.iter().all(is_absolute);
+    let cwd = match std::env::current_dir() {
+        Ok(cwd) => cwd,
+        Err(_) if named => PathBuf::from("/"),
+        Err(error) => {
+            return Err(Outcome::Failed {
+                message: format!("could not find the working folder: {error}"),
+                suggestion: Some("go to a folder that exists, or name one with `-C DIR`".to_owned()),
+            });
+        }
+    };
+    Ok(find::Surroundings {
+        cwd,
+        home: std::env::home_dir(),
+    })
+}
+
+/// The running project of this folder, also when its file is gone; else as [`locate`].
+pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)> {
+    let options = options(global);
+    let found = find::locate(&options, &around(&options)?);
+    let nearest = found.as_ref().ok().map(|location| &location.dir);
+    for location in find::without_file(&options, &around(&options)?) {
+        if nearest.is_some_and(|nearest| location.dir == *nearest) {
+            break;
+        }
+        if let Some(stream) = reach::running(&location)? {
+            return Ok((location, Some(stream)));
+        }
+    }
+    let location = found.map_err(|error| Outcome::Usage {
+        message: error.message,
+        suggestion: error.suggestion,
+    })?;
+    let stream = reach::running(&location)?;
+    Ok((location, stream))
+}
+
+fn options(global: &Global) -> find::Options {
+    find::Options {
+        files: global.file.clone(),
+        directory: global.directory.clone(),
+        project: global.project.clone(),
+    }
+}
+
+fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
+    let location = locate(global)?;
+    let inputs = Inputs {
+        env: std::env::vars_os().collect(),
+        euid: nix::unistd::geteuid().as_raw(),
+    };
+    let mut ports = HashedPorts::new(&location.key, sys::ports::is_free);
+    let loaded = config::load(&location, &inputs, &mut ports);
+    Ok((location, loaded))
+}
+
+/// Reads the file; problems go to stderr as `check` shows them. Warnings are shown and do not stop anything.
+pub fn load(global: &Global) -> Result<Read> {
+    let (location, loaded) = read(global)?;
+    let style = terminal::for_stderr(global);
+    match loaded {
+        Ok(loaded) => {
+            if !global.quiet {
+                terminal::say_raw(&diagnostic::problems(&loaded.warnings, &style));
+            }
+            Ok(Read {
+                location,
+                project: loaded.project,
+            })
+        }
+        Err(problems) => Err(Outcome::Invalid {
+            rendered: diagnostic::problems(&problems, &style),
+        }),
+    }
+}
+
+pub fn check(global: &Global, args: &Check) -> Result<u8> {
+    let (_, loaded) = read(global)?;
+    if args.json {
+        let (answer, code) = check::json(&loaded);
+        print_json(&answer);
+        return Ok(code);
+    }
+    let answer = check::words(&loaded, global.verbose > 0, global.quiet, &terminal::for_stderr(global));
+    terminal::say_raw(&answer.err);
+    print(&answer.out);
+    Ok(answer.code)
+}
+
+pub fn graph(global: &Global, args: &Graph) -> Result<u8> {
+    let loaded = load(global)?;
+    let format = match (args.json, args.format) {
+        (true, _) | (_, GraphFormat::Json) => graph::Format::Json,
+        (_, GraphFormat::Tree) => graph::Format::Tree,
+        (_, GraphFormat::Dot) => graph::Format::Dot,
+        (_, GraphFormat::Mermaid) => graph::Format::Mermaid,
+    };
+    print(&graph::graph(&loaded.project, format));
+    Ok(0)
+}
+
+pub fn print_json(value: &impl Serialize) {
+    let mut text = serde_json::to_string_pretty(value).expect("our own shapes serialise");
+    text.push('\n');
+    print(&text);
+}
+
+/// A closed stdout is the reader's wish (`| head`), not an error.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

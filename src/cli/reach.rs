@@ -1,0 +1,219 @@
+//! From a project's place to a connection: finds its running daemon, or starts guardian and daemon.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use super::Result;
+use super::outcome::Outcome;
+use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
+use crate::api::client::Client;
+use crate::config::find::Location;
+use crate::guardian;
+use crate::sys::detach::start_detached;
+use crate::sys::lock::Lock;
+use crate::sys::places::{self, SocketPath};
+use crate::sys::{self};
+
+/// The name of the API socket inside the runtime folder.
+const SOCKET: &str = "api.sock";
+/// Beside the file; where sockets live when no better place can be written.
+const STATE_DIR: &str = ".runner";
+
+/// A connection, and what holding on to it means.
+pub enum Reached {
+    /// It was running before.
+    Joined(UnixStream),
+    /// We started it. As long as `owner` is open, somebody stays with it.
+    Started { stream: UnixStream, owner: OwnedFd },
+}
+
+/// A running daemon, if there is one. A daemon that was just started or is being replaced is waited for: the kernel queues the
+/// connection at the socket, which the guardian holds open.
+pub fn running(location: &Location) -> Result<Option<UnixStream>> {
+    for runtime_dir in places::runtime_candidates(&location.key, &location.dir.join(STATE_DIR)) {
+        match connect(&runtime_dir.join(SOCKET)) {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(error) if is_nobody(&error) => {}
+            Err(error) => {
+                return Err(Outcome::io(format_args!(
+                    "reach the runner of {}",
+                    location.dir.display()
+                ))(error));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(SocketPath::of(socket)?.path())
+}
+
+/// Private from the first instant: it is bound in a folder of mode 0700.
+fn listen(socket: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(socket) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(SocketPath::of(socket)?.path())?;
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// The running daemon or exit code 4.
+pub fn require((location, stream): (Location, Option<UnixStream>)) -> Result<UnixStream> {
+    stream.ok_or_else(|| Outcome::NotRunning {
+        folder: location.dir.display().to_string(),
+    })
+}
+
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// What starting a project needs to know beyond its place.
+pub struct Start<'a> {
+    pub location: &'a Location,
+    pub state_dir: &'a Path,
+    pub profiles: &'a [String],
+    pub foreground: bool,
+    pub colour: bool,
+}
+
+/// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
+/// through the start lock, one gets the project's lock and leaves with the socket bound.
+pub fn or_start(start: &Start<'_>) -> Result<Reached> {
+    prepare_state_dir(start.state_dir)?;
+    let runtime_dir = places::runtime_dir(&start.location.key, &start.location.dir.join(STATE_DIR))
+        .map_err(Outcome::io("make a private folder for sockets and records"))?;
+    loop {
+        let turn = Lock::wait(&runtime_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
+        let project_lock = start.state_dir.join("lock");
+        let Some(held) = Lock::take(&project_lock).map_err(Outcome::io("take the project's lock"))? else {
+            if let Some(stream) = running(start.location)? {
+                return Ok(Reached::Joined(stream));
+            }
+            // It holds the lock and no longer answers: it is on its way out. Its end frees the lock.
+            drop(turn);
+            drop(Lock::wait(&project_lock).map_err(Outcome::io("wait for the runner that is ending"))?);
+            continue;
+        };
+        // `TW-04`: somebody has deleted the state folder of a runner that lives. Its socket still answers; a runner that ended
+        // has removed its own before it let go of the lock.
+        if let Some(stream) = running(start.location)? {
+            return Ok(Reached::Joined(stream));
+        }
+        return launch(start, &runtime_dir, held);
+    }
+}
+
+fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> {
+    let place = serde_json::json!({
+        "runtime_dir": runtime_dir,
+        "boot_id": sys::identity::boot_id(),
+        "pid_namespace": sys::identity::pid_namespace(),
+    });
+    write_over(held.file(), &place.to_string()).map_err(Outcome::io("write the project's lock"))?;
+    let socket = runtime_dir.join(SOCKET);
+    let listener = listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
+    let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
+    let boot = Boot {
+        location: start.location.clone(),
+        profiles: start.profiles.to_vec(),
+        runtime_dir: runtime_dir.to_owned(),
+        state_dir: start.state_dir.to_owned(),
+        foreground: start.foreground,
+        colour: start.colour,
+    };
+    let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
+    let log = own_log(start.state_dir);
+    let [lock, listening, owned] =
+        [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER].map(|number| number.to_string());
+    let words = [
+        guardian::VERB.as_ref(),
+        "--log".as_ref(),
+        log.as_os_str(),
+        "--keep".as_ref(),
+        lock.as_ref(),
+        "--keep".as_ref(),
+        listening.as_ref(),
+        "--pass".as_ref(),
+        owned.as_ref(),
+        "--".as_ref(),
+        OsStr::new(DAEMON_VERB),
+        OsStr::new(&boot),
+    ];
+    let descriptors = [
+        (held.as_fd().as_raw_fd(), for_guardian::LOCK),
+        (listener.as_raw_fd(), for_guardian::LISTENER),
+        (owner_end.as_raw_fd(), for_guardian::OWNER),
+    ];
+    let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    start_detached(&program, &words, &descriptors, &[guardian::MARK])
+        .map_err(Outcome::io("start runner in the background"))?;
+    let stream = connect(&socket).map_err(Outcome::io("reach the runner that was just started"))?;
+    Ok(Reached::Started {
+        stream,
+        owner: owner.into(),
+    })
+}
+
+fn write_over(mut file: &fs::File, text: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())
+}
+
+/// The state folder ignores itself in git, whoever commits everything.
+fn prepare_state_dir(state_dir: &Path) -> Result<()> {
+    let make = || -> io::Result<()> {
+        fs::create_dir_all(state_dir)?;
+        match fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(state_dir.join(".gitignore"))
+        {
+            Ok(mut file) => file.write_all(b"*\n"),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    make().map_err(Outcome::io(format_args!(
+        "make the state folder {}",
+        state_dir.display()
+    )))
+}
+
+/// Where guardian and daemon write about themselves.
+pub fn own_log(state_dir: &Path) -> PathBuf {
+    state_dir.join("runner.log")
+}
+
+/// Waits until the runner of this project has ended altogether.
+pub fn wait_for_the_end(lock: &Path) {
+    // Nothing to wait for when the lock can't be read: the end was announced already.
+    drop(Lock::wait(lock));
+}
+
+/// Runs a conversation with a daemon to its end.
+pub fn converse<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Outcome::io("start the event loop"))?;
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, work);
+    runtime.shutdown_background();
+    outcome
+}
+
+pub async fn client(stream: UnixStream) -> Result<Client> {
+    stream.set_nonblocking(true).map_err(Outcome::io("talk to runner"))?;
+    let stream = tokio::net::UnixStream::from_std(stream).map_err(Outcome::io("talk to runner"))?;
+    Ok(Client::over(stream).await?)
+}

@@ -1,0 +1,47 @@
+//! What the terminal can do, and the colours that follow from it.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+
+use super::args::{ColorChoice, Global};
+use crate::view::style::Style;
+
+/// Runner's own words, a line of them on stderr. Nobody there to read them (a full disk, a closed pipe) changes nothing
+/// about what was asked for.
+pub fn say(words: impl Display) {
+    say_raw(&format!("{words}\n"));
+}
+
+/// The same for text that brings its own line ends.
+pub fn say_raw(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+pub fn for_stdout(global: &Global) -> Style {
+    style(global, std::io::stdout().is_terminal())
+}
+
+pub fn for_stderr(global: &Global) -> Style {
+    style(global, std::io::stderr().is_terminal())
+}
+
+fn style(global: &Global, is_terminal: bool) -> Style {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+    let choice = match global.color {
+        ColorChoice::Auto => crate::view::style::Choice::Auto,
+        ColorChoice::Always => crate::view::style::Choice::Always,
+        ColorChoice::Never => crate::view::style::Choice::Never,
+    };
+    Style::choose(
+        choice,
+        is_terminal,
+        is_set("NO_COLOR"),
+        is_set("CLICOLOR_FORCE"),
+        width(),
+    )
+}
+
+/// Columns of the terminal, when one of our streams is one.
+fn width() -> Option<u16> {
+    crate::sys::tty::columns()
+}

@@ -1,0 +1,318 @@
+//! `up`: starts the project or joins it, and shows what happens until it is over.
+
+mod screen;
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::args::{Global, Plan, Up};
+use super::outcome::Outcome;
+use super::reach::{Reached, Start};
+use super::{Result, plan, project, reach, terminal};
+use crate::api::client::{self, Client, Frames};
+use crate::api::frames::Frame;
+use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
+use crate::config::find::Location;
+use crate::view::words;
+use screen::Screen;
+
+/// How often the block of what is being waited for is drawn again.
+const REDRAW: Duration = Duration::from_millis(250);
+
+pub fn up(global: &Global, args: &Up) -> Result<u8> {
+    refuse_what_comes_later(args)?;
+    if args.dry_run {
+        return plan::plan(
+            global,
+            &Plan {
+                json: false,
+                detailed_exitcode: false,
+            },
+        );
+    }
+    let loaded = project::load(global)?;
+    known_names(&loaded.project, args)?;
+    let style = terminal::for_stdout(global);
+    let start = Start {
+        location: &loaded.location,
+        state_dir: &loaded.project.state_dir,
+        profiles: &global.profiles,
+        foreground: !args.detach,
+        colour: style.color,
+    };
+    let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
+    let mut screen = Screen::new(style, names, !args.detach, global.quiet);
+    let request = UpRequest {
+        names: args.names.clone(),
+        no_deps: args.no_deps,
+        profiles: global.profiles.clone(),
+        exit: args.exit.map(Into::into),
+        exit_code_from: args.exit_code_from.clone(),
+        detach: args.detach,
+        console: !args.no_wait,
+    };
+    reach::converse(async {
+        let (frames, owner) = ask(&start, &request).await?;
+        if !global.quiet {
+            let verb = if owner.is_some() { "" } else { "joined " };
+            let files = file_names(&loaded.location);
+            let services = words::count(loaded.project.services.len() as u64, "service");
+            terminal::say(format_args!(
+                "runner  {verb}{}: {services} from {files}",
+                loaded.project.name
+            ));
+        }
+        let Some(frames) = frames else { return Ok(0) };
+        let session = Session {
+            location: &loaded.location,
+            state_dir: &loaded.project.state_dir,
+            owner,
+            detach: args.detach,
+            deadline: args.wait_timeout.map(|timeout| Instant::now() + timeout),
+            asked_to_stop: false,
+            watcher: None,
+        };
+        session.follow(frames, &mut screen).await
+    })
+}
+
+/// Finds or starts the daemon and asks it for `up`: what it streams, if that is wanted, and the hold on what we started.
+async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, Option<OwnedFd>)> {
+    loop {
+        let (stream, owner) = match reach::or_start(start)? {
+            Reached::Joined(stream) => (stream, None),
+            Reached::Started { stream, owner } => (stream, Some(owner)),
+        };
+        let mut client = reach::client(stream).await?;
+        let answer = if request.console {
+            client.frames("/v1/up", request).await.map(Some)
+        } else {
+            client.post("/v1/up", request).await.map(|_: wire::Ps| None)
+        };
+        match answer {
+            // `TW-10`: it is being stopped. After its end there is a new one.
+            Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
+                client.until_closed().await;
+                reach::wait_for_the_end(&start.state_dir.join("lock"));
+            }
+            other => return Ok((other?, owner)),
+        }
+    }
+}
+
+fn refuse_what_comes_later(args: &Up) -> Result<()> {
+    let later = [
+        (args.tui, "--tui"),
+        (args.http.is_some(), "--http"),
+        (args.no_reload, "--no-reload"),
+        (args.log_format != "text", "--log-format"),
+        (!args.command.is_empty(), "up -- CMD"),
+    ];
+    match later.iter().find(|(used, _)| *used) {
+        Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
+        None => Ok(()),
+    }
+}
+
+/// Said before anything is started.
+fn known_names(project: &crate::spec::Project, args: &Up) -> Result<()> {
+    for name in args.names.iter().chain(&args.exit_code_from) {
+        if !project.services.contains_key(name.as_str()) {
+            let near = project
+                .services
+                .keys()
+                .map(|known| (strsim::jaro_winkler(known.as_str(), name), known));
+            let near = near
+                .filter(|(likeness, _)| *likeness > 0.7)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            return Err(Outcome::NoSuchService {
+                message: format!("there is no service `{name}` in {}", project.dir.display()),
+                suggestion: near.map(|(_, near)| format!("did you mean `{near}`?")),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn file_names(location: &Location) -> String {
+    let names: Vec<_> = location
+        .files
+        .iter()
+        .chain(location.local.iter().filter(|local| local.exists()))
+        .map(|file| {
+            file.file_name()
+                .unwrap_or(file.as_os_str())
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.join(", ")
+}
+
+/// One `up` that follows a project.
+struct Session<'a> {
+    location: &'a Location,
+    state_dir: &'a std::path::Path,
+    /// Open while we stay with a project that we started.
+    owner: Option<OwnedFd>,
+    detach: bool,
+    deadline: Option<Instant>,
+    asked_to_stop: bool,
+    /// A second connection, for the block of what is being waited for.
+    watcher: Option<Client>,
+}
+
+/// What ends the following.
+enum End {
+    /// The project is over: its code, and why.
+    Project {
+        code: u8,
+        because: String,
+    },
+    /// `-d`: all is as it should be, or settled with a failure.
+    Settled {
+        failed: bool,
+    },
+    Detached,
+    TimedOut,
+    /// The stream broke without a last word.
+    Lost,
+}
+
+impl Session<'_> {
+    async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
+        let end = self.watch(&mut frames, screen).await?;
+        screen.finish().await;
+        match end {
+            End::Project { code, because } => {
+                reach::wait_for_the_end(&self.state_dir.join("lock"));
+                screen.last_words(code, &because);
+                Ok(code)
+            }
+            End::Settled { failed } => Ok(u8::from(failed)),
+            End::Detached => {
+                terminal::say("runner  detached: the project goes on; `runner down` stops it");
+                Ok(0)
+            }
+            End::TimedOut => Err(Outcome::TimedOut {
+                message: "not everything was ready in time; the project stays up, `runner ps` shows it".to_owned(),
+            }),
+            End::Lost => Err(Outcome::Failed {
+                message: "the connection to runner's daemon was lost".to_owned(),
+                suggestion: Some(format!("look into {}", reach::own_log(self.state_dir).display())),
+            }),
+        }
+    }
+
+    async fn watch(&mut self, frames: &mut Frames, screen: &mut Screen) -> Result<End> {
+        let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut hangup = listen(SignalKind::hangup())?;
+        let mut redraw = redraws();
+        let writer = screen.writer();
+        let unread = screen.unread();
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = interrupt.recv() => if self.stop("SIGINT").await? { return Ok(End::Detached) },
+                Some(()) = terminate.recv() => if self.stop("SIGTERM").await? { return Ok(End::Detached) },
+                // The terminal closed after Ctrl-C is no second Ctrl-C (`SG-02`).
+                Some(()) = hangup.recv(), if !self.asked_to_stop => if self.stop("SIGHUP").await? { return Ok(End::Detached) },
+                // (`| head -1`): as with a closed terminal, the project stops gracefully.
+                () = unread.notified(), if !self.asked_to_stop => {
+                    if self.stop("nobody reads the output").await? {
+                        return Ok(End::Detached);
+                    }
+                }
+                () = at(self.deadline) => return Ok(End::TimedOut),
+                _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
+                frame = frames.next(), if screen.has_room() => match frame? {
+                    None => return Ok(End::Lost),
+                    Some(frame) => {
+                        if let Some(end) = self.show(frame, screen) {
+                            return Ok(end);
+                        }
+                        while screen.has_room() && let Some(frame) = frames.take_ready()? {
+                            if let Some(end) = self.show(frame, screen) {
+                                return Ok(end);
+                            }
+                        }
+                    }
+                },
+                Ok(place) = writer.reserve(), if screen.has_text() => place.send(screen.take_text()),
+            }
+        }
+    }
+
+    fn show(&self, frame: Frame, screen: &mut Screen) -> Option<End> {
+        match frame {
+            Frame::Output {
+                service, stream, bytes, ..
+            } => screen.output(&service, stream, &bytes),
+            Frame::Skipped { service, stream, lines } => screen.skipped(&service, stream, lines),
+            Frame::Event(event) => {
+                screen.event(&event);
+                match event.kind {
+                    EventKind::Ended { code, because } => return Some(End::Project { code, because }),
+                    EventKind::Settled { failed, .. } if self.detach => return Some(End::Settled { failed }),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    /// A project that we started is stopped, and at the second time killed; one that we joined is left alone (`true`).
+    async fn stop(&mut self, why: &str) -> Result<bool> {
+        if self.owner.is_none() {
+            return Ok(true);
+        }
+        if self.asked_to_stop {
+            terminal::say(format_args!("runner  {why} again: killing everything"));
+        } else {
+            terminal::say(format_args!("runner  {why}: stopping everything; once more to kill"));
+        }
+        let request = DownRequest {
+            timeout_ms: None,
+            hasten: self.asked_to_stop,
+            because: Some(why.to_owned()),
+        };
+        self.asked_to_stop = true;
+        if let Some(stream) = reach::running(self.location)? {
+            let mut client = reach::client(stream).await?;
+            let _: DownAnswer = client.post("/v1/down", &request).await?;
+        }
+        Ok(false)
+    }
+
+    async fn draw(&mut self, screen: &mut Screen) {
+        // Only a picture: when it can't be had there is none.
+        if self.watcher.is_none()
+            && let Ok(Some(stream)) = reach::running(self.location)
+        {
+            self.watcher = reach::client(stream).await.ok();
+        }
+        let Some(watcher) = &mut self.watcher else { return };
+        match watcher.get("/v1/services").await {
+            Ok(ps) => screen.progress(&ps),
+            Err(_) => self.watcher = None,
+        }
+    }
+}
+
+fn redraws() -> Interval {
+    let mut redraws = interval(REDRAW);
+    redraws.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    redraws
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

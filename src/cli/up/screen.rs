@@ -1,0 +1,187 @@
+//! What `up` writes, and in which order: lines of services and transitions on stdout, with a block below them while
+//! something is not ready.
+//!
+//! Writing happens on a thread of its own, so that a terminal frozen by Ctrl-S freezes neither Ctrl-C nor, behind the
+//! bounded queue, any service.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::api::wire::{self, EventKind};
+use crate::cli::terminal;
+use crate::logs::Stream;
+use crate::sys;
+use crate::view::console::Console;
+use crate::view::style::Style;
+
+/// Text that may wait for the writer before no more frames are taken.
+const ROOM: usize = 256 * 1024;
+
+pub struct Screen {
+    console: Console,
+    style: Style,
+    /// Shows output and transitions; `up -d` shows only what goes wrong.
+    full: bool,
+    quiet: bool,
+    text: Vec<u8>,
+    writer: mpsc::Sender<Vec<u8>>,
+    unread: Arc<Notify>,
+    written: Option<std::thread::JoinHandle<()>>,
+    /// Lines of the block that stands below the text.
+    block: usize,
+    settled: bool,
+    failures: Vec<wire::Event>,
+}
+
+impl Screen {
+    pub fn new(style: Style, names: Vec<String>, full: bool, quiet: bool) -> Screen {
+        let (writer, mut queue) = mpsc::channel::<Vec<u8>>(2);
+        let written = std::thread::spawn(move || {
+            while let Some(text) = queue.blocking_recv() {
+                let mut stdout = std::io::stdout().lock();
+                if stdout.write_all(&text).and_then(|()| stdout.flush()).is_err() {
+                    return; // the closed queue tells `broken`
+                }
+            }
+        });
+        let unread = Arc::new(Notify::new());
+        let seen = unread.clone();
+        // It ends with the process: a reader that stays keeps it waiting.
+        std::thread::spawn(move || {
+            sys::tty::wait_until_unread(std::io::stdout().as_fd());
+            seen.notify_one();
+        });
+        Screen {
+            unread,
+            console: Console::new(style, names),
+            style,
+            full,
+            quiet,
+            text: Vec::new(),
+            writer,
+            written: Some(written),
+            block: 0,
+            settled: false,
+            failures: Vec::new(),
+        }
+    }
+
+    /// Takes text as fast as stdout does; closed when nobody reads that any more.
+    pub fn writer(&self) -> mpsc::Sender<Vec<u8>> {
+        self.writer.clone()
+    }
+
+    /// Tells once when nobody can read stdout any more, also while nothing is written.
+    pub fn unread(&self) -> Arc<Notify> {
+        self.unread.clone()
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.text.len() < ROOM || self.writer.is_closed()
+    }
+
+    pub fn has_text(&self) -> bool {
+        !self.text.is_empty() && !self.writer.is_closed()
+    }
+
+    pub fn take_text(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.text)
+    }
+
+    pub fn output(&mut self, service: &str, stream: Stream, bytes: &[u8]) {
+        if self.full && !self.writer.is_closed() {
+            self.erase_block();
+            self.console.chunk(service, stream, bytes, &mut self.text);
+        }
+    }
+
+    pub fn skipped(&mut self, service: &str, stream: Stream, lines: u64) {
+        if self.full && !self.writer.is_closed() {
+            self.erase_block();
+            self.console.skipped(service, stream, lines, &mut self.text);
+        }
+    }
+
+    pub fn event(&mut self, event: &wire::Event) {
+        match &event.kind {
+            EventKind::Settled { .. } => self.settled = true,
+            EventKind::Started { .. } | EventKind::Waiting { .. } | EventKind::ConfigApplied { .. } => {
+                self.settled = false;
+            }
+            EventKind::Failed { .. } => {
+                self.failures.retain(|earlier| earlier.service != event.service);
+                self.failures.push(event.clone());
+            }
+            EventKind::Ready { .. } | EventKind::Completed { .. } => {
+                self.failures.retain(|earlier| earlier.service != event.service);
+            }
+            _ => {}
+        }
+        let tells = self.full || matches!(event.kind, EventKind::Failed { .. } | EventKind::Restarting { .. });
+        if tells && !self.quiet {
+            self.erase_block();
+            self.console.event(event, &mut self.text);
+        }
+    }
+
+    /// Only a terminal has a block, and only while something is not as it should be.
+    pub fn shows_progress(&self) -> bool {
+        self.style.terminal && !self.quiet && !self.settled && self.has_room()
+    }
+
+    pub fn progress(&mut self, ps: &wire::Ps) {
+        let lines = self.console.progress(ps);
+        self.erase_block();
+        // Bare output may have left the cursor inside a line; a block begins on its own one.
+        if !lines.is_empty() {
+            self.text.push(b'\n');
+            for line in &lines {
+                self.text.extend_from_slice(line.as_bytes());
+                self.text.push(b'\n');
+            }
+            self.block = lines.len() + 1;
+        }
+    }
+
+    fn erase_block(&mut self) {
+        if self.block > 0 {
+            // Up to the first line of the block, then clear to the end of the screen (ECMA-48 CPL, ED).
+            self.text
+                .extend_from_slice(format!("\x1b[{}F\x1b[J", self.block).as_bytes());
+            self.block = 0;
+        }
+    }
+
+    /// Writes what is left and waits until it is taken.
+    pub async fn finish(&mut self) {
+        self.erase_block();
+        self.console.flush(&mut self.text);
+        if self.has_text() {
+            // A writer that is gone meanwhile has no use for it.
+            let _ = self.writer.send(std::mem::take(&mut self.text)).await;
+        }
+        let (writer, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.writer, writer));
+        if let Some(written) = self.written.take() {
+            let _ = written.join();
+        }
+    }
+
+    /// Why it ended, as the last line; before it, what failed and was not mended.
+    pub fn last_words(&mut self, code: u8, because: &str) {
+        if self.quiet {
+            return;
+        }
+        let mut text = Vec::new();
+        if code != 0 {
+            for failure in &self.failures {
+                self.console.event(failure, &mut text);
+            }
+        }
+        let _ = std::io::stderr().write_all(&text);
+        terminal::say(format_args!("runner  ended: {because}"));
+    }
+}

@@ -1,0 +1,471 @@
+//! From a draft to the checked service: rendered, resolved, every default filled in.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use globset::GlobBuilder;
+use indexmap::IndexMap;
+use minijinja::value::Value as Names;
+
+use super::check::{Templates, Walk};
+use super::draft::Draft;
+use super::environment::Shared;
+use super::fields::Fields;
+use super::limits;
+use super::node::{Entry, Node, Table, Value};
+use super::ports;
+use super::probe::{self, Around};
+use super::problem::{Place, Problem, Sink};
+use super::project::Settings;
+use super::shown::{self, SECRETS, Secrets, ShownCommand};
+use super::{value, words};
+use crate::spec::keys::SERVICE;
+use crate::spec::{
+    Argv, Backoff, Kind, Limit, LogFile, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service,
+    ServiceName, Signal, StopScope,
+};
+
+/// A service, and its commands as they may be shown.
+pub(super) struct Built {
+    pub service: Service,
+    pub commands: Vec<ShownCommand>,
+}
+
+/// Builds one service. `None`: it has no command that could be read.
+pub(super) fn build(
+    name: &str,
+    draft: &Draft,
+    settings: &Settings,
+    shared: &Shared<'_>,
+    sink: &mut Sink,
+) -> Option<Built> {
+    let (names, env) = shared.for_service(name, draft, sink);
+    let (service, pasted) = rendered(name, draft, settings, shared, (&names, env), sink);
+    let service = service?;
+    // Only a template of a command that reads the environment can have pasted a secret.
+    let pastes_env = pasted.iter().any(|(name, _)| name == "env" || name.starts_with("env."));
+    let harmless = if pastes_env {
+        let secrets = Secrets::of(&service);
+        sink.silently(|sink| {
+            let (names, env) = shared.masked(name, draft, |variable| secrets.names(variable), sink);
+            rendered(name, draft, settings, shared, (&names, env), sink).0
+        })
+    } else {
+        Some(service.clone())
+    };
+    let commands = shown::commands(&service, harmless.as_ref(), &shared.captured.variables);
+    Some(Built { service, commands })
+}
+
+/// The service with these names in its templates, over this environment; and what its commands pasted.
+fn rendered(
+    name: &str,
+    draft: &Draft,
+    settings: &Settings,
+    shared: &Shared<'_>,
+    (names, project_env): (&Names, IndexMap<String, String>),
+    sink: &mut Sink,
+) -> (Option<Service>, Vec<(String, Place)>) {
+    let mut walk = Walk::new(sink, Templates::Render(shared.engine, names), Some(name), "");
+    let mut table = walk.table(&draft.table, &SERVICE);
+    let mut failed = std::mem::take(&mut walk.failed);
+    let pasted = std::mem::take(&mut walk.pasted_into_commands);
+    failed.extend(draft.failed.iter().cloned());
+    table.extend(draft.fixed.clone());
+    let mut builder = Builder {
+        name,
+        draft,
+        settings,
+        fields: Fields { table: &table },
+        failed: &failed,
+        sink,
+    };
+    builder.secrets_in_commands(&pasted);
+    (builder.service(project_env, shared), pasted)
+}
+
+struct Builder<'a> {
+    name: &'a str,
+    draft: &'a Draft,
+    settings: &'a Settings,
+    fields: Fields<'a>,
+    failed: &'a HashSet<String>,
+    sink: &'a mut Sink,
+}
+
+impl Builder<'_> {
+    fn complain(&mut self, place: Place, key: &str, message: impl Into<String>, hint: &str) {
+        let problem = Problem::error(place, message).of(self.name, key);
+        self.sink.push(if hint.is_empty() {
+            problem
+        } else {
+            problem.suggest(hint)
+        });
+    }
+
+    fn service(&mut self, project_env: IndexMap<String, String>, shared: &Shared<'_>) -> Option<Service> {
+        let fields = self.fields;
+        let shell = &self.settings.shell;
+        let ports: IndexMap<String, Port> = self
+            .draft
+            .ports
+            .iter()
+            .map(|(name, port)| (name.clone(), port.port))
+            .collect();
+        let kind = self.draft.kind;
+        self.oneshot_only();
+        self.not_empty();
+        let command = fields.command("command", shell);
+        if command.is_none() && !self.failed.iter().any(|key| is_command(key)) {
+            let problem = Problem::error(self.draft.key, format!("service `{}` has no command", self.name));
+            self.sink.push_unless_broken(
+                problem
+                    .suggest("`command = \"...\"` says what to run")
+                    .of(self.name, "command"),
+            );
+        }
+        let ready = self.probe("ready", &ports);
+        let health = self.probe("health", &ports);
+        let written = fields.has("ready");
+        let default_ready = || match kind {
+            Kind::Simple if !written => probe::of_ports(&ports),
+            Kind::Simple | Kind::Oneshot => None,
+        };
+        let ready_is_default = ready.is_none() && !written;
+        let ready = ready.or_else(default_ready);
+        let service = Service {
+            name: ServiceName::new(self.name),
+            // Built even without one, for the complaints about the rest.
+            command: command.clone().unwrap_or(Argv {
+                words: Vec::new(),
+                shell: false,
+            }),
+            working_dir: fields
+                .path("working_dir", self.sink)
+                .unwrap_or_else(|| self.sink.folder(self.draft.key.file)),
+            env: self.environment(project_env, shared),
+            clear_env: fields.flag("clear_env").unwrap_or(false),
+            user: fields.text("user").map(str::to_owned),
+            group: fields.text("group").map(str::to_owned),
+            umask: fields.text("umask").and_then(|text| value::octal(text).ok()),
+            nice: fields.integer("nice").and_then(|nice| i32::try_from(nice).ok()),
+            limits: self.limits(),
+            kind,
+            success_exit_codes: self.success_exit_codes(),
+            timeout: fields.duration("timeout"),
+            on_port_conflict: PortConflict::Fail,
+            start_timeout: fields
+                .duration("start_timeout")
+                .or((ready.is_some() && !ready_is_default).then_some(Duration::from_secs(60))),
+            ready_is_default: ready_is_default && ready.is_some(),
+            ready,
+            health,
+            depends_on: IndexMap::new(),
+            wait_for: self.gates(),
+            restart: self.restart(kind),
+            backoff: self.backoff(),
+            max_restarts: fields.count("max_restarts"),
+            restart_window: self.positive("restart_window", Duration::from_secs(60)),
+            stop: self.stop(),
+            stop_command: fields.command("stop_command", shell),
+            stop_scope: match fields.text("stop_scope") {
+                Some("group") => StopScope::Group,
+                Some("process") => StopScope::Process,
+                _ => StopScope::Tree,
+            },
+            autostart: fields.flag("autostart").unwrap_or(true),
+            profiles: fields.texts("profiles"),
+            essential: fields.flag("essential").unwrap_or(false),
+            log: self.log(),
+            secrets: self.secrets(),
+            description: fields.text("description").map(str::to_owned),
+            labels: self.labels(),
+            ports,
+        };
+        command.map(|_| service)
+    }
+
+    fn probe(&mut self, key: &'static str, ports: &IndexMap<String, Port>) -> Option<Probe> {
+        let table = self.fields.table_at(key)?;
+        let around = Around {
+            service: self.name,
+            key,
+            ports: Some(ports).filter(|_| !self.failed.contains("ports")),
+            shell: &self.settings.shell,
+            failed: self.failed.contains(key),
+        };
+        let place = self.fields.table.get(key)?.key;
+        probe::probe(table, place, &around, self.sink)
+    }
+
+    fn environment(&mut self, mut env: IndexMap<String, String>, shared: &Shared<'_>) -> IndexMap<String, String> {
+        for (index, (name, declared)) in self.draft.ports.iter().enumerate() {
+            let number = declared.port.number.to_string();
+            if index == 0 {
+                env.insert("PORT".into(), number.clone());
+            }
+            if !name.starts_with(|c: char| c.is_ascii_digit()) {
+                env.insert(ports::variable(name), number);
+            }
+        }
+        for item in self.fields.items("env_file") {
+            super::project::read_env_file(item, shared.captured, &mut env, self.sink);
+        }
+        if let Some(own) = self.fields.table_at("env") {
+            for (name, entry) in own.table {
+                env.insert(name.clone(), entry.node.text().unwrap_or_default().to_owned());
+            }
+        }
+        env
+    }
+
+    /// Names that can't be empty, which a template may have made of them.
+    fn not_empty(&mut self) {
+        for key in ["user", "group"] {
+            if let Some(node) = self.fields.node(key).filter(|node| node.text() == Some("")) {
+                self.complain(
+                    node.place,
+                    key,
+                    format!("an empty `{key}`"),
+                    "take it out to keep runner's",
+                );
+            }
+        }
+    }
+
+    /// Keys that only mean something for a oneshot.
+    fn oneshot_only(&mut self) {
+        let fields = self.fields;
+        if self.draft.kind == Kind::Oneshot {
+            return;
+        }
+        for key in ["timeout", "schedule", "run_at_start"] {
+            if let Some(entry) = fields
+                .table
+                .get(key)
+                .filter(|entry| !self.draft.defaults.contains(&entry.key))
+            {
+                self.complain(
+                    entry.key,
+                    key,
+                    format!("`{key}` is for a oneshot"),
+                    "add `type = \"oneshot\"`",
+                );
+            }
+        }
+    }
+
+    fn restart(&mut self, kind: Kind) -> Restart {
+        match (self.fields.text("restart"), kind) {
+            (Some("always"), Kind::Oneshot) => {
+                // In `[defaults]` it is meant for those that it fits.
+                if let Some(Entry { node, .. }) = self
+                    .fields
+                    .table
+                    .get("restart")
+                    .filter(|entry| !self.draft.defaults.contains(&entry.key))
+                {
+                    let message = "a oneshot is expected to end, so it can't be restarted `always`";
+                    self.complain(node.place, "restart", message, "`no` or `on-failure`");
+                }
+                Restart::No
+            }
+            (Some("always"), Kind::Simple) => Restart::Always,
+            (Some("no"), _) => Restart::No,
+            (Some(_), _) => Restart::OnFailure,
+            (None, Kind::Simple) => Restart::OnFailure,
+            (None, Kind::Oneshot) => Restart::No,
+        }
+    }
+
+    fn positive(&mut self, key: &str, default: Duration) -> Duration {
+        let duration = self.fields.duration(key).unwrap_or(default);
+        if let Some(node) = self.fields.node(key).filter(|_| duration.is_zero()) {
+            self.complain(node.place, key, format!("`{key}` can't be zero"), "");
+        }
+        duration
+    }
+
+    fn backoff(&mut self) -> Backoff {
+        let empty = Table::new();
+        let fields = self.fields.table_at("backoff").unwrap_or(Fields { table: &empty });
+        let backoff = Backoff {
+            initial: fields.duration("initial").unwrap_or(Duration::from_millis(500)),
+            factor: fields.number("factor").unwrap_or(2.0),
+            max: fields.duration("max").unwrap_or(Duration::from_secs(30)),
+            jitter: fields.number("jitter").unwrap_or(0.1),
+            reset_after: fields.duration("reset_after").unwrap_or(Duration::from_secs(10)),
+        };
+        // With `max` left at its default a longer `initial` simply is the delay.
+        let node = fields.node("max").filter(|_| backoff.initial > backoff.max);
+        if let Some(node) = node {
+            self.complain(node.place, "backoff.max", "`max` is shorter than `initial`", "");
+        }
+        Backoff {
+            max: backoff.max.max(backoff.initial),
+            ..backoff
+        }
+    }
+
+    fn stop(&mut self) -> Vec<Rung> {
+        let fields = self.fields;
+        if let Some(node) = fields.node("stop") {
+            let other = ["stop_signal", "stop_timeout"].into_iter().find(|key| fields.has(key));
+            if let Some(key) = other {
+                let place = fields.table[key].key;
+                self.complain(
+                    place,
+                    key,
+                    format!("`{key}` beside `stop`"),
+                    "the ladder says it all: take one of them out",
+                );
+            }
+            if node.items().is_empty() {
+                self.complain(
+                    node.place,
+                    "stop",
+                    "a ladder without a rung",
+                    "`[[\"SIGTERM\", \"10s\"]]`",
+                );
+            }
+            let rungs = node.items().iter().filter_map(|rung| {
+                let [signal, wait] = rung.items() else { return None };
+                Some(Rung {
+                    signal: Signal::from_name(signal.text()?)?,
+                    wait: value::duration(wait.text()?).ok()?,
+                })
+            });
+            return rungs.collect();
+        }
+        vec![Rung {
+            signal: fields.signal("stop_signal").unwrap_or(Signal::TERM),
+            wait: fields.duration("stop_timeout").unwrap_or(Duration::from_secs(10)),
+        }]
+    }
+
+    fn success_exit_codes(&self) -> Vec<u8> {
+        if !self.fields.has("success_exit_codes") {
+            return vec![0];
+        }
+        let items = self.fields.items("success_exit_codes").iter();
+        items
+            .filter_map(|item| match item.value {
+                Value::Integer(code) => u8::try_from(code).ok(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn gates(&mut self) -> Vec<crate::spec::Gate> {
+        let mut gates = Vec::new();
+        for item in self.fields.items("wait_for") {
+            match probe::gate(item, self.sink) {
+                Ok(gate) => gates.push(gate),
+                Err(message) => self.complain(item.place, "wait_for", message, ""),
+            }
+        }
+        gates
+    }
+
+    fn limits(&mut self) -> IndexMap<Resource, Limit> {
+        match self.fields.table_at("limits") {
+            Some(table) => limits::limits(table, self.name, self.sink),
+            None => IndexMap::new(),
+        }
+    }
+
+    fn log(&mut self) -> LogTarget {
+        let empty = Table::new();
+        if self.fields.flag("log") == Some(false) {
+            return LogTarget::Off;
+        }
+        let fields = self.fields.table_at("log").unwrap_or(Fields { table: &empty });
+        let max_size = fields.text("max_size").and_then(|text| value::size(text).ok());
+        if let Some(node) = fields
+            .node("max_size")
+            .filter(|_| max_size.is_some_and(|size| size < 1024))
+        {
+            self.complain(
+                node.place,
+                "log.max_size",
+                "a log file of less than 1 KiB holds nothing",
+                "",
+            );
+        }
+        LogTarget::File(LogFile {
+            file: fields.path("file", self.sink).unwrap_or_else(|| self.default_log()),
+            max_size: max_size.unwrap_or(10_000_000),
+            max_files: fields.count("max_files").unwrap_or(5),
+            console: fields.flag("console").unwrap_or(true),
+        })
+    }
+
+    fn default_log(&self) -> PathBuf {
+        self.settings.state_dir.join("logs").join(format!("{}.log", self.name))
+    }
+
+    fn secrets(&mut self) -> Vec<String> {
+        let mut globs: Vec<String> = SECRETS.iter().map(|glob| (*glob).to_owned()).collect();
+        for item in self.fields.items("secrets") {
+            let Some(text) = item.text() else { continue };
+            match GlobBuilder::new(text).build() {
+                Ok(_) => globs.push(text.to_owned()),
+                Err(error) => self.complain(item.place, "secrets", format!("no valid glob: {}", error.kind()), ""),
+            }
+        }
+        globs
+    }
+
+    fn labels(&mut self) -> Vec<String> {
+        for item in self.fields.items("labels") {
+            if let Some(fault) = value::name_fault(item.text().unwrap_or_default()) {
+                self.complain(item.place, "labels", fault, "");
+            }
+        }
+        self.fields.texts("labels")
+    }
+
+    /// SE-01: a secret in a command line is seen by every user of the machine.
+    fn secrets_in_commands(&mut self, pasted: &[(String, Place)]) {
+        if pasted.is_empty() {
+            return;
+        }
+        let own = self.fields.texts("secrets");
+        let secrets = Secrets::new(SECRETS.iter().copied().chain(own.iter().map(String::as_str)));
+        for (name, place) in pasted {
+            let Some(variable) = name.strip_prefix("env.") else {
+                continue;
+            };
+            if secrets.names(variable) {
+                let message = format!("`{variable}` looks like a secret, and other users can see command lines");
+                let hint = format!("let the program read `${variable}` from its environment");
+                self.sink
+                    .push(Problem::warning(*place, message).suggest(hint).of(self.name, "command"));
+            }
+        }
+    }
+}
+
+/// The key `command`, or a word that is meant to be it and was complained about.
+fn is_command(key: &str) -> bool {
+    key == "command" || words::for_key(&SERVICE, key).is_some_and(|hint| hint.contains("`command`"))
+}
+
+/// Whether anything in a table is a template.
+pub(super) fn holds_templates(table: &Table) -> bool {
+    fn node_holds(node: &Node) -> bool {
+        match &node.value {
+            Value::Text(text) => super::template::has_template(text),
+            Value::Array(items) => items.iter().any(node_holds),
+            Value::Table(table) => holds_templates(table),
+            _ => false,
+        }
+    }
+    table.values().any(|entry| node_holds(&entry.node))
+}
+
+/// Names for a service that uses none.
+pub(super) fn no_names() -> Names {
+    Names::UNDEFINED
+}

@@ -1,0 +1,182 @@
+//! Small values that are written as text.
+
+use std::time::Duration;
+
+/// Nobody waits longer; it also keeps every later sum of durations in range.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// `"500ms"`, `"1m30s"`, `"1.5h"`. Units: ns us ms s m h d.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text.is_empty() {
+        return Err("a duration needs a number and a unit, as in `\"10s\"`".into());
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("a unit is missing; did you mean `\"{text}s\"`?"));
+    }
+    let mut rest = text;
+    let mut seconds = 0.0_f64;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| !c.is_alphabetic()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let number: f64 = number.parse().map_err(|_| BAD_DURATION.to_owned())?;
+        let scale = match unit {
+            "ns" => 1e-9,
+            "us" | "\u{b5}s" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            "" => return Err("a unit is missing: ns, us, ms, s, m, h or d".into()),
+            other => return Err(format!("`{other}` is no unit; there are ns, us, ms, s, m, h and d")),
+        };
+        seconds += number * scale;
+        rest = tail;
+    }
+    if seconds > LONGEST.as_secs_f64() {
+        return Err("longer than 100 years".into());
+    }
+    // Rounded to whole nanoseconds, so that "1.1s" is 1.1 s.
+    Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
+}
+
+const BAD_DURATION: &str = "a duration is numbers with units, as in `\"500ms\"`, `\"10s\"`, `\"1m30s\"`";
+
+/// `"10MB"` (powers of 1000), `"10MiB"` and `"10M"` (powers of 1024), `"4096"`, `"4096B"`.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    const BAD: &str = "a size is a number with a unit, as in `\"10MB\"` or `\"512KiB\"`";
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| BAD.to_owned())?;
+    let scale: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(BAD.into()),
+    };
+    let bytes = number * scale;
+    if bytes > 1e18 {
+        return Err("larger than any disk".into());
+    }
+    Ok(bytes.round() as u64)
+}
+
+/// `"022"`: up to four octal digits.
+pub(super) fn octal(text: &str) -> Result<u32, String> {
+    let valid = (1..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| valid && *bits <= 0o777);
+    bits.ok_or_else(|| "permission bits are octal digits, as in `\"022\"`".into())
+}
+
+/// A cron line, or `every DURATION`.
+pub(super) fn cron(text: &str) -> Result<(), String> {
+    if let Some(every) = text.strip_prefix("every ") {
+        return match duration(every.trim()) {
+            Ok(period) if period.is_zero() => Err("a period can't be zero".into()),
+            Ok(_) => Ok(()),
+            Err(message) => Err(message),
+        };
+    }
+    match text.parse::<croner::Cron>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("no valid cron line: {error}")),
+    }
+}
+
+/// `HOST:PORT`; the host may be an IPv6 address in brackets.
+pub(super) fn host_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match bare {
+        Some(inner) => inner,
+        None if host.contains([':', '/', ' ', '@', '[', ']']) => return None,
+        None => host,
+    };
+    (!host.is_empty() || bare.is_none()).then(|| (host.to_owned(), port))
+}
+
+/// The name of a service, template, profile, label or instance.
+pub(super) fn name_fault(name: &str) -> Option<&'static str> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() {
+        Some("a name can't be empty")
+    } else if name.len() > 64 {
+        Some("a name has at most 64 characters")
+    } else if name.starts_with('.') {
+        Some("a name can't begin with a dot")
+    } else if name.starts_with('-') {
+        Some("a name can't begin with `-`: it would look like an option")
+    } else if !name.chars().all(good) {
+        Some("a name holds letters, digits, `_`, `-` and `.`")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("1.5h", 5_400_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "10",
+            "s",
+            "10x",
+            "1m30",
+            "-1s",
+            "1..2s",
+            "999999999d",
+            "1 s",
+            "10 s",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_reads_back_what_is_shown() {
+        for millis in [0, 1, 999, 1000, 61_001, 86_400_000, 90_061_001] {
+            let wanted = Duration::from_millis(millis);
+            assert_eq!(duration(&crate::spec::duration_text(wanted)), Ok(wanted));
+        }
+    }
+
+    #[test]
+    fn sizes_octals_hosts_names() {
+        assert_eq!(size("10MB"), Ok(10_000_000));
+        assert_eq!(size("1KiB"), Ok(1024));
+        assert_eq!(size("1k"), Ok(1024));
+        assert!(size("MB").is_err() && size("1XB").is_err() && size("-1").is_err());
+        assert_eq!(octal("022"), Ok(0o22));
+        assert!(octal("8").is_err() && octal("").is_err() && octal("7777").is_err() && octal("+22").is_err());
+        assert_eq!(host_port("[::1]:80"), Some(("::1".into(), 80)));
+        assert_eq!(host_port("db:5432"), Some(("db".into(), 5432)));
+        assert!(host_port("db").is_none() && host_port("a:b:1").is_none() && host_port("db:0").is_none());
+        assert!(name_fault("web-1.x").is_none());
+        assert!(name_fault("").is_some() && name_fault("a/b").is_some() && name_fault("..").is_some());
+    }
+}

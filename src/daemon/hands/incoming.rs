@@ -1,0 +1,288 @@
+//! What comes back to the hands: from tasks, the pump and the guardian. Each amounts to facts, which are in `known`
+//! afterwards.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use tokio::time::Instant;
+
+use super::refusals::explain;
+use super::{Claim, Hands, Held, Inbox, Task};
+use crate::daemon::errand::{End, Errand};
+use crate::guardian::orders::{Order, Report, Stage, Stdio, Target, Ticket};
+use crate::logs::LogFact;
+use crate::probe::{Message, Notification};
+use crate::reconcile::{ExitStatus, Fact, Incarnation};
+use crate::spec::Signal;
+use crate::sys;
+
+impl Hands {
+    /// What came to the loop from a task or the pump; the answer is the fact it amounts to.
+    pub fn take(&mut self, item: Inbox) {
+        match item {
+            Inbox::Fact(fact) => {
+                self.task_ended(&fact);
+                self.known.push_back(fact);
+            }
+            Inbox::Log(fact) => self.take_log(fact),
+            Inbox::Errand(errand) => self.start_errand(errand),
+            Inbox::KillErrand(ticket) => {
+                if self.claims.contains_key(&ticket) {
+                    self.order(
+                        &Order::Kill {
+                            ticket,
+                            target: Target::Group,
+                            sweep: true,
+                        },
+                        &[],
+                    );
+                }
+            }
+            Inbox::Notified(id, notification) => self.take_notification(id, notification),
+        }
+    }
+
+    fn task_ended(&mut self, fact: &Fact) {
+        match *fact {
+            Fact::Probed { id, kind, .. } => self.tasks.remove(&(id, Task::Probe(kind))),
+            Fact::GateProbed { id, .. } => self.tasks.remove(&(id, Task::Gate)),
+            Fact::CommandEnded { id, purpose, .. } => self.tasks.remove(&(id, Task::Run(purpose))),
+            _ => None,
+        };
+    }
+
+    fn take_log(&mut self, fact: LogFact) {
+        match fact {
+            LogFact::Matched {
+                service, run, index, ..
+            } => {
+                let Some(&id) = self.by_name.get(&(service, run)) else {
+                    return;
+                };
+                let Some(run) = self.runs.get(&id) else { return };
+                if let Some(pattern) = run.patterns.get(index) {
+                    run.witness.matched.borrow_mut().insert(pattern.clone());
+                    self.known.push_back(Fact::Nudged { id });
+                }
+            }
+            LogFact::Drained { service, run } => {
+                if let Some(&id) = self.by_name.get(&(service, run)) {
+                    self.tell_end(id);
+                }
+            }
+            LogFact::Trouble {
+                service,
+                problem: Some(problem),
+            } => {
+                tracing::warn!(%service, %problem, "the log can't be written; the service waits when its pipe is full");
+            }
+            LogFact::Trouble { service, problem: None } => tracing::info!(%service, "the log is written again"),
+        }
+    }
+
+    /// The end of a run's output is: exit known and FIFO drained.
+    fn tell_end(&mut self, id: Incarnation) {
+        let Some(held) = self.runs.get_mut(&id).and_then(|run| run.end.take()) else {
+            return;
+        };
+        let killed = held.status == ExitStatus::Signal(Signal::KILL);
+        let out_of_memory = killed && self.out_of_memory();
+        self.known.push_back(Fact::Exited {
+            id,
+            status: held.status,
+            left: held.left,
+            out_of_memory,
+        });
+        if held.emptied {
+            self.known.push_back(Fact::Emptied { id });
+        }
+    }
+
+    /// Whether the kernel has killed something for memory since it was last asked.
+    fn out_of_memory(&self) -> bool {
+        let kills = sys::oom::kills();
+        let before = self.oom_kills.replace(kills);
+        kills.zip(before).is_some_and(|(now, before)| now > before)
+    }
+
+    fn start_errand(&mut self, errand: Errand) {
+        let Errand {
+            ticket,
+            id,
+            command,
+            output,
+            done,
+        } = errand;
+        let Some(run) = self.runs.get(&id) else { return };
+        let setting = run.setting.clone();
+        let stdio = match &output {
+            Some(_) => [Stdio::Null, Stdio::Passed, Stdio::Passed],
+            None => {
+                let mut streams = run
+                    .fifos
+                    .iter()
+                    .map(|path| Stdio::Fifo(path.as_os_str().as_bytes().to_vec()));
+                [
+                    Stdio::Null,
+                    streams.next().unwrap_or(Stdio::Null),
+                    streams.next().unwrap_or(Stdio::Null),
+                ]
+            }
+        };
+        let launch = setting.launch(ticket, &command, stdio, None);
+        let command = command.words[0].clone();
+        self.claims.insert(
+            ticket,
+            Claim::Errand {
+                setting,
+                command,
+                done,
+                end: None,
+            },
+        );
+        let order = Order::Spawn(Box::new(launch));
+        match &output {
+            Some(output) => self.order(&order, &[output.as_fd(), output.as_fd()]),
+            None => self.order(&order, &[]),
+        }
+    }
+
+    fn take_notification(&mut self, id: Incarnation, notification: Notification) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let Some(pid) = run.witness.pid.get() else { return };
+        if !is_of_tree(notification.sender_pid, pid) {
+            tracing::warn!(service = %run.service.name, sender = notification.sender_pid, "a notification of a stranger");
+            return;
+        }
+        let mut orders = Vec::new();
+        for message in notification.messages {
+            match message {
+                Message::Ready => {
+                    run.witness.ready.set(true);
+                    run.witness.watchdog_at.set(Some(Instant::now()));
+                    self.known.push_back(Fact::Nudged { id });
+                }
+                Message::Watchdog => {
+                    run.witness.watchdog_at.set(Some(Instant::now()));
+                    self.known.push_back(Fact::Nudged { id });
+                }
+                Message::Status(text) => self.known.push_back(Fact::StatusTold { id, text }),
+                Message::MainPid(pid) => orders.push(Order::Follow {
+                    ticket: run.ticket,
+                    pid,
+                }),
+                Message::Stopping | Message::Reloading | Message::Other => {}
+            }
+        }
+        for order in orders {
+            self.order(&order, &[]);
+        }
+    }
+
+    /// What the guardian reported; the facts it amounts to are in `known` afterwards.
+    pub fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Hello { .. } => {}
+            Report::Spawned { ticket, identity } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.set_pid(id, identity.pid);
+                    self.known.push_back(Fact::Spawned { id, pid: identity.pid });
+                }
+            }
+            Report::Executed { ticket } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.known.push_back(Fact::Executed { id });
+                }
+            }
+            Report::SpawnFailed {
+                ticket,
+                stage,
+                errno,
+                index,
+            } => self.spawn_failed(ticket, stage, errno, index),
+            Report::Exited { ticket, status, left } => self.exited(ticket, status, left),
+            Report::Emptied { ticket } => self.emptied(ticket),
+            Report::KillFailed { ticket, leftovers } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.known.push_back(Fact::KillFailed { id, leftovers });
+                }
+            }
+            Report::Followed { ticket, identity } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.set_pid(id, identity.pid);
+                    self.known.push_back(Fact::MainPidTold { id, pid: identity.pid });
+                }
+            }
+            Report::NotFollowed { pid, why, .. } => tracing::warn!(pid, %why, "MAINPID= was not believed"),
+        }
+    }
+
+    fn set_pid(&self, id: Incarnation, pid: u32) {
+        if let Some(run) = self.runs.get(&id) {
+            run.witness.pid.set(Some(pid));
+        }
+    }
+
+    fn spawn_failed(&mut self, ticket: Ticket, stage: Stage, errno: i32, index: u32) {
+        match self.claims.remove(&ticket) {
+            Some(Claim::Service(id)) => {
+                let Some(run) = self.runs.get(&id) else { return };
+                let failure = explain(&run.setting, &run.service.command.words[0], stage, errno, index);
+                self.forget(id);
+                self.known.push_back(Fact::SpawnFailed { id, failure });
+            }
+            Some(Claim::Errand {
+                setting, command, done, ..
+            }) => {
+                let _ = done.send(End::NotStarted(explain(&setting, &command, stage, errno, index)));
+            }
+            None => {}
+        }
+    }
+
+    fn exited(&mut self, ticket: Ticket, status: ExitStatus, left: bool) {
+        match self.claims.get_mut(&ticket) {
+            Some(&mut Claim::Service(id)) => {
+                let Some(run) = self.runs.get_mut(&id) else { return };
+                run.end = Some(Held {
+                    status,
+                    left,
+                    emptied: false,
+                });
+                if run.logged {
+                    self.pump.drain(&run.service.name, id.run);
+                } else {
+                    self.tell_end(id);
+                }
+            }
+            Some(Claim::Errand { end, .. }) if left => *end = Some(status),
+            Some(Claim::Errand { .. }) => self.errand_ended(ticket, status),
+            None => {}
+        }
+    }
+
+    fn emptied(&mut self, ticket: Ticket) {
+        match self.claims.get(&ticket) {
+            Some(&Claim::Service(id)) => match self.runs.get_mut(&id).and_then(|run| run.end.as_mut()) {
+                Some(held) => held.emptied = true,
+                None => self.known.push_back(Fact::Emptied { id }),
+            },
+            Some(&Claim::Errand { end: Some(status), .. }) => self.errand_ended(ticket, status),
+            Some(Claim::Errand { end: None, .. }) | None => {}
+        }
+    }
+
+    fn errand_ended(&mut self, ticket: Ticket, status: ExitStatus) {
+        if let Some(Claim::Errand { done, .. }) = self.claims.remove(&ticket) {
+            let _ = done.send(End::Exited(status));
+        }
+        self.order(&Order::Release { ticket }, &[]);
+    }
+}
+
+/// The main process itself, somebody in its session, or somebody below it.
+fn is_of_tree(pid: u32, main: u32) -> bool {
+    pid == main
+        || sys::processes::stat(pid).is_some_and(|stat| stat.session == main)
+        || sys::processes::is_descendant(pid, main)
+}

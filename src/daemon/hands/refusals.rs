@@ -1,0 +1,67 @@
+//! Why something could not be started, as one of the typed reasons.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::daemon::launch::{self, Setting};
+use crate::guardian::orders::{Credentials, Stage};
+use crate::reconcile::{Failure, Reason};
+use crate::spec::{LogTarget, Service};
+use crate::sys;
+use crate::sys::exec_failure::Attempt;
+use crate::sys::ports::PortToCheck;
+use crate::sys::users::Ids;
+
+/// What a failed launch means. `command` is its first word; the launch is what was tried.
+pub(super) fn explain(setting: &Setting, command: &str, stage: Stage, errno: i32, index: u32) -> Failure {
+    let path = setting.path();
+    let programs: Vec<PathBuf> = launch::candidates(command, &path)
+        .into_iter()
+        .map(|program| OsString::from_vec(program).into())
+        .collect();
+    let ids = setting
+        .credentials()
+        .map(|Credentials { uid, gid, groups }| Ids { uid, gid, groups });
+    sys::exec_failure::failure(&Attempt {
+        stage: stage.into(),
+        errno,
+        index,
+        command,
+        programs: &programs,
+        working_dir: setting.working_dir(),
+        path: path.to_str(),
+        user: setting.user(),
+        ids: ids.as_ref(),
+        limits: &setting.limits(),
+    })
+}
+
+/// Why the declared ports can't be used, if so.
+pub(super) fn port_trouble(service: &Service) -> Option<Failure> {
+    let wanted: Vec<PortToCheck> = service
+        .ports
+        .values()
+        .map(|port| PortToCheck {
+            number: port.number,
+            protocol: port.protocol,
+        })
+        .collect();
+    sys::ports::conflict(&wanted).map(|trouble| trouble.failure())
+}
+
+pub(super) fn output_refused(service: &Service, error: &io::Error) -> Failure {
+    let place = match &service.log {
+        LogTarget::File(file) => file.file.display().to_string(),
+        LogTarget::Off => "the output".to_owned(),
+    };
+    Failure {
+        reason: Reason::OutputRefused,
+        message: format!("the log can't be opened: {place}: {error}"),
+        suggestion: Some(format!(
+            "set `log.file` of services.{} to a file that can be written",
+            service.name
+        )),
+    }
+}

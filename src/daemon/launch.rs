@@ -1,0 +1,220 @@
+//! From a checked service to everything that a fork needs: environment, program candidates, numbers for names.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::guardian::MARK;
+use crate::guardian::orders::{Credentials, Launch, Record, Stdio, Ticket};
+use crate::reconcile::{Failure, Incarnation};
+use crate::spec::{Argv, Service};
+use crate::sys;
+use crate::sys::users::{Account, Ids};
+
+/// Used where neither the captured environment nor the file gives a PATH, as Docker does.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables of runner's own surroundings that mean something only there.
+const PRIVATE: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "LISTEN_PID",
+    MARK,
+];
+
+/// The environment as it was when the project was started. Taken once and used for every later start.
+#[derive(Debug)]
+pub struct Captured(Vec<(OsString, OsString)>);
+
+impl Captured {
+    pub fn now() -> Captured {
+        Captured(
+            std::env::vars_os()
+                .filter(|(key, _)| !PRIVATE.iter().any(|private| key == private))
+                .collect(),
+        )
+    }
+
+    pub fn variables(&self) -> &[(OsString, OsString)] {
+        &self.0
+    }
+}
+
+/// What the processes of one run have in common: the service itself, its probes, its stop command. A project may have a
+/// thousand of them, so what can be worked out again is not kept.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub id: Incarnation,
+    service: Arc<Service>,
+    surroundings: Arc<Surroundings>,
+    account: Option<Account>,
+    /// `NOTIFY_SOCKET` and its like.
+    given: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What all runs of a project have in common.
+#[derive(Debug)]
+pub struct Surroundings {
+    pub captured: Captured,
+    /// The console shows colours.
+    pub colour: bool,
+    /// Ours in the mark of every process: two projects may count the same tickets.
+    pub instance: String,
+}
+
+impl Setting {
+    /// Looks up users and limits; a failure is one of the typed reasons.
+    pub fn of(id: Incarnation, service: &Arc<Service>, surroundings: &Arc<Surroundings>) -> Result<Setting, Failure> {
+        Ok(Setting {
+            id,
+            service: service.clone(),
+            surroundings: surroundings.clone(),
+            account: sys::users::resolve(service.user.as_deref(), service.group.as_deref())?,
+            given: Vec::new(),
+        })
+    }
+
+    /// Sets a variable that nothing in the file can change.
+    pub fn give(&mut self, key: &'static str, value: Vec<u8>) {
+        self.given.push((key, value));
+    }
+
+    pub fn credentials(&self) -> Option<Credentials> {
+        let Ids { uid, gid, groups } = self.account.as_ref()?.ids.clone();
+        Some(Credentials { uid, gid, groups })
+    }
+
+    /// Later wins: the captured environment, the user's own, the service's, what runner gives; defaults where nothing
+    /// is set.
+    fn environment(&self) -> BTreeMap<&[u8], &[u8]> {
+        let mut env = BTreeMap::<&[u8], &[u8]>::new();
+        if !self.service.clear_env {
+            for (key, value) in self.surroundings.captured.variables() {
+                env.insert(bytes(key), bytes(value));
+            }
+        }
+        if let Some(account) = &self.account {
+            // As systemd's User= does.
+            for key in ["USER", "LOGNAME"] {
+                env.insert(bytes(key), bytes(&account.name));
+            }
+            env.insert(b"HOME", bytes(&account.home));
+            if let Some(shell) = &account.shell {
+                env.insert(b"SHELL", bytes(shell));
+            }
+        }
+        for (key, value) in &self.service.env {
+            env.insert(bytes(key), bytes(value));
+        }
+        for (key, value) in &self.given {
+            env.insert(key.as_bytes(), value);
+        }
+        env.entry(b"PATH").or_insert(DEFAULT_PATH.as_bytes());
+        env.entry(b"PYTHONUNBUFFERED").or_insert(b"1");
+        if self.surroundings.colour {
+            env.entry(b"FORCE_COLOR").or_insert(b"1");
+        }
+        env
+    }
+
+    pub fn path(&self) -> OsString {
+        let path = self
+            .environment()
+            .get(&b"PATH"[..])
+            .map_or(Vec::new(), |path| path.to_vec());
+        OsString::from_vec(path)
+    }
+
+    pub fn working_dir(&self) -> &Path {
+        &self.service.working_dir
+    }
+
+    /// As written in the file.
+    pub fn user(&self) -> Option<&str> {
+        self.service.user.as_deref()
+    }
+
+    pub fn limits(&self) -> Vec<(u32, u64, u64)> {
+        self.service
+            .limits
+            .iter()
+            .map(|(&resource, &limit)| sys::limits::triple(resource, limit))
+            .collect()
+    }
+
+    /// A process of this run: the service itself with a record, anything else without.
+    pub fn launch(&self, ticket: Ticket, command: &Argv, stdio: [Stdio; 3], record: Option<Record>) -> Launch {
+        let environment = self.environment();
+        let path = environment
+            .get(&b"PATH"[..])
+            .map_or(OsStr::new(""), |path| OsStr::from_bytes(path));
+        let programs = candidates(&command.words[0], path);
+        let mark = format!("{MARK}={}", mark(&self.surroundings.instance, ticket));
+        let mut env: Vec<Vec<u8>> = environment
+            .iter()
+            .map(|(key, value)| [key, &b"="[..], value].concat())
+            .collect();
+        env.push(mark.into_bytes());
+        Launch {
+            ticket,
+            label: self.service.name.to_string(),
+            run: self.id.run,
+            programs,
+            argv: command.words.iter().map(|word| word.clone().into_bytes()).collect(),
+            env,
+            working_dir: self.working_dir().as_os_str().as_bytes().to_vec(),
+            credentials: self.credentials(),
+            umask: self.service.umask.unwrap_or(0o022),
+            nice: self.service.nice,
+            limits: self.limits(),
+            stdio,
+            reap_tree: record.is_none(),
+            record,
+        }
+    }
+}
+
+fn bytes<T: AsRef<OsStr> + ?Sized>(text: &T) -> &[u8] {
+    text.as_ref().as_bytes()
+}
+
+/// What every process of a launch carries in [`MARK`].
+pub fn mark(instance: &str, ticket: Ticket) -> String {
+    format!("{instance}:{}", ticket.0)
+}
+
+/// The folder of the written witnesses.
+pub fn records(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("records")
+}
+
+/// Where execvp(3) would look. An empty element of PATH is the working folder.
+pub fn candidates(program: &str, path: &OsStr) -> Vec<Vec<u8>> {
+    if program.contains('/') {
+        return vec![program.as_bytes().to_vec()];
+    }
+    path.as_bytes()
+        .split(|&byte| byte == b':')
+        .map(|folder| match folder {
+            b"" => [b"./", program.as_bytes()].concat(),
+            folder => [folder, b"/", program.as_bytes()].concat(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_looked_for_along_path_and_a_path_is_taken_as_it_is() {
+        let along = candidates("sh", OsStr::new("/usr/bin::/bin"));
+        assert_eq!(along, [b"/usr/bin/sh".to_vec(), b"./sh".to_vec(), b"/bin/sh".to_vec()]);
+        assert_eq!(candidates("./bin/sh", OsStr::new("/usr/bin")), [b"./bin/sh".to_vec()]);
+    }
+}

@@ -1,0 +1,118 @@
+//! Turns the World's snapshot into what `ps` answers.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::story;
+use crate::api::wire;
+use crate::reconcile::{Now, ServiceSnapshot, Snapshot, StateName};
+use crate::spec::{Project, ServiceName};
+use crate::sys;
+use crate::sys::usage::Usage;
+
+/// What was used when somebody last looked, so that a percentage is one of now and not of a whole life.
+#[derive(Default)]
+pub struct Meter {
+    last: HashMap<(ServiceName, u32), (u64, u64)>,
+}
+
+impl Meter {
+    /// Percent of one core since the last look (or since the start), and the memory held.
+    fn read(&mut self, now: Now, service: &ServiceSnapshot, usage: Usage) -> (Option<f64>, u64) {
+        let cpu_ns = usage.cpu_ticks * (1_000_000_000 / sys::processes::ticks_per_second());
+        let key = (service.name.clone(), service.run);
+        let begin = service.started_mono_ns.unwrap_or(now.mono_ns);
+        let (at, used) = self.last.insert(key, (now.mono_ns, cpu_ns)).unwrap_or((begin, 0));
+        let elapsed = now.mono_ns.saturating_sub(at);
+        let percent = (elapsed > 0).then(|| cpu_ns.saturating_sub(used) as f64 * 100.0 / elapsed as f64);
+        (percent, usage.resident_bytes)
+    }
+
+    /// Forgets runs that are over.
+    fn keep_only(&mut self, snapshot: &Snapshot) {
+        if self.last.len() > 2 * snapshot.services.len() {
+            let current: HashMap<_, _> = snapshot
+                .services
+                .iter()
+                .map(|service| (&service.name, service.run))
+                .collect();
+            self.last.retain(|(name, run), _| current.get(name) == Some(run));
+        }
+    }
+}
+
+pub struct Sources<'a> {
+    pub now: Now,
+    pub project: &'a Project,
+    /// CPU and memory of the tree of each pid, sampled for this answer.
+    pub usage: HashMap<u32, Usage>,
+    pub last_lines: &'a dyn Fn(&ServiceName, u32) -> Vec<String>,
+}
+
+pub fn ps(snapshot: &Snapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire::Ps {
+    meter.keep_only(snapshot);
+    wire::Ps {
+        project: sources.project.name.clone(),
+        generation: snapshot.generation,
+        settled: snapshot.settled,
+        services: snapshot
+            .services
+            .iter()
+            .map(|service| one(service, sources, meter))
+            .collect(),
+    }
+}
+
+fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire::Service {
+    let now = sources.now;
+    let usage = service.pid.and_then(|pid| sources.usage.get(&pid)).copied();
+    let (cpu_percent, memory_bytes) = match usage.map(|usage| meter.read(now, service, usage)) {
+        Some((percent, memory)) => (percent, Some(memory)),
+        None => (None, None),
+    };
+    let ports = match sources.project.services.get(&service.name) {
+        Some(definition) => definition
+            .ports
+            .iter()
+            .map(|(name, port)| (name.clone(), port.number))
+            .collect(),
+        None => IndexMap::new(),
+    };
+    let shows_lines = matches!(service.state, StateName::Failed | StateName::Backoff);
+    let lines = || {
+        if shows_lines {
+            (sources.last_lines)(&service.name, service.run)
+        } else {
+            Vec::new()
+        }
+    };
+    wire::Service {
+        name: service.name.to_string(),
+        state: service.state,
+        pid: service.pid,
+        started_at: service.pid.and(service.started_at_ns).map(story::timestamp),
+        uptime_s: service
+            .pid
+            .and(service.started_mono_ns)
+            .map(|at| story::seconds(now.mono_ns.saturating_sub(at))),
+        restarts: service.restarts,
+        run: service.run,
+        ports,
+        url: None,
+        cpu_percent,
+        memory_bytes,
+        last_exit: service.last_exit.map(story::exit),
+        failure: service.failure.clone().map(|failure| story::failure(failure, lines())),
+        drift: None,
+        adopted: false,
+        waiting_on: service.waiting_on.clone(),
+        note: service.status_text.clone().or_else(|| service.probe_message.clone()),
+        since_s: story::seconds(now.mono_ns.saturating_sub(service.since_ns)),
+        next_try_s: service
+            .next_try_at_ns
+            .map(|at| story::seconds(at.saturating_sub(now.mono_ns))),
+        wanted: service.wanted,
+        probe_attempts: service.probe_attempts,
+    }
+}

@@ -1,0 +1,394 @@
+//! The loop: wait for one thing, name it as a fact, step the World, let the hands perform, sleep until the next deadline.
+
+mod answers;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use super::hands::{Hands, Inbox};
+use super::launch::{self, Captured};
+use super::link::Link;
+use super::story::Story;
+use super::{present, reading};
+use crate::api::boot::{Boot, for_daemon};
+use crate::api::server::{self, Call};
+use crate::api::wire::{self};
+use crate::guardian;
+use crate::guardian::orders::{Order, Report};
+use crate::logs::Pump;
+use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
+use crate::spec::{ExitPolicy, Project, ServiceName};
+use crate::sys;
+
+/// How long the end waits for clients to read the last words.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
+pub fn main(boot: OsString) -> u8 {
+    sys::identity::set_name(c"runner-daemon");
+    // `SG-01`: only the signals of the loop mean anything, and they are listened to from `start` on.
+    sys::signals::ignore_strays();
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(|| OwnLog)
+        .init();
+    let boot: Boot = match serde_json::from_slice(boot.as_encoded_bytes()) {
+        Ok(boot) => boot,
+        Err(error) => {
+            tracing::error!(%error, "`__daemon` is for runner's own use");
+            return 2;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "could not start the event loop");
+            return 1;
+        }
+    };
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        match Daemon::start(boot).await {
+            Ok((daemon, inputs)) => daemon.run(inputs).await,
+            Err(error) => {
+                tracing::error!(%error, "could not start");
+                1
+            }
+        }
+    });
+    // A blocking task (a foreign name that is being resolved) must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Where the daemon writes about itself. What can't be written (a full disk) is lost; nothing else depends on it, and a
+/// failure would be reported to the same place.
+struct OwnLog;
+
+impl io::Write for OwnLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().lock().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Daemon {
+    boot: Boot,
+    world: World,
+    hands: Hands,
+    story: Story,
+    meter: present::Meter,
+    project: Option<Arc<Project>>,
+    /// Held, never looked at: the project is ours as long as it is open here or in the guardian.
+    _lock: OwnedFd,
+    /// What `up` said about the end, over what the file says.
+    exit: Option<ExitPolicy>,
+    exit_code_from: Option<ServiceName>,
+    ending: Option<Ending>,
+    stop_asked: bool,
+    /// Nobody stays with the project: the owner's end is no reason to stop.
+    released: bool,
+}
+
+/// Everything that the loop waits for.
+struct Inputs {
+    inbox: mpsc::UnboundedReceiver<Inbox>,
+    calls: mpsc::Receiver<Call>,
+    owner: Option<pipe::Receiver>,
+    signals: Signals,
+    closing: watch::Sender<bool>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+struct Signals {
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    quit: SignalStream,
+    hangup: SignalStream,
+}
+
+/// One thing that has happened.
+enum Happened {
+    Guardian(io::Result<Vec<Report>>),
+    Inbox(Inbox),
+    Call(Call),
+    Signal(&'static str),
+    /// SIGHUP: read the file anew.
+    Hangup,
+    OwnerGone,
+    Deadline,
+}
+
+impl Daemon {
+    async fn start(boot: Boot) -> io::Result<(Daemon, Inputs)> {
+        let mut guardian = Link::over(inherited(guardian::ORDER_DESCRIPTOR)?)?;
+        let lock = inherited(for_daemon::LOCK)?;
+        let listener = std::os::unix::net::UnixListener::from(inherited(for_daemon::LISTENER)?);
+        listener.set_nonblocking(true)?;
+        let owner = pipe::Receiver::from_owned_fd(inherited(for_daemon::OWNER)?)?;
+        let next_ticket = guardian.hello().await?;
+        sys::places::private_dir(&launch::records(&boot.runtime_dir))?;
+        let (sink, inbox) = mpsc::unbounded_channel();
+        let for_pump = sink.clone();
+        let pump = Pump::start(move |fact| {
+            // After the loop has ended nobody needs to know.
+            let _ = for_pump.send(Inbox::Log(fact));
+        })?;
+        let (call_sink, calls) = mpsc::channel(16);
+        let (closing, closed) = watch::channel(false);
+        let server = tokio::task::spawn_local(server::serve(UnixListener::from_std(listener)?, call_sink, closed));
+        let hands = Hands::new(guardian, pump, next_ticket, sink, Captured::now(), &boot);
+        let seed = sys::clock::now().wall_ns as u64;
+        let daemon = Daemon {
+            released: !boot.foreground,
+            boot,
+            _lock: lock,
+            world: World::new(seed),
+            hands,
+            story: Story::new(),
+            meter: present::Meter::default(),
+            project: None,
+            exit: None,
+            exit_code_from: None,
+            ending: None,
+            stop_asked: false,
+        };
+        let signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
+        };
+        Ok((
+            daemon,
+            Inputs {
+                inbox,
+                calls,
+                owner: Some(owner),
+                signals,
+                closing,
+                server,
+            },
+        ))
+    }
+
+    async fn run(mut self, mut inputs: Inputs) -> u8 {
+        while self.ending.is_none() {
+            let happened = self.wait(&mut inputs).await;
+            self.handle(happened, &mut inputs);
+            while let Ok(item) = inputs.inbox.try_recv() {
+                self.hands.take(item);
+            }
+            self.digest();
+            if let Err(error) = self.hands.guardian().flush() {
+                tracing::error!(%error, "the guardian is gone");
+                return 1;
+            }
+        }
+        self.say_farewell(inputs).await
+    }
+
+    async fn wait(&mut self, inputs: &mut Inputs) -> Happened {
+        let deadline = self.world.next_deadline().map(instant);
+        let Inputs {
+            inbox,
+            calls,
+            owner,
+            signals,
+            ..
+        } = inputs;
+        if self.hands.guardian().is_waiting() {
+            // A guardian that reads slowly (stopped, say) must be fed, and is not waited for.
+            tokio::select! {
+                () = self.hands.guardian().sent() => return Happened::Deadline,
+                Some(call) = calls.recv() => return Happened::Call(call),
+            }
+        }
+        tokio::select! {
+            reports = self.hands.guardian().reports() => Happened::Guardian(reports),
+            Some(item) = inbox.recv() => Happened::Inbox(item),
+            Some(call) = calls.recv() => Happened::Call(call),
+            Some(()) = signals.terminate.recv() => Happened::Signal("SIGTERM"),
+            Some(()) = signals.interrupt.recv() => Happened::Signal("SIGINT"),
+            Some(()) = signals.quit.recv() => Happened::Signal("SIGQUIT"),
+            Some(()) = signals.hangup.recv() => Happened::Hangup,
+            () = end_of(owner) => Happened::OwnerGone,
+            () = sleep(deadline) => Happened::Deadline,
+        }
+    }
+
+    fn handle(&mut self, happened: Happened, inputs: &mut Inputs) {
+        match happened {
+            Happened::Guardian(Ok(reports)) => {
+                for report in reports {
+                    self.hands.take_report(report);
+                }
+            }
+            Happened::Guardian(Err(error)) => {
+                tracing::error!(%error, "the guardian is gone");
+                self.ending = Some(Ending {
+                    code: 1,
+                    because: "the guardian is gone".to_owned(),
+                });
+            }
+            Happened::Inbox(item) => self.hands.take(item),
+            Happened::Call(call) => self.answer(call),
+            Happened::Signal(name) => self.stop(Cause::new(Author::Signal, name)),
+            Happened::Hangup => self.reload(),
+            Happened::OwnerGone => {
+                inputs.owner = None;
+                // It may vanish after its Ctrl-C: that is no second one.
+                if !self.released && !self.stop_asked {
+                    self.stop(Cause::new(Author::Signal, "the terminal of `runner up` is gone"));
+                }
+            }
+            Happened::Deadline => self.step(Fact::TimePassed),
+        }
+    }
+
+    /// As a second `up`, but nobody asks for anything beyond what the file says. Before the first `up` there is nothing to
+    /// read anew.
+    fn reload(&mut self) {
+        if self.project.is_none() {
+            return;
+        }
+        match self.load() {
+            Ok(project) => self.configure(project, Cause::new(Author::Signal, "SIGHUP")),
+            Err(refusal) => {
+                tracing::warn!(
+                    "SIGHUP: {}, everything keeps running as before\n{}",
+                    refusal.title,
+                    refusal.detail
+                );
+                let cause = Cause::new(Author::Signal, "SIGHUP");
+                let rejected = wire::EventKind::ConfigRejected {
+                    message: refusal.detail,
+                };
+                self.story
+                    .tell_kind(sys::clock::now().wall_ns, None, 0, rejected, cause);
+            }
+        }
+    }
+
+    /// A first stop is graceful, any further one is not.
+    fn stop(&mut self, cause: Cause) {
+        if self.project.is_none() {
+            self.ending = Some(Ending {
+                code: 0,
+                because: cause.detail,
+            });
+            return;
+        }
+        let request = if self.stop_asked {
+            Request::Hasten
+        } else {
+            Request::Down { timeout: None }
+        };
+        self.stop_asked = true;
+        self.step(Fact::Asked { request, cause });
+    }
+
+    /// Steps with everything that is known, and with every deadline that has been reached, until nothing is left to do.
+    fn digest(&mut self) {
+        loop {
+            if let Some(fact) = self.hands.known.pop_front() {
+                self.step(fact);
+            } else if self
+                .world
+                .next_deadline()
+                .is_some_and(|at| at <= sys::clock::now().mono_ns)
+            {
+                self.step(Fact::TimePassed);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self, fact: Fact) {
+        let now = sys::clock::now();
+        let mut actions = Vec::new();
+        self.world.step(now, fact, &mut actions);
+        for action in actions {
+            match action {
+                Action::Publish(event) => {
+                    if matches!(event.kind, EventKind::Settled { .. }) {
+                        sys::memory::give_back();
+                    }
+                    let lines = reading::last_lines(self.project.as_deref(), event.service.as_ref(), event.run);
+                    self.story.tell(now.wall_ns, event, lines);
+                }
+                Action::End(ending) => self.ending = Some(ending),
+                other => self.hands.perform(other),
+            }
+        }
+    }
+
+    async fn say_farewell(mut self, inputs: Inputs) -> u8 {
+        let ending = self.ending.take().expect("the loop ends with one");
+        let Ending { code, because } = ending;
+        let cause = Cause::new(Author::Runner, because.clone());
+        let ended = wire::EventKind::Ended { code, because };
+        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
+        // Late calls are answered by the dropped receiver: "runner is ending".
+        drop(inputs.calls);
+        inputs.closing.send_replace(true);
+        if tokio::time::timeout(FAREWELL, inputs.server).await.is_err() {
+            tracing::info!("a client did not read its last words");
+        }
+        let Daemon { mut hands, boot, .. } = self;
+        let _ = hands.guardian().queue(&Order::Finish, &[]);
+        let _ = hands.guardian().flush();
+        hands.stop();
+        remove_places(&boot.runtime_dir);
+        code
+    }
+}
+
+fn inherited(number: i32) -> io::Result<OwnedFd> {
+    sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
+}
+
+/// The runtime folder goes with the project. What is still waited on there (the start lock) stays until it is let go.
+fn remove_places(runtime_dir: &std::path::Path) {
+    if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
+        tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
+    }
+}
+
+/// Until the other end of the owner's pipe is closed; for ever where nobody stays.
+async fn end_of(owner: &mut Option<pipe::Receiver>) {
+    use tokio::io::AsyncReadExt;
+    let Some(owner) = owner else {
+        return std::future::pending().await;
+    };
+    let mut byte = [0];
+    while matches!(owner.read(&mut byte).await, Ok(count) if count > 0) {}
+}
+
+async fn sleep(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The World's monotonic nanoseconds on tokio's clock, which counts the same seconds from another zero.
+fn instant(mono_ns: u64) -> Instant {
+    let ahead = mono_ns.saturating_sub(sys::clock::now().mono_ns);
+    // tokio keeps far deadlines itself, but not the end of time.
+    Instant::now() + Duration::from_nanos(ahead).min(Duration::from_secs(86_400 * 365))
+}

@@ -1,0 +1,122 @@
+//! What a probe may ask: its view of one run.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::errand::{End, Tickets, Underway, in_words};
+use super::hands::Inbox;
+use crate::probe::{Executed, Surroundings};
+use crate::reconcile::{ExitStatus, Incarnation, Outcome, ProbeKind};
+use crate::spec::Argv;
+use crate::sys;
+
+/// What event-driven checks have seen of one run.
+#[derive(Debug, Default)]
+pub struct Witness {
+    pub pid: Cell<Option<u32>>,
+    pub matched: RefCell<BTreeSet<String>>,
+    pub ready: Cell<bool>,
+    pub watchdog_at: Cell<Option<Instant>>,
+}
+
+/// Output of an exec probe beyond this is read and dropped.
+const OUTPUT_CAP: usize = 4096;
+
+pub struct RunSurroundings {
+    pub id: Incarnation,
+    pub witness: Rc<Witness>,
+    pub tickets: Rc<Tickets>,
+    pub inbox: mpsc::UnboundedSender<Inbox>,
+}
+
+impl Surroundings for RunSurroundings {
+    fn exec<'a>(&'a self, command: &'a Argv, timeout: Duration) -> Pin<Box<dyn Future<Output = Executed> + 'a>> {
+        Box::pin(self.execute(command, timeout))
+    }
+
+    fn log_matched(&self, pattern: &str) -> bool {
+        self.witness.matched.borrow().contains(pattern)
+    }
+
+    fn notified(&self, kind: ProbeKind, within: Duration) -> bool {
+        match kind {
+            ProbeKind::Ready => self.witness.ready.get(),
+            ProbeKind::Health => self.witness.watchdog_at.get().is_some_and(|at| at.elapsed() <= within),
+        }
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.witness.pid.get()
+    }
+
+    fn listens(&self) -> Outcome {
+        let Some(pid) = self.witness.pid.get() else {
+            return Outcome::Unknown("the process is not known".to_owned());
+        };
+        if sys::ports::listening_sockets_of(&sys::usage::members(pid)).any() {
+            Outcome::Success
+        } else {
+            Outcome::Failure("no process of the service listens on a socket".to_owned())
+        }
+    }
+}
+
+impl RunSurroundings {
+    async fn execute(&self, command: &Argv, timeout: Duration) -> Executed {
+        let deadline = Instant::now() + timeout;
+        let (reader, writer) = match std::io::pipe() {
+            Ok(ends) => ends,
+            Err(error) => return Executed::Unknown(format!("no pipe for its output: {error}")),
+        };
+        let mut reader = match pipe::Receiver::from_owned_fd(reader.into()) {
+            Ok(reader) => reader,
+            Err(error) => return Executed::Unknown(format!("no pipe for its output: {error}")),
+        };
+        let mut underway = Underway::start(self.tickets.take(), self.id, command, Some(writer.into()), &self.inbox);
+        let mut output = Vec::new();
+        let end = {
+            let mut end = std::pin::pin!(underway.end(deadline));
+            loop {
+                tokio::select! {
+                    biased;
+                    read = keep_reading(&mut reader, &mut output) => if read.is_err() { break end.await },
+                    ended = &mut end => break ended,
+                }
+            }
+        };
+        match end {
+            None => {
+                underway.kill().await;
+                Executed::TimedOut { output }
+            }
+            Some(End::Exited(ExitStatus::Code(0))) => Executed::Success,
+            Some(End::Exited(status)) => Executed::Failed {
+                how: in_words(status),
+                output,
+            },
+            Some(End::NotStarted(failure)) => Executed::Unknown(failure.message),
+        }
+    }
+}
+
+/// One read. An error means that nothing more will come.
+async fn keep_reading(reader: &mut pipe::Receiver, output: &mut Vec<u8>) -> Result<(), ()> {
+    let mut chunk = [0; 4096];
+    match reader.read(&mut chunk).await {
+        Ok(0) | Err(_) => Err(()),
+        Ok(count) => {
+            let room = OUTPUT_CAP.saturating_sub(output.len());
+            output.extend_from_slice(&chunk[..count.min(room)]);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Golden files of the room.
+
+mod tests;

@@ -1,0 +1,233 @@
+//! The end of a run: what it meant, and what follows from it.
+
+use std::sync::Arc;
+
+use super::life::{Body, Judgement, Life, Phase, Process, Then, readiness};
+use super::{Machine, Step};
+use crate::reconcile::action::{Action, Purpose};
+use crate::reconcile::event::{Author, Cause, EventKind};
+use crate::reconcile::fact::ExitStatus;
+use crate::reconcile::failure::Failure;
+use crate::reconcile::restart::Verdict;
+use crate::reconcile::words;
+use crate::spec::{Kind, Restart, Service, StopScope};
+
+/// How a main process ended.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::reconcile) struct Exit {
+    pub status: ExitStatus,
+    /// Others of its tree still live.
+    pub left: bool,
+    pub out_of_memory: bool,
+}
+
+fn is_success(spec: &Service, status: ExitStatus) -> bool {
+    match status {
+        ExitStatus::Code(code) => u8::try_from(code).is_ok_and(|code| spec.success_exit_codes.contains(&code)),
+        ExitStatus::Signal(_) | ExitStatus::Unknown => false,
+    }
+}
+
+impl Machine {
+    pub fn on_exited(&mut self, exit: Exit, step: &mut Step) {
+        let now = step.now.mono_ns;
+        let (spec, executed_at, was_ready, ready_for, asked) = match self.take_life() {
+            Life::Executing { spec, spawned_at, .. } => (spec, spawned_at, false, None, false),
+            Life::Starting { process, probing, .. } => {
+                let Process { spec, executed_at, .. } = process;
+                let was_ready = readiness(&spec).is_none();
+                (spec, executed_at, was_ready, None, probing.is_asked())
+            }
+            Life::Ready {
+                process,
+                ready_at,
+                health,
+            }
+            | Life::Unhealthy {
+                process,
+                ready_at,
+                health,
+            } => {
+                let Process { spec, executed_at, .. } = process;
+                (
+                    spec,
+                    executed_at,
+                    true,
+                    Some(now.saturating_sub(ready_at)),
+                    health.is_asked(),
+                )
+            }
+            Life::Stopping(stopping) => {
+                self.life = Life::Stopping(stopping);
+                return self.exited_while_stopping(exit, step);
+            }
+            other => {
+                self.life = other;
+                return;
+            }
+        };
+        if asked {
+            step.out.push(Action::CancelProbes { id: self.incarnation() });
+        }
+        self.note_exit(exit.status, executed_at, step);
+        // With `stop_scope = "process"` the rest of the tree is none of ours.
+        let left = exit.left && spec.stop_scope != StopScope::Process;
+        let judgement = Judgement {
+            result: self.judge(exit, left, was_ready),
+            status: Some(exit.status),
+            took_ns: now.saturating_sub(executed_at),
+            ready_for,
+        };
+        let then = Then::Judge(judgement);
+        if left {
+            let cause = Cause::new(Author::Exit, words::exit(exit.status));
+            self.descend(Arc::clone(&spec), Body::Leftovers, then, cause, step);
+        } else {
+            self.finish(then, step);
+        }
+    }
+
+    fn note_exit(&mut self, status: ExitStatus, since: u64, step: &mut Step) {
+        self.last_exit = Some(status);
+        let after_ns = step.now.mono_ns.saturating_sub(since);
+        let cause = Cause::new(Author::Exit, words::exit(status));
+        self.publish(EventKind::Exited { status, after_ns }, cause, step);
+    }
+
+    fn judge(&self, exit: Exit, left: bool, was_ready: bool) -> Result<ExitStatus, Failure> {
+        let spec = &self.spec;
+        if !is_success(spec, exit.status) {
+            let early = !was_ready && spec.kind == Kind::Simple;
+            return Err(words::ended(spec, exit.status, exit.out_of_memory, early));
+        }
+        match spec.kind {
+            Kind::Simple if left => Err(words::daemonised(spec, exit.status)),
+            Kind::Simple | Kind::Oneshot => Ok(exit.status),
+        }
+    }
+
+    fn exited_while_stopping(&mut self, exit: Exit, step: &mut Step) {
+        let id = self.incarnation();
+        let Life::Stopping(stopping) = &mut self.life else {
+            return;
+        };
+        let executed_at = match &stopping.body {
+            Body::Alive(process) => process.executed_at,
+            Body::Unborn | Body::Embryo { .. } => stopping.began,
+            Body::Leftovers => return,
+        };
+        let left = exit.left && stopping.spec.stop_scope != StopScope::Process;
+        let commanded = matches!(stopping.phase, Phase::Command { ended: false });
+        stopping.body = Body::Leftovers;
+        // With something left the command goes on: that may be its business too.
+        if commanded && !left {
+            step.out.push(Action::CancelRun {
+                id,
+                purpose: Purpose::Stop,
+            });
+        }
+        self.note_exit(exit.status, executed_at, step);
+        self.moves += 1;
+        if !left {
+            self.finish_stopping(step);
+        }
+    }
+
+    pub fn on_emptied(&mut self, step: &mut Step) {
+        let id = self.incarnation();
+        let Life::Stopping(stopping) = &self.life else { return };
+        if !matches!(stopping.body, Body::Leftovers) {
+            return;
+        }
+        if matches!(stopping.phase, Phase::Command { ended: false }) {
+            step.out.push(Action::CancelRun {
+                id,
+                purpose: Purpose::Stop,
+            });
+        }
+        self.finish_stopping(step);
+    }
+
+    pub(super) fn finish_stopping(&mut self, step: &mut Step) {
+        if let Life::Stopping(stopping) = self.take_life() {
+            self.finish(stopping.then, step);
+        }
+    }
+
+    /// Nothing of the incarnation is left.
+    pub(super) fn finish(&mut self, then: Then, step: &mut Step) {
+        step.out.push(Action::Release { id: self.incarnation() });
+        let judgement = match then {
+            Then::Judge(judgement) if !self.lot.going => judgement,
+            // What was asked for in the meantime wins over how it ended (a stop at the instant of a crash).
+            Then::Judge(_) | Then::Wish => {
+                self.rest(step);
+                return;
+            }
+        };
+        let Judgement {
+            result,
+            status,
+            took_ns,
+            ready_for,
+        } = judgement;
+        match (result, self.spec.restart) {
+            (Ok(status), Restart::No | Restart::OnFailure) => self.complete(status, took_ns, step),
+            (Ok(_), Restart::Always) => self.restart(None, status, ready_for, step),
+            (Err(failure), Restart::No) => self.fail(failure, status, step),
+            (Err(failure), Restart::OnFailure | Restart::Always) => {
+                self.restart(Some(failure), status, ready_for, step);
+            }
+        }
+    }
+
+    fn complete(&mut self, status: ExitStatus, after_ns: u64, step: &mut Step) {
+        let cause = Cause::new(Author::Exit, words::kind(self.spec.kind));
+        self.enter(Life::Completed { status }, cause.clone(), step);
+        self.publish(EventKind::Completed { status, after_ns }, cause, step);
+        step.ended.push(self.id);
+    }
+
+    fn fail(&mut self, failure: Failure, status: Option<ExitStatus>, step: &mut Step) {
+        let cause = Cause::new(Author::Exit, failure.message.clone());
+        self.enter(
+            Life::Failed {
+                failure: failure.clone(),
+                status,
+                retry_at: None,
+            },
+            cause.clone(),
+            step,
+        );
+        self.publish(EventKind::Failed { failure }, cause, step);
+        step.ended.push(self.id);
+    }
+
+    fn restart(
+        &mut self,
+        failure: Option<Failure>,
+        status: Option<ExitStatus>,
+        ready_for: Option<u64>,
+        step: &mut Step,
+    ) {
+        let spec = Arc::clone(&self.spec);
+        let verdict = self.history.ended(&spec, step.now.mono_ns, ready_for, step.rng);
+        let last = failure
+            .clone()
+            .or_else(|| status.map(|status| words::ended(&spec, status, false, false)));
+        let (shown, loop_begins) = match (&verdict, &last) {
+            (Verdict::GiveUp, last) => {
+                let last = last.clone().unwrap_or_else(|| words::stop_failed(&[]));
+                return self.fail(words::gave_up(&spec, &last), status, step);
+            }
+            (Verdict::Again { loop_begins, .. }, Some(last)) if self.history.looping => {
+                (Some(words::crash_loop(self.history.restarts, last)), *loop_begins)
+            }
+            (Verdict::Again { loop_begins, .. }, _) => (failure, *loop_begins),
+        };
+        if let (true, Some(failure)) = (loop_begins, &shown) {
+            self.warn(format!("crash loop: {}", failure.message), step);
+        }
+        self.back_off(verdict, shown, step);
+    }
+}

@@ -1,0 +1,248 @@
+//! One service: what is wanted of it, what is known of it, and the one comparison of the two.
+//!
+//! Law: a `Machine` knows nothing of other services. What they allow it to do comes in as [`Permit`].
+
+mod ends;
+mod life;
+mod probing;
+mod starts;
+mod stops;
+
+use std::sync::Arc;
+
+use super::action::Action;
+use super::event::{Author, Cause, Event, EventKind};
+use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
+use super::failure::Failure;
+use super::restart::{History, Rng};
+use super::wish::{Lot, Wish};
+use crate::spec::{Change, Service, ServiceName};
+
+pub(super) use ends::Exit;
+use life::Gate;
+pub(super) use life::Life;
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub id: ServiceId,
+    /// The definition in force.
+    pub spec: Arc<Service>,
+    pub wish: Wish,
+    pub lot: Lot,
+    pub life: Life,
+    /// Number of the latest run.
+    pub run: u32,
+    /// The turn of the wish that the latest run answers.
+    pub served: u32,
+    pub history: History,
+    pub last_exit: Option<ExitStatus>,
+    /// When the life became what it is, and why.
+    pub since: u64,
+    pub cause: Cause,
+    /// Counts changes of `life`, so that others can see that there was one.
+    pub moves: u64,
+}
+
+/// All that a machine may reach during a step.
+pub(super) struct Step<'a> {
+    pub now: Now,
+    pub out: &'a mut Vec<Action>,
+    pub rng: &'a mut Rng,
+    /// SIGKILL at once: somebody is tired of waiting.
+    pub hasten: bool,
+    /// Services that ended by themselves with no restart due during this step.
+    pub ended: &'a mut Vec<ServiceId>,
+}
+
+/// What the other services allow.
+#[derive(Debug)]
+pub(super) enum Permit {
+    /// Start and stop as you like.
+    Free,
+    /// Something stands in the way, in words (only asked for when nobody was told yet).
+    Blocked(Vec<String>),
+    /// What it needs failed for good.
+    Doomed(Failure),
+}
+
+/// Whether a process of the old definition has to make way for one of the new.
+fn is_replaced(old: &Service, new: &Service) -> bool {
+    old.differences(new)
+        .iter()
+        .any(|difference| difference.class == Change::Restart)
+}
+
+impl Machine {
+    pub fn new(id: ServiceId, spec: Arc<Service>, now: Now, cause: Cause) -> Self {
+        Machine {
+            id,
+            spec,
+            wish: Wish::new(),
+            lot: Lot::default(),
+            life: Life::Stopped,
+            run: 0,
+            served: 0,
+            history: History::default(),
+            last_exit: None,
+            since: now.mono_ns,
+            cause,
+            moves: 0,
+        }
+    }
+
+    pub fn name(&self) -> &ServiceName {
+        &self.spec.name
+    }
+
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation {
+            service: self.id,
+            run: self.run,
+        }
+    }
+
+    /// Whether a fact about this incarnation is about the current one.
+    pub fn is_current(&self, id: Incarnation) -> bool {
+        id.run == self.run && self.life.has_run()
+    }
+
+    /// A restart or a new start was asked for and has not begun.
+    pub fn is_due(&self) -> bool {
+        self.lot.wanted && self.run > 0 && self.wish.turn != self.served
+    }
+
+    /// Whether the start permit matters now; else the stop permit does.
+    pub fn wants_start(&self) -> bool {
+        match &self.life {
+            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } => self.lot.wanted,
+            Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
+            Life::Backoff { .. } => false,
+            Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+            Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) | Life::Completed { .. } => false,
+        }
+    }
+
+    /// The comparison: does the next thing that follows from wish, permit, life and time. `true`: there may be more.
+    pub fn pursue(&mut self, permit: Permit, step: &mut Step) -> bool {
+        match &self.life {
+            Life::Stopped => self.pursue_stopped(step),
+            Life::Waiting { .. } => self.pursue_waiting(permit, step),
+            Life::Gated { .. } => self.pursue_gated(permit, step),
+            Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => {
+                if self.may_go(&permit) {
+                    self.stop_by_wish(step)
+                } else {
+                    self.pursue_starting(step)
+                }
+            }
+            Life::Ready { .. } | Life::Unhealthy { .. } => {
+                if self.may_go(&permit) {
+                    self.stop_by_wish(step)
+                } else {
+                    self.pursue_ready(step)
+                }
+            }
+            Life::Retrying { .. } => self.pursue_retrying(permit, step),
+            Life::Backoff { .. } => self.pursue_backoff(step),
+            Life::Stopping(_) => self.pursue_stopping(step),
+            Life::Completed { .. } => {
+                let due = self.is_due();
+                if due {
+                    self.enter(Life::Waiting { told: false }, self.wish.cause.clone(), step);
+                }
+                due
+            }
+            Life::Failed { .. } => self.pursue_failed(permit, step),
+            Life::Doomed { .. } => self.pursue_doomed(permit, step),
+        }
+    }
+
+    fn may_go(&self, permit: &Permit) -> bool {
+        self.lot.going && matches!(permit, Permit::Free)
+    }
+
+    /// When time alone makes a difference; `Some(0)`: at once.
+    pub fn deadline(&self) -> Option<u64> {
+        match &self.life {
+            Life::Stopped | Life::Waiting { .. } | Life::Completed { .. } | Life::Doomed { .. } => None,
+            Life::Gated { gate, .. } => match gate {
+                Gate::Asked | Gate::Open => None,
+                Gate::Resting { until } => Some(*until),
+            },
+            Life::Spawning { .. } => None,
+            Life::Executing { .. } | Life::Starting { .. } => self.starting_deadline(),
+            Life::Ready { .. } | Life::Unhealthy { .. } => self.health_deadline(),
+            Life::Retrying { until, .. } | Life::Backoff { until, .. } => Some(*until),
+            Life::Stopping(stopping) => stopping.deadline(self.wish.patience),
+            Life::Failed { retry_at, .. } => retry_at.filter(|_| self.lot.wanted),
+        }
+    }
+
+    fn enter(&mut self, life: Life, cause: Cause, step: &Step) {
+        self.life = life;
+        self.since = step.now.mono_ns;
+        self.cause = cause;
+        self.moves += 1;
+    }
+
+    /// Takes the life out to build the next one of its parts; always followed by [`Machine::enter`] or by putting
+    /// it back.
+    fn take_life(&mut self) -> Life {
+        std::mem::replace(&mut self.life, Life::Stopped)
+    }
+
+    fn publish(&self, kind: EventKind, cause: Cause, step: &mut Step) {
+        step.out.push(Action::Publish(Event {
+            service: Some(self.spec.name.clone()),
+            run: self.run,
+            kind,
+            cause,
+        }));
+    }
+
+    fn warn(&self, message: String, step: &mut Step) {
+        self.publish(EventKind::Warned { message }, Cause::new(Author::Runner, "note"), step);
+    }
+
+    /// The live part of an edit reaches what runs.
+    pub fn adjust(&mut self, step: &mut Step) {
+        let spec = Arc::clone(&self.spec);
+        // What is about to be replaced keeps what it was started with.
+        if self.life.spec().is_some_and(|old| is_replaced(old, &spec)) {
+            return;
+        }
+        let touched = match &mut self.life {
+            Life::Spawning { spec: old, .. } | Life::Executing { spec: old, .. } => {
+                *old = Arc::clone(&spec);
+                true
+            }
+            Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {
+                process.spec = Arc::clone(&spec);
+                true
+            }
+            Life::Stopping(stopping) => {
+                stopping.spec = Arc::clone(&spec);
+                true
+            }
+            Life::Stopped
+            | Life::Waiting { .. }
+            | Life::Gated { .. }
+            | Life::Retrying { .. }
+            | Life::Backoff { .. }
+            | Life::Completed { .. }
+            | Life::Failed { .. }
+            | Life::Doomed { .. } => false,
+        };
+        if touched {
+            step.out.push(Action::Adjust {
+                id: self.incarnation(),
+                service: spec,
+            });
+        }
+    }
+
+    /// Nothing of it lives and none of its timers runs.
+    pub fn is_at_rest(&self) -> bool {
+        !self.life.has_run() && self.deadline().is_none()
+    }
+}

@@ -1,0 +1,256 @@
+//! Random projects and random edits of them. A draft never holds what `config` refuses: cycles, unknown names, two
+//! owners of one port.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::build;
+use super::dice::Dice;
+use crate::spec::*;
+
+const PORTS: [u16; 4] = [3000, 3001, 3002, 3003];
+const CONDITIONS: [Condition; 4] = [
+    Condition::Started,
+    Condition::Healthy,
+    Condition::Completed,
+    Condition::CompletedSuccessfully,
+];
+
+/// A file that is being written. Each service depends on earlier ones only.
+pub struct Draft {
+    pub services: Vec<Service>,
+    pub exit: ExitPolicy,
+    pub code_from: Option<ServiceName>,
+}
+
+impl Draft {
+    pub fn new(dice: &mut Dice) -> Draft {
+        let mut draft = Draft {
+            services: Vec::new(),
+            exit: ExitPolicy::Never,
+            code_from: None,
+        };
+        for _ in 0..=dice.below(8) {
+            draft.add(dice);
+        }
+        draft.choose_exit(dice);
+        draft
+    }
+
+    pub fn project(&self, dice: &mut Dice) -> Arc<Project> {
+        let mut services = self.services.clone();
+        for at in (1..services.len()).rev() {
+            let other = dice.index(at + 1);
+            services.swap(at, other);
+        }
+        build::project(services)
+    }
+
+    pub fn name(&self, dice: &mut Dice) -> ServiceName {
+        self.services[dice.index(self.services.len())].name.clone()
+    }
+
+    /// One save of the file.
+    pub fn edit(&mut self, dice: &mut Dice) {
+        let at = dice.index(self.services.len());
+        match dice.below(15) {
+            0 | 1 => self.services[at].command.words.push("more".to_owned()),
+            2 => self.services[at].description = Some(format!("edit {}", dice.below(1000))),
+            3 => self.services[at].restart = restart(dice, self.services[at].kind),
+            4 => self.services[at].health = dice.once_in(2).then(|| probe(dice)),
+            5 => self.services[at].ready = dice.once_in(2).then(|| probe(dice)),
+            6 => self.services[at].stop = ladder(dice),
+            7 if self.services.len() < 8 => self.add(dice),
+            8 if self.services.len() > 1 => self.remove(at),
+            9 if self.services.len() > 1 => self.rename(at),
+            10 => self.trade_ports(dice),
+            11 => {
+                let others: Vec<ServiceName> = self.services[..at].iter().map(|s| s.name.clone()).collect();
+                self.services[at].depends_on = dependencies(dice, &others);
+            }
+            12 | 13 => self.turn_round(dice),
+            _ => self.choose_exit(dice),
+        }
+    }
+
+    fn add(&mut self, dice: &mut Dice) {
+        let name = self.free_name();
+        let earlier: Vec<ServiceName> = self.services.iter().map(|s| s.name.clone()).collect();
+        let mut service = service(dice, &name);
+        service.depends_on = dependencies(dice, &earlier);
+        if dice.once_in(3) {
+            let taken: BTreeSet<u16> = self.numbers();
+            if let Some(&number) = PORTS.iter().find(|number| !taken.contains(number)) {
+                service.ports = ports(number);
+            }
+        }
+        self.services.push(service);
+    }
+
+    fn free_name(&self) -> String {
+        let taken: BTreeSet<&str> = self.services.iter().map(|s| s.name.as_str()).collect();
+        let free = (1..)
+            .map(|n| format!("s{n}"))
+            .find(|name| !taken.contains(name.as_str()));
+        free.expect("numbers do not end")
+    }
+
+    fn numbers(&self) -> BTreeSet<u16> {
+        let all = self.services.iter().flat_map(|service| service.ports.values());
+        all.map(|port| port.number).collect()
+    }
+
+    fn remove(&mut self, at: usize) {
+        let gone = self.services.remove(at).name;
+        for service in &mut self.services {
+            service.depends_on.shift_remove(&gone);
+        }
+        if self.code_from.as_ref() == Some(&gone) {
+            self.code_from = None;
+        }
+    }
+
+    /// Sometimes back to a name that was there before.
+    fn rename(&mut self, at: usize) {
+        let old = self.services[at].name.clone();
+        let new = build::name(&self.free_name());
+        self.services[at].name = new.clone();
+        for service in &mut self.services {
+            if let Some(dependency) = service.depends_on.shift_remove(&old) {
+                service.depends_on.insert(new.clone(), dependency);
+            }
+        }
+        if self.code_from.as_ref() == Some(&old) {
+            self.code_from = Some(new);
+        }
+    }
+
+    fn trade_ports(&mut self, dice: &mut Dice) {
+        let (one, other) = (dice.index(self.services.len()), dice.index(self.services.len()));
+        let ports = self.services[one].ports.clone();
+        self.services[one].ports = std::mem::replace(&mut self.services[other].ports, ports);
+    }
+
+    /// Who depended may be depended on afterwards.
+    fn turn_round(&mut self, dice: &mut Dice) {
+        self.services.reverse();
+        let names: Vec<ServiceName> = self.services.iter().map(|s| s.name.clone()).collect();
+        for (at, service) in self.services.iter_mut().enumerate() {
+            service.depends_on = dependencies(dice, &names[..at]);
+            if dice.once_in(3) {
+                service.command.words.push("round".to_owned());
+            }
+        }
+    }
+
+    fn choose_exit(&mut self, dice: &mut Dice) {
+        self.exit = dice.pick(&[
+            ExitPolicy::Never,
+            ExitPolicy::Never,
+            ExitPolicy::All,
+            ExitPolicy::Any,
+            ExitPolicy::Failure,
+        ]);
+        self.code_from = dice.once_in(8).then(|| self.name(dice));
+    }
+}
+
+fn ports(number: u16) -> IndexMap<String, Port> {
+    let port = Port {
+        number,
+        protocol: Protocol::Tcp,
+        auto: false,
+        shared: false,
+    };
+    IndexMap::from([("port".to_owned(), port)])
+}
+
+fn service(dice: &mut Dice, name: &str) -> Service {
+    let mut service = build::service(name);
+    if dice.once_in(4) {
+        service.kind = Kind::Oneshot;
+        service.timeout = dice.once_in(3).then(|| Duration::from_secs(20));
+    }
+    service.restart = restart(dice, service.kind);
+    service.backoff = Backoff {
+        initial: dice.wait(&[0, 10, 500, 500]),
+        factor: dice.pick(&[1.0, 2.0]),
+        max: dice.wait(&[500, 1_000, 5_000]),
+        jitter: dice.pick(&[0.0, 0.1]),
+        reset_after: Duration::from_secs(10),
+    };
+    service.max_restarts = dice.once_in(4).then(|| dice.below(4) as u32);
+    service.success_exit_codes = dice.pick(&[&[0][..], &[0], &[0, 3], &[0, 1], &[3]]).to_vec();
+    service.ready = dice.once_in(3).then(|| probe(dice));
+    service.ready_is_default = dice.once_in(3);
+    service.health = dice.once_in(4).then(|| probe(dice));
+    service.start_timeout = dice.once_in(2).then(|| dice.wait(&[100, 5_000]));
+    if dice.once_in(8) {
+        service.wait_for = vec![Gate::File("/srv/gate".into())];
+    }
+    service.stop = ladder(dice);
+    service.stop_scope = dice.pick(&[StopScope::Tree, StopScope::Tree, StopScope::Group, StopScope::Process]);
+    if dice.once_in(5) {
+        service.stop_command = Some(Argv {
+            words: vec!["./stop".to_owned()],
+            shell: false,
+        });
+    }
+    service.autostart = !dice.once_in(6);
+    if dice.once_in(6) {
+        service.profiles = vec![dice.pick(&["dev", "test"]).to_owned()];
+    }
+    service.essential = dice.once_in(12);
+    service
+}
+
+fn restart(dice: &mut Dice, kind: Kind) -> Restart {
+    match kind {
+        Kind::Simple => dice.pick(&[Restart::No, Restart::OnFailure, Restart::OnFailure, Restart::Always]),
+        Kind::Oneshot => dice.pick(&[Restart::No, Restart::OnFailure]),
+    }
+}
+
+fn probe(dice: &mut Dice) -> Probe {
+    let mut probe = build::probe();
+    if dice.once_in(4) {
+        probe.check = Check::Log("ready".to_owned());
+    }
+    probe.interval = dice.wait(&[5_000, 20_000]);
+    probe.retries = 1 + dice.below(3) as u32;
+    probe.success_threshold = 1 + dice.below(2) as u32;
+    probe.start_period = dice.wait(&[0, 0, 5_000]);
+    probe.restart_on_failure = !dice.once_in(4);
+    probe
+}
+
+fn ladder(dice: &mut Dice) -> Vec<Rung> {
+    let mut rungs = Vec::new();
+    for _ in 0..=dice.below(3) {
+        rungs.push(Rung {
+            signal: dice.pick(&[Signal::TERM, Signal::INT, Signal::QUIT]),
+            wait: dice.wait(&[0, 100, 1_000, 10_000]),
+        });
+    }
+    rungs
+}
+
+fn dependencies(dice: &mut Dice, on: &[ServiceName]) -> IndexMap<ServiceName, Dependency> {
+    let mut found = IndexMap::new();
+    for name in on {
+        if dice.once_in(3) {
+            found.insert(
+                name.clone(),
+                Dependency {
+                    condition: dice.pick(&CONDITIONS),
+                    restart: dice.once_in(3),
+                    required: !dice.once_in(4),
+                },
+            );
+        }
+    }
+    found
+}

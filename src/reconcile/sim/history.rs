@@ -1,0 +1,352 @@
+//! One history: a project, people, a machine, and the World between them.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::dice::Dice;
+use super::drafts::Draft;
+use super::host::Host;
+use super::laws::Laws;
+use super::sight::View;
+use super::text::{shown, told, words};
+use crate::reconcile::action::Action;
+use crate::reconcile::event::{Author, Cause};
+use crate::reconcile::fact::{Fact, Now, Request};
+use crate::reconcile::world::World;
+use crate::spec::Project;
+
+const SEC: u64 = 1_000_000_000;
+/// Long enough for every wait that a draft can hold.
+const QUIET: u64 = 120 * SEC;
+const END: u64 = 600 * SEC;
+/// Steps at one instant that bring nothing but time: more is a loop that would hang the daemon.
+const SPINS: u32 = 20;
+
+pub struct History {
+    dice: Dice,
+    world: World,
+    host: Host,
+    laws: Laws,
+    draft: Draft,
+    project: Arc<Project>,
+    /// Facts that may come once more.
+    recent: VecDeque<Fact>,
+    /// What has happened, where somebody wants to read it.
+    pub trace: Option<String>,
+    spins: u32,
+    /// Whether each step is compared with a full comparison.
+    thorough: bool,
+}
+
+impl History {
+    pub fn new(seed: u64, traced: bool) -> History {
+        let mut dice = Dice::new(seed);
+        let draft = Draft::new(&mut dice);
+        let project = draft.project(&mut dice);
+        History {
+            world: World::new(seed),
+            host: Host::default(),
+            laws: Laws::default(),
+            recent: VecDeque::new(),
+            trace: traced.then(String::new),
+            spins: 0,
+            thorough: dice.once_in(8),
+            draft,
+            project,
+            dice,
+        }
+    }
+
+    /// From the first `up` to the end; the error says which law was broken.
+    pub fn live(&mut self) -> Result<(), String> {
+        self.configure()?;
+        let first = self.up();
+        self.ask(first)?;
+        for _ in 0..10 + self.dice.below(60) {
+            if self.world.is_over() {
+                break;
+            }
+            match self.dice.below(100) {
+                0..60 => self.forward()?,
+                60..72 => {
+                    let request = self.order();
+                    self.ask(request)?;
+                }
+                72..79 => {
+                    self.draft.edit(&mut self.dice);
+                    self.configure()?;
+                }
+                79..86 => self.repeat()?,
+                86..91 => self.host.strike(&mut self.dice),
+                91..94 => self.host.whisper(&mut self.dice),
+                _ => self.pass_time()?,
+            }
+        }
+        self.rest()?;
+        self.end()
+    }
+
+    /// Nothing goes wrong any more: everything comes to where it should be.
+    fn rest(&mut self) -> Result<(), String> {
+        self.host.kind = true;
+        let until = self.host.now + QUIET;
+        while !self.world.is_over() && self.next().is_some_and(|at| at <= until) {
+            self.forward()?;
+        }
+        if self.world.is_over() {
+            return Ok(());
+        }
+        let snapshot = self.world.snapshot();
+        self.laws.at_rest(&View {
+            world: &self.world,
+            host: &self.host,
+            project: &self.project,
+            now: &snapshot,
+        })?;
+        self.plan_is_empty()
+    }
+
+    /// `plan` says "nothing to do" exactly when the same file and another `up` do nothing.
+    fn plan_is_empty(&mut self) -> Result<(), String> {
+        if !self.world.plan(&self.project).is_empty() || self.laws.wishes.ending {
+            return Ok(());
+        }
+        let mut actions = Vec::new();
+        let now = now(self.host.now);
+        let cause = Cause::new(Author::User, "runner up");
+        let (exit, exit_code_from) = (self.draft.exit, self.draft.code_from.clone());
+        let project = Arc::clone(&self.project);
+        self.world.step(
+            now,
+            Fact::Configured {
+                project,
+                exit,
+                exit_code_from,
+                cause: cause.clone(),
+            },
+            &mut actions,
+        );
+        let request = Request::Up {
+            names: Vec::new(),
+            no_deps: false,
+            profiles: Vec::new(),
+        };
+        self.laws.wishes.ask(&request, &self.project);
+        self.world.step(now, Fact::Asked { request, cause }, &mut actions);
+        match actions.iter().find(|action| !matches!(action, Action::Publish(_))) {
+            Some(action) => Err(format!("the plan was to do nothing, and `up` did {}", shown(action))),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), String> {
+        if !self.world.is_over() {
+            self.ask(Request::Down { timeout: None })?;
+        }
+        let until = self.host.now + END;
+        while !self.world.is_over() {
+            if self.next().is_none_or(|at| at > until) {
+                return Err("it is not over after `down`".to_owned());
+            }
+            self.forward()?;
+        }
+        if let Some(id) = self.host.bodies.keys().next() {
+            return Err(format!("over, and {} was not released", words(*id)));
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<u64> {
+        [self.host.next(), self.world.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing that is due happens.
+    fn forward(&mut self) -> Result<(), String> {
+        let (host, deadline) = (self.host.next(), self.world.next_deadline());
+        let Some(at) = self.next() else { return Ok(()) };
+        if at > self.host.now {
+            (self.host.now, self.spins) = (at, 0);
+        }
+        let time_first = deadline.is_some_and(|deadline| deadline <= at) && (host != Some(at) || self.dice.once_in(2));
+        if time_first {
+            self.spins += 1;
+            if self.spins > SPINS {
+                return Err("a deadline that is reached changes nothing and stays reached".to_owned());
+            }
+            return self.step(Fact::TimePassed);
+        }
+        for fact in self.host.go_on(&mut self.dice) {
+            self.recent.push_back(fact.clone());
+            if self.recent.len() > 12 {
+                self.recent.pop_front();
+            }
+            self.step(fact)?;
+        }
+        Ok(())
+    }
+
+    fn pass_time(&mut self) -> Result<(), String> {
+        let limit = self.next().unwrap_or(u64::MAX);
+        let at = self
+            .host
+            .now
+            .saturating_add(self.dice.delay(3_000))
+            .min(limit)
+            .max(self.host.now);
+        (self.host.now, self.spins) = (at, 0);
+        self.step(Fact::TimePassed)
+    }
+
+    /// A fact comes twice, or from an older life.
+    fn repeat(&mut self) -> Result<(), String> {
+        if self.recent.is_empty() {
+            return Ok(());
+        }
+        let fact = self.recent[self.dice.index(self.recent.len())].clone();
+        if matches!(fact, Fact::Nudged { .. }) {
+            return Ok(());
+        }
+        let quiet = self.world.next_deadline().is_none_or(|at| at > self.host.now);
+        let before = self.world.snapshot();
+        if let Some(trace) = &mut self.trace {
+            trace.push_str("once more:\n");
+        }
+        let actions = self.perform(fact.clone())?;
+        let same =
+            matches!(fact, Fact::StatusTold { .. } | Fact::MainPidTold { .. }) || self.world.snapshot() == before;
+        if quiet && !(actions.is_empty() && same) {
+            return Err(format!("a fact that came again had an effect: {}", told(&fact)));
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self) -> Result<(), String> {
+        if !self.laws.wishes.ending {
+            self.project = self.draft.project(&mut self.dice);
+        }
+        let (exit, exit_code_from) = (self.draft.exit, self.draft.code_from.clone());
+        if !self.laws.wishes.ending {
+            (self.laws.exit, self.laws.code_from) = (Some(exit), exit_code_from.clone());
+        }
+        let project = Arc::clone(&self.project);
+        self.laws.wishes.settle(&project);
+        self.step(Fact::Configured {
+            project,
+            exit,
+            exit_code_from,
+            cause: Cause::new(Author::File, "services.toml"),
+        })
+    }
+
+    fn ask(&mut self, request: Request) -> Result<(), String> {
+        self.laws.ask(&request, &self.project);
+        self.step(Fact::Asked {
+            request,
+            cause: Cause::new(Author::User, "somebody"),
+        })
+    }
+
+    fn up(&mut self) -> Request {
+        let profiles = if self.dice.once_in(4) {
+            vec!["dev".to_owned()]
+        } else {
+            Vec::new()
+        };
+        let names = if self.dice.once_in(3) {
+            vec![self.draft.name(&mut self.dice)]
+        } else {
+            Vec::new()
+        };
+        Request::Up {
+            names,
+            no_deps: self.dice.once_in(6),
+            profiles,
+        }
+    }
+
+    fn order(&mut self) -> Request {
+        let names = match self.dice.below(4) {
+            0 if !self.laws.wishes.ending => Vec::new(),
+            1 => vec![self.name(), self.name()],
+            _ => vec![self.name()],
+        };
+        let timeout = self.dice.once_in(3).then(|| self.dice.wait(&[0, 100, 15_000]));
+        match self.dice.below(16) {
+            0..5 => Request::Stop { names, timeout },
+            5..8 => Request::Start { names },
+            8..11 => Request::Restart { names },
+            11..14 => self.up(),
+            14 if self.dice.once_in(2) => Request::Down { timeout },
+            _ => Request::Hasten,
+        }
+    }
+
+    fn name(&mut self) -> crate::spec::ServiceName {
+        let at = self.dice.index(self.project.services.len());
+        self.project.services[at].name.clone()
+    }
+
+    fn step(&mut self, fact: Fact) -> Result<(), String> {
+        self.perform(fact).map(drop)
+    }
+
+    fn perform(&mut self, fact: Fact) -> Result<Vec<Action>, String> {
+        if let Some(trace) = &mut self.trace {
+            let _ = writeln!(trace, "{:>10.3}s {}", self.host.now as f64 / 1e9, told(&fact));
+        }
+        let mut actions = Vec::new();
+        let at = now(self.host.now);
+        self.world.step(at, fact, &mut actions);
+        let snapshot = self.world.snapshot();
+        self.laws.ends(
+            &actions,
+            &View {
+                world: &self.world,
+                host: &self.host,
+                project: &self.project,
+                now: &snapshot,
+            },
+        )?;
+        for action in &actions {
+            if let Some(trace) = &mut self.trace {
+                let _ = writeln!(trace, "             -> {}", shown(action));
+            }
+            let view = View {
+                world: &self.world,
+                host: &self.host,
+                project: &self.project,
+                now: &snapshot,
+            };
+            self.laws.before(action, &view)?;
+            self.host.perform(action, &mut self.dice);
+        }
+        self.laws.after(&View {
+            world: &self.world,
+            host: &self.host,
+            project: &self.project,
+            now: &snapshot,
+        })?;
+        if self.thorough && !self.world.is_over() {
+            let mut more = Vec::new();
+            self.world.compare_all(at, &mut more);
+            if let Some(action) = more.first() {
+                return Err(format!("the full comparison does more: {}", shown(action)));
+            }
+            if self.world.snapshot() != snapshot {
+                return Err("the full comparison changes the picture".to_owned());
+            }
+        }
+        Ok(actions)
+    }
+}
+
+fn now(mono_ns: u64) -> Now {
+    Now {
+        mono_ns,
+        wall_ns: 1_700_000_000_000_000_000 + mono_ns as i64,
+    }
+}

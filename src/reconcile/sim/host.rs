@@ -1,0 +1,466 @@
+//! The simulated machine: what `daemon::hands` and the guardian would do with each action, and when they would say so.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::body::{Body, Rest, Stage};
+use super::dice::Dice;
+use crate::reconcile::action::{Action, Purpose};
+use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Outcome, ProbeKind};
+use crate::reconcile::failure::{Failure, Reason};
+use crate::spec::{Probe, Service, Signal, StopScope};
+
+const MS: u64 = 1_000_000;
+/// As the guardian's: so long a SIGKILL may take before it is called failed.
+const PATIENCE: u64 = 2_000 * MS;
+
+/// What is to happen.
+#[derive(Debug)]
+enum Coming {
+    Born(Incarnation, u32),
+    Executed(Incarnation),
+    Refused(Incarnation, Failure),
+    Exit(Incarnation, ExitStatus),
+    TellExit(Incarnation, ExitStatus, bool),
+    Empty(Incarnation),
+    TellEmpty(Incarnation),
+    Hopeless(Incarnation),
+    Match(Incarnation),
+    Tell(Fact),
+}
+
+impl Coming {
+    fn probe(&self) -> Option<Incarnation> {
+        match self {
+            Coming::Tell(Fact::Probed { id, .. } | Fact::GateProbed { id, .. }) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Host {
+    pub now: u64,
+    queue: BTreeMap<(u64, u64), Coming>,
+    sequence: u64,
+    pub bodies: BTreeMap<Incarnation, Body>,
+    pub gates: BTreeMap<Incarnation, bool>,
+    /// From now on nothing goes wrong by itself.
+    pub kind: bool,
+    pids: u32,
+}
+
+impl Host {
+    pub fn next(&self) -> Option<u64> {
+        self.queue.first_key_value().map(|(&(at, _), _)| at)
+    }
+
+    /// Whether something of this run is under way that the World will hear of.
+    pub fn owes(&self, id: Incarnation) -> bool {
+        self.queue.values().any(|coming| coming.is_about(id))
+    }
+
+    fn plan(&mut self, delay: u64, coming: Coming) {
+        self.sequence += 1;
+        self.queue.insert((self.now + delay, self.sequence), coming);
+    }
+
+    /// Lets the next thing happen, at `now`; the World hears of it in these facts.
+    pub fn go_on(&mut self, dice: &mut Dice) -> Vec<Fact> {
+        let Some((_, coming)) = self.queue.pop_first() else {
+            return Vec::new();
+        };
+        match coming {
+            Coming::Born(id, pid) => self.born(id, pid, dice),
+            Coming::Executed(id) => self.executed(id, dice),
+            Coming::Refused(id, failure) => {
+                let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+                    return Vec::new();
+                };
+                (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
+                vec![Fact::SpawnFailed { id, failure }]
+            }
+            Coming::Exit(id, status) => self.exit(id, status, dice),
+            Coming::TellExit(id, status, left) => {
+                let Some(body) = self.bodies.get_mut(&id) else {
+                    return Vec::new();
+                };
+                // With `process` the rest is none of ours from here on, whatever an edit says later.
+                let left_ours = left && body.service.stop_scope != StopScope::Process;
+                (body.exited, body.left) = (true, left_ours);
+                let out_of_memory = status == ExitStatus::Signal(Signal::KILL) && dice.once_in(4);
+                if left && body.rest == Rest::None {
+                    self.plan(0, Coming::TellEmpty(id));
+                }
+                vec![Fact::Exited {
+                    id,
+                    status,
+                    left,
+                    out_of_memory,
+                }]
+            }
+            Coming::Empty(id) => self.empty(id),
+            Coming::TellEmpty(id) => {
+                let Some(body) = self.bodies.get_mut(&id) else {
+                    return Vec::new();
+                };
+                body.emptied = true;
+                vec![Fact::Emptied { id }]
+            }
+            Coming::Hopeless(id) => self.hopeless(id),
+            Coming::Match(id) => {
+                let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+                    return Vec::new();
+                };
+                body.matched = true;
+                vec![Fact::Nudged { id }]
+            }
+            Coming::Tell(fact) => self.tell(fact),
+        }
+    }
+
+    fn tell(&mut self, fact: Fact) -> Vec<Fact> {
+        match &fact {
+            Fact::Probed { id, kind, .. } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    body.probing[*kind as usize] = false;
+                }
+            }
+            Fact::GateProbed { id, .. } => drop(self.gates.insert(*id, false)),
+            Fact::CommandEnded { id, .. } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    body.commanded = false;
+                }
+            }
+            _ => {}
+        }
+        vec![fact]
+    }
+
+    fn born(&mut self, id: Incarnation, pid: u32, dice: &mut Dice) -> Vec<Fact> {
+        if let Some(body) = self.bodies.get_mut(&id) {
+            body.stage = Stage::Born;
+        }
+        if !self.kind && dice.once_in(16) {
+            self.plan(dice.delay(20), Coming::Refused(id, refusal(dice)));
+        } else if self.kind || !dice.once_in(40) {
+            // Else it hangs in execve(2) until somebody kills it.
+            self.plan(dice.delay(20), Coming::Executed(id));
+        }
+        vec![Fact::Spawned { id, pid }]
+    }
+
+    fn executed(&mut self, id: Incarnation, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id).filter(|body| body.stage == Stage::Born) else {
+            return Vec::new();
+        };
+        (body.stage, body.executed) = (Stage::Running, true);
+        let oneshot = body.service.kind == crate::spec::Kind::Oneshot;
+        let good = body
+            .service
+            .success_exit_codes
+            .first()
+            .map_or(0, |&code| i32::from(code));
+        if self.kind || !dice.once_in(6) {
+            self.plan(dice.delay(300), Coming::Match(id));
+        }
+        if oneshot && (self.kind || !dice.once_in(8)) {
+            let status = if self.kind {
+                ExitStatus::Code(good)
+            } else {
+                status(dice)
+            };
+            self.plan(dice.delay(2_000), Coming::Exit(id, status));
+        } else if !self.kind && dice.once_in(3) {
+            let status = status(dice);
+            self.plan(dice.delay(5_000), Coming::Exit(id, status));
+        }
+        vec![Fact::Executed { id }]
+    }
+
+    fn exit(&mut self, id: Incarnation, status: ExitStatus, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+            return Vec::new();
+        };
+        // The report of exec comes first, whatever ended it.
+        let mut facts = Vec::new();
+        if !std::mem::replace(&mut body.executed, true) {
+            facts.push(Fact::Executed { id });
+        }
+        body.stage = Stage::Ended;
+        let left = body.rest != Rest::None;
+        let killed = body.killed;
+        let drain = if dice.once_in(4) { dice.delay(50) } else { 0 };
+        self.plan(drain, Coming::TellExit(id, status, left));
+        if left && killed.is_some() {
+            self.kill_rest(id, dice);
+        } else if left && (self.kind || dice.once_in(2)) {
+            self.plan(dice.delay(20_000), Coming::Empty(id));
+        }
+        facts
+    }
+
+    fn empty(&mut self, id: Incarnation) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        if body.stage != Stage::Ended || body.rest == Rest::None {
+            return Vec::new();
+        }
+        body.rest = Rest::None;
+        if body.exited {
+            self.plan(0, Coming::TellEmpty(id));
+        }
+        Vec::new()
+    }
+
+    fn hopeless(&mut self, id: Incarnation) -> Vec<Fact> {
+        let now = self.now;
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        let gone = !body.is_alive() && body.rest == Rest::None;
+        if gone || body.stuck_until <= now {
+            return Vec::new();
+        }
+        body.kill_failed = true;
+        let leftovers = vec!["pid 7 (stuck, uninterruptible)".to_owned()];
+        vec![Fact::KillFailed { id, leftovers }]
+    }
+
+    /// Something outside does this to a living process.
+    pub fn strike(&mut self, dice: &mut Dice) {
+        let alive: Vec<Incarnation> = self
+            .bodies
+            .iter()
+            .filter(|(_, body)| body.stage == Stage::Running)
+            .map(|(&id, _)| id)
+            .collect();
+        if !alive.is_empty() {
+            let (id, status) = (alive[dice.index(alive.len())], status(dice));
+            self.plan(0, Coming::Exit(id, status));
+        }
+    }
+
+    /// Words of a living process: a nudge, a status, another main process.
+    pub fn whisper(&mut self, dice: &mut Dice) {
+        let mut running = self.bodies.iter().filter(|(_, body)| body.stage == Stage::Running);
+        let Some((&id, _)) = running.next_back() else { return };
+        let pid = 90_000 + dice.below(100) as u32;
+        let fact = match dice.below(3) {
+            0 => Fact::Nudged { id },
+            1 => Fact::StatusTold {
+                id,
+                text: "busy".to_owned(),
+            },
+            _ => Fact::MainPidTold { id, pid },
+        };
+        self.plan(0, Coming::Tell(fact));
+    }
+
+    pub fn perform(&mut self, action: &Action, dice: &mut Dice) {
+        match action {
+            Action::Spawn { id, service } => self.spawn(*id, service, dice),
+            Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
+            Action::Kill { id, scope } => self.kill(*id, *scope, dice),
+            Action::Release { id } => {
+                self.bodies.remove(id);
+                self.queue.retain(|_, coming| !coming.is_about(*id));
+            }
+            Action::Probe {
+                id,
+                kind,
+                attempt,
+                service,
+            } => self.probe(*id, *kind, *attempt, service, dice),
+            Action::CancelProbes { id } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    body.probing = [false; 2];
+                }
+                self.gates.remove(id);
+                // The answer may have been on its way already.
+                if !dice.once_in(4) {
+                    self.queue.retain(|_, coming| coming.probe() != Some(*id));
+                }
+            }
+            Action::ProbeGate { id, attempt, .. } => {
+                self.gates.insert(*id, true);
+                let outcome = self.outcome(dice);
+                let fact = Fact::GateProbed {
+                    id: *id,
+                    attempt: *attempt,
+                    outcome,
+                };
+                self.plan(dice.delay(500), Coming::Tell(fact));
+            }
+            Action::Run {
+                id, purpose, timeout, ..
+            } => self.run(*id, *purpose, timeout.as_nanos() as u64, dice),
+            Action::CancelRun { id, .. } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    body.commanded = false;
+                }
+                self.queue
+                    .retain(|_, coming| !matches!(coming, Coming::Tell(Fact::CommandEnded { id: of, .. }) if of == id));
+            }
+            Action::Adjust { id, service } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    body.service = Arc::clone(service);
+                }
+            }
+            Action::Publish(_) | Action::End(_) => {}
+        }
+    }
+
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, dice: &mut Dice) {
+        self.bodies.insert(id, Body::new(Arc::clone(service), dice, self.kind));
+        if !self.kind && dice.once_in(10) {
+            self.plan(dice.delay(10), Coming::Refused(id, refusal(dice)));
+        } else {
+            self.pids += 1;
+            self.plan(dice.delay(50), Coming::Born(id, self.pids));
+        }
+    }
+
+    fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope, dice: &mut Dice) {
+        let Some(body) = self.bodies.get_mut(&id) else { return };
+        if body.deaf > 0 && !self.kind {
+            body.deaf -= 1;
+            return;
+        }
+        if body.is_alive() {
+            let status = dice.pick(&[ExitStatus::Signal(signal), ExitStatus::Code(0), ExitStatus::Code(143)]);
+            self.plan(dice.delay(200), Coming::Exit(id, status));
+        } else if scope != StopScope::Process && body.rest == Rest::Group {
+            self.plan(dice.delay(200), Coming::Empty(id));
+        }
+    }
+
+    fn kill(&mut self, id: Incarnation, scope: StopScope, dice: &mut Dice) {
+        let Some(body) = self.bodies.get_mut(&id) else { return };
+        if body.killed.is_none() && !self.kind && dice.once_in(6) {
+            body.stuck_until = self.now + dice.pick(&[1, 3_000, 15_000, 40_000]) * MS;
+        }
+        body.killed = Some(scope);
+        let stuck_for = body.stuck_until.saturating_sub(self.now);
+        if stuck_for > 0 {
+            self.plan(PATIENCE, Coming::Hopeless(id));
+        }
+        if self.bodies[&id].is_alive() {
+            self.plan(
+                stuck_for + dice.delay(5),
+                Coming::Exit(id, ExitStatus::Signal(Signal::KILL)),
+            );
+        } else {
+            self.kill_rest(id, dice);
+        }
+    }
+
+    /// A group or tree that was killed ends; who is not of the group ends in a sweep of the tree only.
+    fn kill_rest(&mut self, id: Incarnation, dice: &mut Dice) {
+        let body = &self.bodies[&id];
+        let reached = match (body.killed, body.rest) {
+            (Some(StopScope::Tree), _) | (Some(StopScope::Group), Rest::Group) => true,
+            (Some(StopScope::Group | StopScope::Process) | None, _) => false,
+        };
+        if reached {
+            let stuck_for = body.stuck_until.saturating_sub(self.now);
+            self.plan(stuck_for + dice.delay(5), Coming::Empty(id));
+        }
+    }
+
+    fn outcome(&self, dice: &mut Dice) -> Outcome {
+        match dice.below(6) {
+            _ if self.kind => Outcome::Success,
+            0 => Outcome::Unknown("no descriptors left".to_owned()),
+            1 | 2 => Outcome::Failure("refused".to_owned()),
+            _ => Outcome::Success,
+        }
+    }
+
+    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32, service: &Service, dice: &mut Dice) {
+        let mut outcome = self.outcome(dice);
+        let probe: Option<&Probe> = match kind {
+            ProbeKind::Ready => service.ready.as_ref(),
+            ProbeKind::Health => service.health.as_ref(),
+        };
+        let Some(body) = self.bodies.get_mut(&id) else { return };
+        if probe.is_some_and(|probe| probe.check.is_event_driven()) && kind == ProbeKind::Ready {
+            outcome = match body.matched {
+                true => Outcome::Success,
+                false => Outcome::Failure("no line matched yet".to_owned()),
+            };
+        }
+        body.probing[kind as usize] = true;
+        let longest = if self.kind { 10 } else { 3_000 };
+        self.plan(
+            dice.delay(longest),
+            Coming::Tell(Fact::Probed {
+                id,
+                kind,
+                attempt,
+                outcome,
+            }),
+        );
+    }
+
+    fn run(&mut self, id: Incarnation, purpose: Purpose, timeout: u64, dice: &mut Dice) {
+        let Some(body) = self.bodies.get_mut(&id) else { return };
+        body.commanded = true;
+        let took = dice.delay(3_000);
+        let result = match took <= timeout && !dice.once_in(4) {
+            true => Ok(()),
+            false => Err("exited with code 1".to_owned()),
+        };
+        if result.is_ok() && dice.once_in(2) {
+            self.plan(took, Coming::Exit(id, ExitStatus::Code(0)));
+        }
+        self.plan(
+            took.min(timeout),
+            Coming::Tell(Fact::CommandEnded { id, purpose, result }),
+        );
+    }
+}
+
+impl Coming {
+    fn is_about(&self, id: Incarnation) -> bool {
+        let of = match self {
+            Coming::Born(of, _) | Coming::Executed(of) | Coming::Refused(of, _) | Coming::Exit(of, _) => of,
+            Coming::TellExit(of, ..)
+            | Coming::TellEmpty(of)
+            | Coming::Empty(of)
+            | Coming::Hopeless(of)
+            | Coming::Match(of) => of,
+            Coming::Tell(Fact::Probed { id: of, .. } | Fact::GateProbed { id: of, .. }) => of,
+            Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => of,
+            Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => of,
+            Coming::Tell(_) => return false,
+        };
+        *of == id
+    }
+}
+
+fn status(dice: &mut Dice) -> ExitStatus {
+    match dice.below(5) {
+        0 | 1 => ExitStatus::Code(0),
+        2 => ExitStatus::Code(dice.below(256) as i32),
+        3 => ExitStatus::Signal(dice.pick(&[Signal::KILL, Signal::TERM, Signal::QUIT])),
+        _ => dice.pick(&[ExitStatus::Code(3), ExitStatus::Unknown, ExitStatus::Code(1)]),
+    }
+}
+
+fn refusal(dice: &mut Dice) -> Failure {
+    let reason = dice.pick(&[
+        Reason::Busy,
+        Reason::Busy,
+        Reason::OutOfResources,
+        Reason::CommandNotFound,
+        Reason::WorkingDirMissing,
+        Reason::PortInUse,
+    ]);
+    Failure {
+        reason,
+        message: reason.as_str().to_owned(),
+        suggestion: None,
+    }
+}

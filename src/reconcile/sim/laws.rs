@@ -1,0 +1,415 @@
+//! What must hold in every history, whatever people, services and the machine do. Each law is judged from outside: by
+//! what the simulated machine knows, by the reference of wishes, and by what `ps` would show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::body::Stage;
+use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
+use super::text::words;
+use super::wishes::Wishes;
+use crate::reconcile::action::Action;
+use crate::reconcile::event::{Author, Cause, Event, EventKind};
+use crate::reconcile::fact::{Incarnation, Request, ServiceId};
+use crate::reconcile::failure::Reason;
+use crate::reconcile::snapshot::{ServiceSnapshot, StateName};
+use crate::spec::{Condition, ExitPolicy, Project, Service, ServiceName};
+
+/// The longest answer to SIGKILL with a second order of it, and what a spawn may take.
+const SLACK: Duration = Duration::from_secs(23);
+
+#[derive(Default)]
+pub struct Laws {
+    pub wishes: Wishes,
+    pub exit: Option<ExitPolicy>,
+    pub code_from: Option<ServiceName>,
+    runs: BTreeMap<ServiceId, u32>,
+    /// When each stop began.
+    stops: BTreeMap<Incarnation, u64>,
+    patience: Duration,
+    /// Who had ended by itself before the step, and whether it had failed.
+    ended: BTreeMap<ServiceName, bool>,
+    /// Whom a run began with.
+    bonds: BTreeSet<(Incarnation, ServiceId)>,
+    /// Codes that the end may have.
+    codes: Option<BTreeSet<u8>>,
+    settled: u64,
+}
+
+type Verdict = Result<(), String>;
+
+fn broken(law: &str, what: impl std::fmt::Display) -> Verdict {
+    Err(format!("{law}: {what}"))
+}
+
+impl Laws {
+    pub fn ask(&mut self, request: &Request, project: &Project) {
+        if let Request::Stop {
+            timeout: Some(timeout), ..
+        }
+        | Request::Down { timeout: Some(timeout) } = request
+        {
+            self.patience = self.patience.max(*timeout);
+        }
+        self.wishes.ask(request, project);
+    }
+
+    /// Judges an action that is about to be performed.
+    pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
+        match action {
+            Action::Spawn { id, service } => self.spawn(*id, service, view),
+            Action::Signal { id, .. } | Action::Kill { id, .. } => match view.host.bodies.get(id) {
+                None => broken("a signal goes to a living run only", words(*id)),
+                Some(body) if body.stage == Stage::Ordered => broken("a signal needs a process", words(*id)),
+                Some(body) if body.is_known_to_be_gone() => broken("a signal to what is known to be gone", words(*id)),
+                Some(_) => Ok(()),
+            },
+            Action::Probe { id, kind, .. } => match view.host.bodies.get(id) {
+                Some(body) if body.probing[*kind as usize] => broken("a probe never overlaps itself", words(*id)),
+                Some(body) if body.executed && !body.exited => Ok(()),
+                Some(_) | None => broken("a probe needs a program that runs", words(*id)),
+            },
+            Action::ProbeGate { id, .. } if view.host.gates.get(id) == Some(&true) => {
+                broken("a gate is tried once at a time", words(*id))
+            }
+            Action::Run { id, .. } => match view.host.bodies.get(id) {
+                Some(body) if body.executed && !body.exited && !body.commanded => Ok(()),
+                Some(_) | None => broken("a stop command needs a program that runs", words(*id)),
+            },
+            Action::Release { id } => match view.host.bodies.get(id) {
+                Some(body) if body.may_be_released() => Ok(()),
+                Some(_) => broken("a run is released when nothing of it is left", words(*id)),
+                None => broken("a run is released once", words(*id)),
+            },
+            Action::Publish(event) => self.published(event, view),
+            Action::End(ending) => match &self.codes {
+                _ if !view.host.bodies.is_empty() => broken("over", "something still lives"),
+                Some(codes) if codes.contains(&ending.code) => Ok(()),
+                codes => broken("the exit code", format!("{} ({codes:?} expected)", ending.code)),
+            },
+            Action::ProbeGate { .. } | Action::CancelProbes { .. } => Ok(()),
+            Action::CancelRun { .. } | Action::Adjust { .. } => Ok(()),
+        }
+    }
+
+    fn is_wanted(&self, name: &ServiceName) -> bool {
+        !self.wishes.stopped.contains(name) && self.wishes.desired.contains(name)
+    }
+
+    fn spawn(&mut self, id: Incarnation, service: &Service, view: &View) -> Verdict {
+        let name = &service.name;
+        if self
+            .runs
+            .insert(id.service, id.run)
+            .is_some_and(|before| before >= id.run)
+        {
+            return broken("each run has a number of its own", words(id));
+        }
+        if !self.is_wanted(name) {
+            return broken("nothing starts that is not wanted", name);
+        }
+        for (&other, body) in &view.host.bodies {
+            if other.service == id.service || body.service.name == *name {
+                return broken("one life at a time", format!("{name}: {} still lives", words(other)));
+            }
+            let port = service.ports.values().find(|port| {
+                let held = body.service.ports.values();
+                held.into_iter()
+                    .any(|held| held.number == port.number && !(held.shared && port.shared))
+            });
+            if let Some(port) = port {
+                return broken(
+                    "one owner of a port",
+                    format!("{} by {} and {name}", port.number, body.service.name),
+                );
+            }
+        }
+        let on = service.depends_on.keys().filter_map(|on| view.world.id_of(on));
+        self.bonds.extend(on.map(|on| (id, on)));
+        if self.wishes.alone.contains(name) {
+            return Ok(());
+        }
+        for (on, dependency) in &service.depends_on {
+            let held = !dependency.required && self.is_held(on, view);
+            if let Some(state) = view.service(on).filter(|on| !held && !is_open(dependency, on, view)) {
+                let what = format!(
+                    "{name} needs {on} {:?}, which is {:?}",
+                    dependency.condition, state.state
+                );
+                return broken("a start waits for its conditions", what);
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that it needs was stopped by hand: it will not come.
+    fn is_held(&self, name: &ServiceName, view: &View) -> bool {
+        let Some(spec) = view.project.services.get(name) else {
+            return false;
+        };
+        self.wishes.stopped.contains(name) || spec.depends_on.keys().any(|on| self.is_held(on, view))
+    }
+
+    fn published(&mut self, event: &Event, view: &View) -> Verdict {
+        match (&event.kind, &event.service) {
+            (EventKind::Stopping, Some(name)) => self.stopping(name, &event.cause, view),
+            (EventKind::Settled { generation, .. }, _) => {
+                self.settled = *generation;
+                let moving = |s: &&ServiceSnapshot| {
+                    matches!(s.state, StateName::Starting | StateName::Stopping | StateName::Backoff) && s.restarts < 5
+                };
+                match view.now.services.iter().find(moving) {
+                    Some(service) => broken("settled", format!("{} is {:?}", service.name, service.state)),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Who began with it and must go as well has to be gone first.
+    fn stopping(&self, name: &ServiceName, cause: &Cause, view: &View) -> Verdict {
+        // It failed: that is no stop that anybody asked for.
+        if cause.by == Author::Probe || cause.by == Author::Runner && cause.detail.contains("time") {
+            return Ok(());
+        }
+        if self.wishes.hastened {
+            return Ok(());
+        }
+        let by_hand = self.wishes.stopped.contains(name);
+        let again = self.is_wanted(name);
+        for (&id, body) in &view.host.bodies {
+            let Some(bond) = body.bonds.get(name).filter(|_| !body.kill_failed) else {
+                continue;
+            };
+            let other = &body.service.name;
+            let is_the_same = view.world.id_of(name).is_some_and(|on| self.bonds.contains(&(id, on)));
+            if !is_the_same {
+                continue;
+            }
+            // An edit may have turned the dependency round.
+            if !view
+                .project
+                .services
+                .get(other)
+                .is_some_and(|spec| spec.depends_on.contains_key(name))
+            {
+                continue;
+            }
+            let alone = self.wishes.alone.contains(other);
+            let needs_it = bond.required && matches!(bond.condition, Condition::Started | Condition::Healthy);
+            let goes = self.wishes.ending || !alone && (by_hand && needs_it || again && bond.restart);
+            if goes {
+                return broken(
+                    "a dependent is stopped first",
+                    format!("{other} ({}) outlives {name}", words(id)),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the whole after a step.
+    pub fn after(&mut self, view: &View) -> Verdict {
+        self.ended.clear();
+        for service in &view.now.services {
+            let name = &service.name;
+            if has_ended(service) {
+                self.ended.insert(name.clone(), service.state == StateName::Failed);
+            }
+            let wanted = self.is_wanted(name) && view.project.services.contains_key(name);
+            if service.wanted != wanted {
+                return broken(
+                    "no wish is forgotten",
+                    format!("{name} wanted: {wanted}, kept as {}", service.wanted),
+                );
+            }
+            self.goes_on(service, view)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever is on the way has something to wait for.
+    fn goes_on(&mut self, service: &ServiceSnapshot, view: &View) -> Verdict {
+        let Some(service_id) = view.world.id_of(&service.name) else {
+            return Ok(());
+        };
+        let id = Incarnation {
+            service: service_id,
+            run: service.run,
+        };
+        let expects = || view.world.deadline_of(service_id).is_some() || view.host.owes(id);
+        match service.state {
+            StateName::Stopping | StateName::Backoff if !expects() => {
+                return broken(
+                    "no state without an end",
+                    format!("{} is {:?}", service.name, service.state),
+                );
+            }
+            StateName::Waiting if service.waiting_on.is_empty() => {
+                return broken("waiting has a reason", &service.name);
+            }
+            StateName::Failed if service.failure.is_none() => return broken("failed has a reason", &service.name),
+            _ => {}
+        }
+        if service.state != StateName::Stopping {
+            self.stops.remove(&id);
+            return Ok(());
+        }
+        let began = *self.stops.entry(id).or_insert(view.host.now);
+        let Some(body) = view.host.bodies.get(&id) else {
+            return Ok(());
+        };
+        let waits: Duration = body.service.stop.iter().map(|rung| rung.wait).sum();
+        let command = body.service.stop.first().map_or(Duration::ZERO, |rung| rung.wait);
+        let longest = (waits + command).max(Duration::from_secs(40)).max(self.patience) + SLACK;
+        if Duration::from_nanos(view.host.now - began) > longest {
+            return broken(
+                "a stop ends within its ladder",
+                format!("{} after {longest:?}", service.name),
+            );
+        }
+        Ok(())
+    }
+
+    /// The project ends by itself exactly when the policy says so.
+    pub fn ends(&mut self, actions: &[Action], view: &View) -> Verdict {
+        let events = || {
+            actions.iter().filter_map(|action| match action {
+                Action::Publish(event) => Some(event),
+                _ => None,
+            })
+        };
+        let ending = events().find(|event| matches!(event.kind, EventKind::Ending { .. }));
+        if self.codes.is_some() {
+            return Ok(());
+        }
+        if let Some(event) = ending.filter(|event| event.cause.by != Author::Exit) {
+            self.wishes.end();
+            self.codes = Some(BTreeSet::from([0]));
+            return match event.cause.by {
+                Author::User => Ok(()),
+                other => broken("an end has an author", format!("{other:?}")),
+            };
+        }
+        let ended: Vec<&ServiceSnapshot> = events()
+            .filter(|event| matches!(event.kind, EventKind::Completed { .. } | EventKind::Failed { .. }))
+            .filter_map(|event| view.service(event.service.as_ref()?))
+            .filter(|service| has_ended(service) && self.is_wanted(&service.name))
+            .collect();
+        let codes = self.codes_of(&ended, view);
+        match (ending, codes.is_empty()) {
+            (None, true) => Ok(()),
+            (Some(_), false) => {
+                self.wishes.end();
+                self.codes = Some(codes);
+                Ok(())
+            }
+            (Some(_), true) => broken("the exit policy", "it ends without a reason"),
+            (None, false) => broken("the exit policy", format!("it should have ended with {codes:?}")),
+        }
+    }
+
+    fn codes_of(&self, ended: &[&ServiceSnapshot], view: &View) -> BTreeSet<u8> {
+        let mut codes = BTreeSet::new();
+        for service in ended {
+            let spec = &view.project.services[&service.name];
+            if spec.essential || self.code_from.as_ref() == Some(&service.name) {
+                codes.insert(code_of(service));
+                // A loop may have ended in a run that runner itself ended.
+                let looped = service
+                    .failure
+                    .as_ref()
+                    .is_some_and(|failure| failure.reason == Reason::CrashLoop);
+                codes.extend(looped.then_some(1));
+            }
+        }
+        if !codes.is_empty() || ended.is_empty() {
+            return codes;
+        }
+        let failed = |service: &&ServiceSnapshot| service.state == StateName::Failed;
+        match self.exit {
+            Some(ExitPolicy::Never) | None => {}
+            Some(ExitPolicy::Any) => codes.extend(ended.iter().map(|service| u8::from(failed(service)))),
+            Some(ExitPolicy::Failure) => codes.extend(ended.iter().any(failed).then_some(1)),
+            Some(ExitPolicy::All) => {
+                let desired = &self.wishes.desired;
+                let all: Vec<&ServiceSnapshot> = desired.iter().filter_map(|name| view.service(name)).collect();
+                // A quiet try that was under way is stopped by the end itself.
+                if all
+                    .iter()
+                    .all(|service| has_ended(service) || self.ended.contains_key(&service.name))
+                {
+                    let wanted = |s: &&&ServiceSnapshot| !self.wishes.stopped.contains(&s.name);
+                    let had_failed = |s: &ServiceSnapshot| self.ended.get(&s.name) == Some(&true);
+                    codes.insert(u8::from(all.iter().filter(wanted).any(|s| failed(s) || had_failed(s))));
+                }
+            }
+        }
+        codes
+    }
+
+    /// Judges what has come to rest on a machine where nothing goes wrong any more.
+    pub fn at_rest(&self, view: &View) -> Verdict {
+        let desired = &self.wishes.desired;
+        let mut quiet = true;
+        for service in &view.now.services {
+            let name = &service.name;
+            let stuck = service
+                .failure
+                .as_ref()
+                .is_some_and(|f| f.reason.as_str() == "stop_failed");
+            let id = view.world.id_of(name);
+            let body = view
+                .host
+                .bodies
+                .iter()
+                .find(|(body, _)| Some(body.service) == id)
+                .map(|(_, body)| body);
+            quiet &= !matches!(
+                service.state,
+                StateName::Starting | StateName::Backoff | StateName::Stopping
+            );
+            let fine = match service.state {
+                _ if stuck => true,
+                _ if !desired.contains(name) || self.wishes.stopped.contains(name) => body.is_none(),
+                StateName::Ready | StateName::Completed => true,
+                StateName::Starting | StateName::Backoff => body.is_some_and(never_gets_ready),
+                StateName::Waiting => self.really_waits(service, view)?,
+                StateName::Failed => {
+                    body.is_some_and(|body| !body.executed) || is_final(service, &view.project.services[name])
+                }
+                StateName::Stopped | StateName::Unhealthy | StateName::Stopping => false,
+                StateName::Preparing | StateName::Orphaned => false,
+            };
+            if !fine {
+                return broken("no wish is forgotten", format!("{name} rests as {service:?}"));
+            }
+        }
+        if quiet && !(view.now.settled && self.settled == view.now.generation) {
+            return broken("settled", "it is quiet and nobody was told");
+        }
+        Ok(())
+    }
+
+    fn really_waits(&self, service: &ServiceSnapshot, view: &View) -> Result<bool, String> {
+        let spec = &view.project.services[&service.name];
+        for blocker in &service.waiting_on {
+            let real = match &blocker.service {
+                Some(on) => {
+                    let dependency = &spec.depends_on[on];
+                    view.service(on)
+                        .is_some_and(|on| !is_met(dependency.condition, on, view) || on.stopped_by_hand)
+                }
+                None => {
+                    blocker.what.contains("let go of port") && !view.host.bodies.is_empty()
+                        || view.host.bodies.values().any(|body| body.kill_failed)
+                }
+            };
+            if !real {
+                return Err(format!("{} waits for what is there: {}", service.name, blocker.what));
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,7 @@
+//! The faults of the contract that the pure room answers for, by their names, and its tables row by row.
+
+mod dependencies;
+mod ends;
+mod restarts;
+mod starts;
+mod stops;

@@ -1,0 +1,434 @@
+//! All services of one project, and the one loop that brings them to what is wanted.
+//!
+//! Law: level-triggered. A fact changes what is known or wished and marks its service and that one's neighbours;
+//! then wishes settle over the graph, and only then marked services act. Nobody else is looked at.
+
+mod configure;
+mod ending;
+#[cfg(test)]
+mod full;
+mod neighbours;
+mod request;
+mod view;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::action::Action;
+use super::exit::{Ends, Policy};
+use super::fact::{Fact, Incarnation, Now, ServiceId};
+use super::machine::{Exit, Machine, Step};
+use super::restart::Rng;
+use super::timers::Timers;
+use super::wish::Wish;
+use crate::spec::{Condition, Protocol, ServiceName};
+
+/// All services, their graph and what people asked for.
+#[derive(Debug)]
+pub struct World {
+    /// By [`ServiceId`]; `None` once a removed service is gone.
+    nodes: Vec<Option<Box<Node>>>,
+    by_name: BTreeMap<ServiceName, ServiceId>,
+    /// In the file's order.
+    order: Vec<ServiceId>,
+    generation: u64,
+    selection: Selection,
+    /// What was asked for by hand of services that the file does not hold now: it may come back with the next save.
+    absent: BTreeMap<ServiceName, Wish>,
+    policy: Policy,
+    ending: Option<Ends>,
+    over: bool,
+    /// Who declares and who holds a port.
+    ports: BTreeMap<PortKey, PortUse>,
+    timers: Timers,
+    rng: Rng,
+    /// Whose wish has to be looked at again: dependents before dependencies.
+    wishes: BTreeSet<(Reverse<u32>, ServiceId)>,
+    /// Whose restraint (held, going) has to be looked at again: dependencies before dependents.
+    restraints: BTreeSet<(u32, ServiceId)>,
+    /// Who has to be compared again: dependencies before dependents.
+    dirty: BTreeSet<(u32, ServiceId)>,
+    /// Who may start as soon as everything else is compared.
+    starts: BTreeSet<(u32, ServiceId)>,
+    /// Some living incarnation began with a dependency that the definition in force no longer has.
+    has_old_bonds: bool,
+    tally: Tally,
+    /// The definition whose coming to rest was published; `None` while something moves.
+    settled: Option<u64>,
+}
+
+type PortKey = (u16, Transport);
+
+/// `Protocol` with an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, Default)]
+struct PortUse {
+    declared: BTreeSet<ServiceId>,
+    held: BTreeMap<ServiceId, bool>,
+}
+
+/// Which services people asked for, beside those asked for by name.
+#[derive(Debug, Default)]
+struct Selection {
+    /// Somebody has asked for anything yet.
+    any: bool,
+    /// Everything that starts by itself.
+    all: bool,
+    profiles: BTreeSet<String>,
+}
+
+/// A service and its place among the others.
+#[derive(Debug)]
+struct Node {
+    machine: Machine,
+    /// Distance from the services that depend on nothing, in the graph of the definition in force.
+    rank: u32,
+    /// The graph of the definition in force: what starts wait for.
+    dependencies: Vec<Edge>,
+    dependents: BTreeSet<ServiceId>,
+    /// The graph of the living incarnation: what stops wait for.
+    bonds: Vec<Bond>,
+    /// Whose living incarnation began with this one as a dependency.
+    bonded: BTreeSet<ServiceId>,
+    /// The run whose ports and bonds are entered in the World's books.
+    booked: Option<u32>,
+    claims: Vec<(PortKey, bool)>,
+    armed: Option<u64>,
+    share: Share,
+    /// No longer in the file; forgotten once nothing of it is left.
+    removed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Edge {
+    on: ServiceId,
+    condition: Condition,
+    restart: bool,
+    required: bool,
+}
+
+/// A dependency that an incarnation began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bond {
+    edge: Edge,
+    /// Run and turn of the dependency at that time.
+    run: u32,
+    turn: u32,
+}
+
+/// What one service adds to the [`Tally`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    living: bool,
+    moving: bool,
+    unwell: bool,
+    open: bool,
+}
+
+/// Sums over all services, kept current so that no question needs a walk.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    /// Something of it lives.
+    living: u32,
+    /// In transition.
+    moving: u32,
+    /// Wanted, and neither ready nor completed.
+    unwell: u32,
+    /// Wanted (or stopped by hand) and not ended by itself.
+    open: u32,
+}
+
+impl Tally {
+    fn change(&mut self, old: Share, new: Share) {
+        for (sum, old, new) in [
+            (&mut self.living, old.living, new.living),
+            (&mut self.moving, old.moving, new.moving),
+            (&mut self.unwell, old.unwell, new.unwell),
+            (&mut self.open, old.open, new.open),
+        ] {
+            *sum = *sum + u32::from(new) - u32::from(old);
+        }
+    }
+}
+
+impl World {
+    /// `seed`: of the jitter of restart delays.
+    pub fn new(seed: u64) -> World {
+        World {
+            nodes: Vec::new(),
+            by_name: BTreeMap::new(),
+            order: Vec::new(),
+            generation: 0,
+            selection: Selection::default(),
+            absent: BTreeMap::new(),
+            policy: Policy::default(),
+            ending: None,
+            over: false,
+            ports: BTreeMap::new(),
+            timers: Timers::default(),
+            rng: Rng::new(seed),
+            wishes: BTreeSet::new(),
+            restraints: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            starts: BTreeSet::new(),
+            has_old_bonds: false,
+            tally: Tally::default(),
+            settled: None,
+        }
+    }
+
+    /// Takes one fact and says what follows from it.
+    pub fn step(&mut self, now: Now, fact: Fact, out: &mut Vec<Action>) {
+        if self.over {
+            return;
+        }
+        let mut ended = Vec::new();
+        self.take(now, fact, out, &mut ended);
+        for &id in &ended {
+            self.keep_books(id);
+        }
+        self.end_if_due(out, &mut ended);
+        let reached: Vec<ServiceId> = self.timers.reached(now.mono_ns).collect();
+        for id in reached {
+            self.mark_dirty(id);
+        }
+        self.run(now, out, &mut ended);
+        self.conclude(out);
+    }
+
+    /// The next instant (monotonic nanoseconds) at which time alone changes something.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.timers.next()
+    }
+
+    /// [`Action::End`] was given: nothing lives and no fact changes anything any more.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// The name of a service, also of a removed one of which something is left.
+    pub fn name_of(&self, id: ServiceId) -> Option<&ServiceName> {
+        self.node(id).map(|node| node.machine.name())
+    }
+
+    fn node(&self, id: ServiceId) -> Option<&Node> {
+        self.nodes.get(id.0 as usize)?.as_deref()
+    }
+
+    fn node_mut(&mut self, id: ServiceId) -> Option<&mut Node> {
+        self.nodes.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    fn machine(&self, id: ServiceId) -> Option<&Machine> {
+        self.node(id).map(|node| &node.machine)
+    }
+
+    /// All services that exist, in order of their identity.
+    fn ids(&self) -> Vec<ServiceId> {
+        self.nodes.iter().flatten().map(|node| node.machine.id).collect()
+    }
+
+    fn take(&mut self, now: Now, fact: Fact, out: &mut Vec<Action>, ended: &mut Vec<ServiceId>) {
+        match fact {
+            Fact::Configured {
+                project,
+                exit,
+                exit_code_from,
+                cause,
+            } => {
+                self.policy.exit = exit;
+                self.policy.code_from = exit_code_from;
+                self.configure(now, &project, cause, out);
+            }
+            Fact::Asked { request, cause } => self.ask(request, cause, out),
+            Fact::Spawned { id, pid } => self.tell(now, id, out, ended, |m, step| m.on_spawned(pid, step)),
+            Fact::Executed { id } => self.tell(now, id, out, ended, Machine::on_executed),
+            Fact::SpawnFailed { id, failure } => {
+                self.tell(now, id, out, ended, |m, step| m.on_spawn_failed(failure, step));
+            }
+            Fact::Exited {
+                id,
+                status,
+                left,
+                out_of_memory,
+            } => {
+                let exit = Exit {
+                    status,
+                    left,
+                    out_of_memory,
+                };
+                self.tell(now, id, out, ended, |m, step| m.on_exited(exit, step));
+            }
+            Fact::Emptied { id } => self.tell(now, id, out, ended, Machine::on_emptied),
+            Fact::KillFailed { id, leftovers } => {
+                self.tell(now, id, out, ended, |m, step| m.on_kill_failed(&leftovers, step));
+            }
+            Fact::Probed {
+                id,
+                kind,
+                attempt,
+                outcome,
+            } => {
+                self.tell(now, id, out, ended, |m, step| {
+                    m.on_probed(kind, attempt, &outcome, step)
+                });
+            }
+            Fact::Nudged { id } => self.tell(now, id, out, ended, |m, _| m.on_nudged()),
+            Fact::StatusTold { id, text } => self.tell(now, id, out, ended, |m, _| m.on_status_told(text)),
+            Fact::MainPidTold { id, pid } => self.tell(now, id, out, ended, |m, _| m.on_main_pid_told(pid)),
+            Fact::GateProbed { id, attempt, outcome } => {
+                self.tell(now, id, out, ended, |m, step| m.on_gate_probed(attempt, &outcome, step));
+            }
+            // There is one purpose so far; the incarnation alone says which command it was.
+            Fact::CommandEnded {
+                id,
+                purpose: super::action::Purpose::Stop,
+                result,
+            } => {
+                self.tell(now, id, out, ended, |m, step| m.on_command_ended(&result, step));
+            }
+            Fact::TimePassed => {}
+        }
+    }
+
+    /// Hands a fact to the machine it is about; one from another life is dropped here.
+    fn tell(
+        &mut self,
+        now: Now,
+        id: Incarnation,
+        out: &mut Vec<Action>,
+        ended: &mut Vec<ServiceId>,
+        fact: impl FnOnce(&mut Machine, &mut Step),
+    ) {
+        let hasten = self.is_hastened();
+        let Some(node) = self.nodes.get_mut(id.service.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        if !node.machine.is_current(id) {
+            return;
+        }
+        let before = node.machine.moves;
+        fact(
+            &mut node.machine,
+            &mut Step {
+                now,
+                out,
+                rng: &mut self.rng,
+                hasten,
+                ended,
+            },
+        );
+        if node.machine.moves != before {
+            self.after_move(id.service);
+        }
+        self.mark_dirty(id.service);
+    }
+
+    /// Lets wishes settle, then compares who is marked, until nobody is. Starts come last: what ended in the same
+    /// step may have ended the project.
+    fn run(&mut self, now: Now, out: &mut Vec<Action>, ended: &mut Vec<ServiceId>) {
+        loop {
+            if let Some((_, id)) = self.wishes.pop_first() {
+                self.settle_wish(id);
+            } else if let Some((_, id)) = self.restraints.pop_first() {
+                self.settle_restraint(id);
+            } else if let Some((rank, id)) = self.dirty.pop_first() {
+                if self.may_start(id) {
+                    self.starts.insert((rank, id));
+                    self.keep_books(id);
+                } else {
+                    self.compare(now, id, out, ended);
+                }
+            } else if !self.end_if_due(out, ended) {
+                let Some((_, id)) = self.starts.pop_first() else { return };
+                self.compare(now, id, out, ended);
+            }
+        }
+    }
+
+    /// One round of comparing for one service.
+    fn compare(&mut self, now: Now, id: ServiceId, out: &mut Vec<Action>, ended: &mut Vec<ServiceId>) {
+        let Some(permit) = self.permit(id) else { return };
+        let hasten = self.is_hastened();
+        let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let before = node.machine.moves;
+        let more = node.machine.pursue(
+            permit,
+            &mut Step {
+                now,
+                out,
+                rng: &mut self.rng,
+                hasten,
+                ended,
+            },
+        );
+        if more {
+            self.dirty.insert((node.rank, id));
+        }
+        if node.machine.moves != before {
+            self.after_move(id);
+        }
+        self.keep_books(id);
+    }
+
+    /// Deadline, sums, and whether it can be forgotten.
+    fn keep_books(&mut self, id: ServiceId) {
+        let share = self.share(id);
+        let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        self.timers.set(id, &mut node.armed, node.machine.deadline());
+        self.tally.change(node.share, share);
+        node.share = share;
+        if node.removed && node.machine.is_at_rest() && node.booked.is_none() {
+            self.forget(id);
+        }
+    }
+
+    /// The life of a service became another one: the graph's books follow, and its neighbours are marked.
+    fn after_move(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let living = node.machine.life.is_living().then_some(node.machine.run);
+        if node.booked != living {
+            if node.booked.is_some() {
+                self.let_go(id);
+            }
+            if let Some(run) = living {
+                self.take_hold(id, run);
+            }
+        }
+        let Some(node) = self.node(id) else { return };
+        let stuck = node.machine.life.is_stuck();
+        self.mark_restraint(id);
+        self.mark_dependents(id);
+        if stuck {
+            // Nobody waits for it any more.
+            self.mark_dependencies(id);
+        }
+    }
+}
+
+impl From<Protocol> for Transport {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+        }
+    }
+}
+
+/// The ports that a definition claims, and whether others may hold them too.
+fn claims(spec: &Arc<crate::spec::Service>) -> Vec<(PortKey, bool)> {
+    spec.ports
+        .values()
+        .map(|port| ((port.number, port.protocol.into()), port.shared))
+        .collect()
+}

@@ -1,0 +1,432 @@
+//! What services mean to each other: wishes, restraints and permits follow from the neighbours only.
+
+use super::{Bond, Edge, Node, PortKey, Share, World, claims};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use crate::reconcile::fact::ServiceId;
+use crate::reconcile::failure::Failure;
+use crate::reconcile::machine::{Life, Machine, Permit};
+use crate::reconcile::snapshot::{Blocker, StateName};
+use crate::reconcile::words;
+use crate::spec::{Condition, Kind};
+
+impl World {
+    pub(super) fn mark_dirty(&mut self, id: ServiceId) {
+        if let Some(rank) = self.node(id).map(|node| node.rank) {
+            self.dirty.insert((rank, id));
+        }
+    }
+
+    pub(super) fn mark_wish(&mut self, id: ServiceId) {
+        if let Some(rank) = self.node(id).map(|node| node.rank) {
+            self.wishes.insert((Reverse(rank), id));
+        }
+    }
+
+    pub(super) fn mark_restraint(&mut self, id: ServiceId) {
+        if let Some(rank) = self.node(id).map(|node| node.rank) {
+            self.restraints.insert((rank, id));
+            self.dirty.insert((rank, id));
+        }
+    }
+
+    /// Those who may depend on it, by either graph.
+    pub(super) fn mark_dependents(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let mut marked: Vec<(u32, ServiceId)> = Vec::new();
+        for &dependent in node.dependents.iter().chain(&node.bonded) {
+            if let Some(rank) = self.node(dependent).map(|node| node.rank) {
+                marked.push((rank, dependent));
+            }
+        }
+        self.restraints.extend(marked.iter().copied());
+        self.dirty.extend(marked);
+    }
+
+    pub(super) fn mark_dependencies(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let on: Vec<ServiceId> = node
+            .dependencies
+            .iter()
+            .chain(node.bonds.iter().map(|bond| &bond.edge))
+            .map(|edge| edge.on)
+            .collect();
+        for id in on {
+            self.mark_wish(id);
+            self.mark_dirty(id);
+        }
+    }
+
+    /// Whether it should be up by people, file and dependents. Flows from dependents to dependencies.
+    pub(super) fn settle_wish(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let (spec, wish) = (&node.machine.spec, &node.machine.wish);
+        let by_itself = self.selection.all && self.starts_by_itself(spec);
+        let needed = || {
+            node.dependents.iter().any(|&dependent| {
+                self.machine(dependent)
+                    .is_some_and(|other| other.lot.desired && !other.wish.alone)
+            })
+        };
+        let desired = !node.removed && self.ending.is_none() && (wish.named || by_itself || needed());
+        let wanted = desired && !wish.stopped;
+        let Some(node) = self.node_mut(id) else { return };
+        let lot = &mut node.machine.lot;
+        let (desire_changed, want_changed) = (lot.desired != desired, lot.wanted != wanted);
+        lot.desired = desired;
+        lot.wanted = wanted;
+        if desire_changed {
+            self.mark_dependencies(id);
+        }
+        if want_changed {
+            self.mark_dependents(id);
+        }
+        self.mark_restraint(id);
+    }
+
+    /// Whether it is held back or has to go. Flows from dependencies to dependents.
+    pub(super) fn settle_restraint(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let machine = &node.machine;
+        let living = machine.life.is_living();
+        let held = !machine.wish.alone && self.edges(node).any(|edge| self.holds(edge));
+        let going =
+            living && (!machine.lot.wanted || machine.wish.turn != machine.served || held || self.cascades(node));
+        let Some(node) = self.node_mut(id) else { return };
+        let lot = &mut node.machine.lot;
+        let changed = (lot.held, lot.going) != (held, going);
+        let was_going = std::mem::replace(&mut lot.going, going);
+        lot.held = held;
+        if changed {
+            self.mark_dependents(id);
+            self.mark_dirty(id);
+        }
+        if was_going != going {
+            self.mark_dependencies(id);
+        }
+    }
+
+    /// The graph that counts now: of the living incarnation, else of the definition.
+    fn edges<'a>(&self, node: &'a Node) -> Box<dyn Iterator<Item = Edge> + 'a> {
+        if node.machine.life.is_living() {
+            Box::new(node.bonds.iter().map(|bond| bond.edge))
+        } else {
+            Box::new(node.dependencies.iter().copied())
+        }
+    }
+
+    /// A stop by hand reaches whoever can't do without. What only had to complete is not missed afterwards.
+    fn holds(&self, edge: Edge) -> bool {
+        let needs_it_up = match edge.condition {
+            Condition::Started | Condition::Healthy => edge.required,
+            Condition::Completed | Condition::CompletedSuccessfully => false,
+        };
+        // Nor is a oneshot that is done.
+        let is_missed = |on: &Machine| !(matches!(on.life, Life::Completed { .. }) && is_met(on, edge.condition));
+        needs_it_up
+            && self
+                .machine(edge.on)
+                .is_some_and(|on| (on.wish.stopped || (on.lot.held && on.lot.desired)) && is_missed(on))
+    }
+
+    /// `restart = true`: it goes when its dependency is restarted, or when that came back as another run. What began
+    /// after a restart was asked for (because it can do without) does not go for it.
+    fn cascades(&self, node: &Node) -> bool {
+        !node.machine.wish.alone
+            && node.bonds.iter().any(|&Bond { edge, run, turn }| {
+                let Some(on) = self.machine(edge.on) else { return false };
+                let due = on.is_due() && on.run == run && on.wish.turn != turn;
+                let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
+                let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
+                edge.restart && (restarting || is_another)
+            })
+    }
+
+    /// What the others allow it to do next; `None` if it does not exist.
+    pub(super) fn permit(&self, id: ServiceId) -> Option<Permit> {
+        let node = self.node(id)?;
+        if !node.machine.wants_start() {
+            let free = !node.machine.lot.going || self.is_hastened() || !self.has_going_dependents(node);
+            return Some(if free {
+                Permit::Free
+            } else {
+                Permit::Blocked(Vec::new())
+            });
+        }
+        if let Some(failure) = self.doom(node) {
+            return Some(Permit::Doomed(failure));
+        }
+        if !self.is_blocked(node) {
+            return Some(Permit::Free);
+        }
+        let told = !matches!(node.machine.life, Life::Waiting { told: false });
+        let words = if told {
+            Vec::new()
+        } else {
+            self.blockers(node).into_iter().map(|b| b.what).collect()
+        };
+        Some(Permit::Blocked(words))
+    }
+
+    /// Nothing stands in the way of a start that is wanted.
+    pub(super) fn may_start(&self, id: ServiceId) -> bool {
+        let wants = self.machine(id).is_some_and(Machine::wants_start);
+        wants && matches!(self.permit(id), Some(Permit::Free))
+    }
+
+    /// Stops wait for dependents that stop as well; not for one that can't be stopped.
+    fn has_going_dependents(&self, node: &Node) -> bool {
+        node.bonded.iter().any(|&id| {
+            self.machine(id)
+                .is_some_and(|other| other.lot.going && !other.life.is_stuck() && other.life.is_living())
+        })
+    }
+
+    fn is_waived(&self, edge: Edge, on: &Machine) -> bool {
+        let is_restarting = edge.restart && on.lot.going && !on.life.is_stuck();
+        !edge.required
+            && !is_restarting
+            && (on.wish.stopped || on.lot.held || !on.lot.wanted || has_failed(on, edge.condition))
+    }
+
+    fn is_open(&self, edge: Edge) -> bool {
+        self.machine(edge.on)
+            .is_none_or(|on| is_met(on, edge.condition) || self.is_waived(edge, on))
+    }
+
+    fn is_blocked(&self, node: &Node) -> bool {
+        let alone = node.machine.wish.alone;
+        node.machine.lot.held
+            || (!alone && node.dependencies.iter().any(|&edge| !self.is_open(edge)))
+            || self.taken_ports(node).next().is_some()
+            || self.has_going_dependents(node)
+    }
+
+    fn doom(&self, node: &Node) -> Option<Failure> {
+        if node.machine.wish.alone {
+            return None;
+        }
+        node.dependencies.iter().find_map(|&edge| {
+            let on = self.machine(edge.on)?;
+            if !edge.required || is_met(on, edge.condition) || !has_failed(on, edge.condition) {
+                return None;
+            }
+            let why = match &on.life {
+                Life::Completed { status } => format!("has ended ({})", words::exit(*status)),
+                _ => match on.life.failure() {
+                    Some(failure) => format!("failed: {}", failure.message),
+                    None => "failed".to_owned(),
+                },
+            };
+            Some(words::dependency_failed(on.name().as_str(), &why))
+        })
+    }
+
+    /// Declared ports that somebody else still holds.
+    fn taken_ports<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (PortKey, ServiceId)> + 'a {
+        let me = node.machine.id;
+        let wanted = node
+            .machine
+            .spec
+            .ports
+            .values()
+            .map(|port| ((port.number, port.protocol.into()), port.shared));
+        wanted.filter_map(move |(key, shared)| {
+            let held = &self.ports.get(&key)?.held;
+            let (&holder, _) = held
+                .iter()
+                .find(|&(&holder, &also)| holder != me && !(shared && also))?;
+            Some((key, holder))
+        })
+    }
+
+    /// In words, what stands in the way of a start.
+    pub(super) fn blockers(&self, node: &Node) -> Vec<Blocker> {
+        let mut found = Vec::new();
+        for &edge in node.dependencies.iter().filter(|_| !node.machine.wish.alone) {
+            let Some(on) = self
+                .machine(edge.on)
+                .filter(|_| !self.is_open(edge) || self.holds(edge))
+            else {
+                continue;
+            };
+            let name = on.name();
+            let what = if on.wish.stopped {
+                format!("{name} (stopped by you)")
+            } else {
+                format!(
+                    "{name} {} ({})",
+                    words::condition(edge.condition),
+                    on.life.name().as_str()
+                )
+            };
+            found.push(Blocker {
+                service: Some(name.clone()),
+                what,
+            });
+        }
+        for ((number, _), holder) in self.taken_ports(node) {
+            let holder = self.name_of(holder).map_or("another service", |name| name.as_str());
+            found.push(Blocker {
+                service: None,
+                what: format!("{holder} to let go of port {number}"),
+            });
+        }
+        for &id in &node.bonded {
+            if let Some(other) = self.machine(id).filter(|other| other.lot.going) {
+                found.push(Blocker {
+                    service: None,
+                    what: format!("{} to stop first", other.name()),
+                });
+            }
+        }
+        found
+    }
+
+    /// Enters what a new incarnation claims and depends on.
+    pub(super) fn take_hold(&mut self, id: ServiceId, run: u32) {
+        let Some(node) = self.node(id) else { return };
+        let claims = claims(&node.machine.spec);
+        let bonds: Vec<Bond> = node.dependencies.iter().filter_map(|&edge| self.bond(edge)).collect();
+        for Bond { edge, .. } in &bonds {
+            if let Some(on) = self.node_mut(edge.on) {
+                on.bonded.insert(id);
+            }
+        }
+        for &(key, shared) in &claims {
+            self.ports.entry(key).or_default().held.insert(id, shared);
+        }
+        if let Some(node) = self.node_mut(id) {
+            node.bonds = bonds;
+            node.claims = claims;
+            node.booked = Some(run);
+        }
+        self.break_circles(id);
+    }
+
+    /// An edit may have turned a dependency round while the old dependent lives on. Its old bond gives way then: two
+    /// that wait for each other would never stop.
+    fn break_circles(&mut self, id: ServiceId) {
+        if !self.has_old_bonds {
+            return;
+        }
+        let mut reached = BTreeSet::new();
+        let mut todo = vec![id];
+        while let Some(at) = todo.pop() {
+            let Some(node) = self.node(at) else { continue };
+            let on = node.bonds.iter().map(|bond| bond.edge.on);
+            todo.extend(on.filter(|&on| reached.insert(on)));
+        }
+        if !reached.contains(&id) {
+            return;
+        }
+        for at in reached.into_iter().filter(|&at| at != id) {
+            let Some(node) = self.node_mut(at) else { continue };
+            let (kept, old): (Vec<Bond>, Vec<Bond>) = std::mem::take(&mut node.bonds)
+                .into_iter()
+                .partition(|bond| node.dependencies.iter().any(|edge| edge.on == bond.edge.on));
+            node.bonds = kept;
+            for bond in old {
+                if let Some(on) = self.node_mut(bond.edge.on) {
+                    on.bonded.remove(&at);
+                }
+            }
+        }
+    }
+
+    fn bond(&self, edge: Edge) -> Option<Bond> {
+        let on = self.machine(edge.on)?;
+        let (run, turn) = (on.run, on.wish.turn);
+        Some(Bond { edge, run, turn })
+    }
+
+    /// What its dependencies did so far is no reason to restart it any more.
+    pub(super) fn renew_bonds(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let bonds = node
+            .bonds
+            .iter()
+            .map(|bond| self.bond(bond.edge).unwrap_or(*bond))
+            .collect();
+        if let Some(node) = self.node_mut(id) {
+            node.bonds = bonds;
+        }
+    }
+
+    /// Strikes out what an incarnation held, and marks who may have waited for that.
+    pub(super) fn let_go(&mut self, id: ServiceId) {
+        let Some(node) = self.node_mut(id) else { return };
+        let (bonds, claims) = (std::mem::take(&mut node.bonds), std::mem::take(&mut node.claims));
+        node.booked = None;
+        for Bond { edge, .. } in bonds {
+            if let Some(on) = self.node_mut(edge.on) {
+                on.bonded.remove(&id);
+            }
+            self.mark_dirty(edge.on);
+        }
+        for (key, _) in claims {
+            let Some(port) = self.ports.get_mut(&key) else { continue };
+            port.held.remove(&id);
+            let waiting: Vec<ServiceId> = port.declared.iter().copied().filter(|&other| other != id).collect();
+            for other in waiting {
+                self.mark_dirty(other);
+            }
+        }
+    }
+
+    /// What it adds to the sums.
+    pub(super) fn share(&self, id: ServiceId) -> Share {
+        let Some(node) = self.node(id) else {
+            return Share::default();
+        };
+        let machine = &node.machine;
+        let name = machine.life.name();
+        let at_goal = matches!(name, StateName::Ready | StateName::Completed);
+        let quiet = machine.history.looping || machine.life.failure().is_some() && name == StateName::Failed;
+        let moving = match &machine.life {
+            Life::Gated { .. }
+            | Life::Spawning { .. }
+            | Life::Executing { .. }
+            | Life::Starting { .. }
+            | Life::Retrying { .. }
+            | Life::Backoff { .. } => !quiet || machine.lot.going,
+            Life::Stopping(_) => !machine.life.is_stuck() && (!quiet || machine.lot.going),
+            Life::Ready { .. } | Life::Unhealthy { .. } => machine.lot.going,
+            Life::Stopped | Life::Waiting { .. } | Life::Completed { .. } => false,
+            Life::Failed { .. } | Life::Doomed { .. } => false,
+        };
+        let ended = matches!(machine.life, Life::Completed { .. }) || machine.life.has_failed();
+        Share {
+            living: machine.life.is_living(),
+            moving,
+            unwell: machine.lot.wanted && !at_goal,
+            open: machine.lot.desired && !ended,
+        }
+    }
+}
+
+/// Whether a dependency is at the condition, and not about to leave it.
+fn is_met(on: &Machine, condition: Condition) -> bool {
+    if on.lot.going || on.is_due() {
+        return false;
+    }
+    match (&on.life, condition) {
+        (Life::Ready { .. }, Condition::Started | Condition::Healthy) => true,
+        (Life::Starting { .. } | Life::Unhealthy { .. }, Condition::Started) => true,
+        (Life::Completed { .. }, Condition::Healthy) => on.spec.kind == Kind::Oneshot,
+        (Life::Completed { .. }, Condition::Started | Condition::Completed | Condition::CompletedSuccessfully) => true,
+        (Life::Failed { status: Some(_), .. }, Condition::Completed) => true,
+        (Life::Starting { .. } | Life::Unhealthy { .. } | Life::Ready { .. } | Life::Failed { .. }, _) => false,
+        (Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Spawning { .. }, _) => false,
+        (Life::Executing { .. } | Life::Retrying { .. } | Life::Backoff { .. }, _) => false,
+        (Life::Stopping(_) | Life::Doomed { .. }, _) => false,
+    }
+}
+
+/// Whether a dependency will not come to the condition by itself.
+fn has_failed(on: &Machine, condition: Condition) -> bool {
+    let needs_it_up = matches!(condition, Condition::Started | Condition::Healthy);
+    let ended = matches!(on.life, Life::Completed { .. }) && needs_it_up;
+    !on.is_due() && (on.life.has_failed() || ended)
+}

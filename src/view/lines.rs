@@ -1,0 +1,99 @@
+//! `logs`: lines that were read back from the files.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+
+use super::escape::{is_clean, plain, push_line};
+use super::style::Style;
+use crate::api::wire::LogLine;
+
+/// Shows log lines, one after the other.
+#[derive(Debug)]
+pub struct LogView {
+    style: Style,
+    timestamps: bool,
+    prefix: bool,
+    /// Prefixes as they are written, by service; the column grows with the longest name that was met.
+    names: HashMap<String, usize>,
+    width: usize,
+}
+
+impl LogView {
+    /// `prefix`: each line begins with the name of its service.
+    pub fn new(style: Style, timestamps: bool, prefix: bool) -> LogView {
+        LogView {
+            style,
+            timestamps,
+            prefix,
+            names: HashMap::new(),
+            width: 0,
+        }
+    }
+
+    /// Appends the line, its newline included. The same rule for control characters as on the console.
+    pub fn line(&mut self, line: &LogLine, out: &mut Vec<u8>) {
+        if self.prefix {
+            let place = match self.names.get(&line.service) {
+                Some(&place) => place,
+                None => {
+                    self.width = self.width.max(line.service.len());
+                    self.names.insert(line.service.clone(), self.names.len());
+                    self.names.len() - 1
+                }
+            };
+            let name = format!("{:1$}", plain(&line.service), self.width);
+            out.extend_from_slice(self.style.name(place, name).as_bytes());
+            out.extend_from_slice(b" | ");
+        }
+        if self.timestamps {
+            out.extend_from_slice(self.style.dim(plain(&line.time)).as_bytes());
+            out.push(b' ');
+        }
+        let decoded;
+        let bytes = match (&line.line, &line.line_base64) {
+            (Some(text), _) => text.as_bytes(),
+            (None, Some(text)) => {
+                // Ours is always valid; of anything else there is nothing to show.
+                decoded = base64::engine::general_purpose::STANDARD
+                    .decode(text)
+                    .unwrap_or_default();
+                &decoded
+            }
+            (None, None) => &[],
+        };
+        match is_clean(bytes) {
+            true => out.extend_from_slice(bytes),
+            false => push_line(bytes, self.style.color, out),
+        }
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::Stream;
+
+    fn line(service: &str, text: Option<&str>, base64: Option<&str>) -> LogLine {
+        LogLine {
+            time: "2026-01-01T10:00:00Z".into(),
+            service: service.into(),
+            run: 1,
+            stream: Stream::Out,
+            line: text.map(str::to_owned),
+            line_base64: base64.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn lines_with_names_and_times() {
+        let mut out = Vec::new();
+        let mut view = LogView::new(Style::PLAIN, true, true);
+        view.line(&line("migrate", Some("one\x1b[2J"), None), &mut out);
+        view.line(&line("db", None, Some("/3R3bw==")), &mut out);
+        LogView::new(Style::PLAIN, false, false).line(&line("db", Some("bare"), None), &mut out);
+        let wanted = "migrate | 2026-01-01T10:00:00Z one\ndb      | 2026-01-01T10:00:00Z \u{fffd}two\nbare\n";
+        assert_eq!(String::from_utf8_lossy(&out), wanted);
+    }
+}
