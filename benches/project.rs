@@ -14,23 +14,37 @@ use std::time::{Duration, Instant};
 
 use bench::{Place, median};
 
+/// Of each figure the median counts.
+const ROUNDS: usize = 5;
+
 fn main() {
     let place = Place::new();
     println!("start and stop, against a bare loop of fork and exec (ratio to the loop for 1,000 in brackets)");
-    let (spawn, reap) = bare_loop(&place, 1000);
-    println!("  bare loop, 1,000: start {spawn:.1} ms, stop {reap:.1} ms (wall)");
+    let bare = bare_loop(&place, 1000);
+    println!(
+        "  bare loop, 1,000: start {:.1} ms, stop {:.1} ms, CPU of both {:.0} ms",
+        bare.start, bare.stop, bare.cpu
+    );
     for count in [1, 10, 100, 1000] {
-        start_and_stop(&place, count, spawn, reap);
+        start_and_stop(&place, count, &bare);
     }
     successor(&place);
     idle(&place, 1000);
 }
 
-/// Milliseconds to start and to stop `count` of them with nothing around.
-fn bare_loop(place: &Place, count: usize) -> (f64, f64) {
-    let mut starts = Vec::new();
-    let mut stops = Vec::new();
-    for _ in 0..3 {
+/// Milliseconds.
+struct Bare {
+    start: f64,
+    stop: f64,
+    /// Of the loop and of its children, from fork to end.
+    cpu: f64,
+}
+
+/// Starts and stops `count` of them with nothing around.
+fn bare_loop(place: &Place, count: usize) -> Bare {
+    let (mut starts, mut stops, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let used = bench::cpu_of_children() + bench::cpu_of_us();
         let begin = Instant::now();
         let mut children: Vec<_> = (0..count)
             .map(|_| {
@@ -55,26 +69,34 @@ fn bare_loop(place: &Place, count: usize) -> (f64, f64) {
             child.wait().unwrap();
         }
         stops.push(begin.elapsed().as_secs_f64() * 1e3);
+        cpu.push((bench::cpu_of_children() + bench::cpu_of_us() - used) * 1e3);
     }
-    (median(starts), median(stops))
+    Bare {
+        start: median(starts),
+        stop: median(stops),
+        cpu: median(cpu),
+    }
 }
 
-fn start_and_stop(place: &Place, count: usize, spawn: f64, reap: f64) {
+fn start_and_stop(place: &Place, count: usize, bare: &Bare) {
     let services = (0..count).map(|n| format!("[services.s{n}]\ncommand = [\"./tiny\", \"wait\"]\n"));
     place.write(&services.collect::<String>());
     let (mut starts, mut stops, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let children = bench::cpu_of_children();
+    for _ in 0..ROUNDS {
+        let client = bench::cpu_of_children();
         starts.push(place.timed(&["up", "-d"]).as_secs_f64() * 1e3);
-        let roles = place.roles();
-        cpu.push((bench::cpu_of(&roles) + bench::cpu_of_children() - children) * 1e3);
+        let client = bench::cpu_of_children() - client;
+        // The roles, and what each service used on its way from fork to its first wait.
+        let used = bench::cpu_ns_of(&place.roles()) + bench::cpu_ns_of(&place.services());
+        cpu.push(client * 1e3 + used as f64 / 1e6);
         stops.push(place.timed(&["down"]).as_secs_f64() * 1e3);
     }
     let (start, stop, cpu) = (median(starts), median(stops), median(cpu));
     println!(
-        "  runner, {count:>5}: start {start:.1} ms ({:.2}x), cpu of all roles {cpu:.0} ms; stop {stop:.1} ms ({:.2}x)",
-        start / spawn,
-        stop / reap
+        "  runner, {count:>5}: start {start:.1} ms ({:.2}x), CPU of all to there {cpu:.0} ms ({:.2}x); stop {stop:.1} ms ({:.2}x)",
+        start / bare.start,
+        cpu / bare.cpu,
+        stop / bare.stop
     );
 }
 
@@ -95,7 +117,7 @@ fn successor(place: &Place) {
     let mut last = next();
     let mut delays = Vec::new();
     for _ in 0..200 {
-        let pid = pid_of_service(place);
+        let pid = place.services()[0] as i32;
         let killed = runner::sys::clock::now().mono_ns;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
         let started = next();
@@ -109,12 +131,6 @@ fn successor(place: &Place) {
         "kill to successor: median {:.2} ms, worst of 200 {worst:.2} ms",
         median(delays)
     );
-}
-
-fn pid_of_service(place: &Place) -> i32 {
-    let output = place.runner(&["ps", "--json"]).output().unwrap();
-    let ps: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    ps["services"][0]["pid"].as_i64().expect("it runs") as i32
 }
 
 /// What is used while nothing happens.

@@ -268,3 +268,47 @@ depends_on = ["web"]
     assert!(up.text().contains("200"), "{}", up.text());
     project.assert_nothing_is_left();
 }
+
+#[test]
+fn logs_stay_when_nothing_runs_and_last_lines_are_of_this_life() {
+    let project = Project::new(
+        "[services.web]\ncommand = \"echo from the first life; exec sleep 1000\"\nready = { log = \"life\" }\n",
+    );
+    assert_eq!(project.run(&["up", "-d"]).status.code(), Some(0));
+    assert_eq!(project.run(&["down"]).status.code(), Some(0));
+    let logs = project.run(&["logs", "--no-prefix"]);
+    assert_eq!(
+        (logs.status.code(), stdout(&logs).as_str()),
+        (Some(0), "from the first life\n")
+    );
+    assert_eq!(project.run(&["logs", "nosuch"]).status.code(), Some(3));
+    project.write("services.toml", "[services.web]\ncommand = \"nosuch-program\"\n");
+    assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
+    let failure = project.service("web")["failure"].clone();
+    assert_eq!(failure["reason"], "command_not_found");
+    assert_eq!(failure["last_lines"], serde_json::json!([]), "{failure}");
+    assert_eq!(project.run(&["down"]).status.code(), Some(0));
+    project.assert_nothing_is_left();
+}
+
+#[test]
+fn a_label_selects_and_a_wait_that_runs_out_says_who_is_missing() {
+    let project = Project::new(
+        r#"
+[services.web]
+command = "sleep 1000"
+labels = ["front"]
+ready = { file = "never" }
+
+[services.other]
+command = "sleep 1000"
+"#,
+    );
+    assert_eq!(project.run(&["up", "-d", "@nosuch"]).status.code(), Some(3));
+    let up = project.run(&["up", "-d", "--wait-timeout", "300ms", "@front"]);
+    assert_eq!(up.status.code(), Some(124));
+    assert!(stderr(&up).contains("web  starting"), "{}", stderr(&up));
+    assert_eq!(project.service("other")["state"], "stopped");
+    assert_eq!(project.run(&["down"]).status.code(), Some(0));
+    project.assert_nothing_is_left();
+}

@@ -280,14 +280,21 @@ fn json_output_fits_its_schema() {
         stream: Stream::Out,
         line: Some("x".into()),
         line_base64: None,
+        skipped: None,
     };
     fits("logs", &serde_json::to_value(&line).unwrap());
     let bytes = wire::LogLine {
         line: None,
         line_base64: Some("eA==".into()),
-        ..line
+        ..line.clone()
     };
     fits("logs", &serde_json::to_value(bytes).unwrap());
+    let gap = wire::LogLine {
+        line: None,
+        skipped: Some(7),
+        ..line
+    };
+    fits("logs", &serde_json::to_value(gap).unwrap());
 }
 
 /// serde lists all variants when it meets one that it does not know.

@@ -60,6 +60,17 @@ impl Place {
         took
     }
 
+    /// The main processes of its services.
+    pub fn services(&self) -> Vec<u32> {
+        let output = self.runner(&["ps", "--json"]).output().unwrap();
+        let ps: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let services = ps["services"].as_array().unwrap().iter();
+        services
+            .filter_map(|service| service["pid"].as_u64())
+            .map(|pid| pid as u32)
+            .collect()
+    }
+
     /// Guardian and daemon of this project.
     pub fn roles(&self) -> Vec<u32> {
         let dir = fs::canonicalize(self.path()).unwrap();
@@ -152,7 +163,15 @@ pub fn pss_of(pids: &[u32]) -> u64 {
 
 /// CPU seconds of children that have ended and were waited for.
 pub fn cpu_of_children() -> f64 {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+    cpu_by(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)
+}
+
+pub fn cpu_of_us() -> f64 {
+    cpu_by(nix::sys::resource::UsageWho::RUSAGE_SELF)
+}
+
+fn cpu_by(who: nix::sys::resource::UsageWho) -> f64 {
+    let usage = nix::sys::resource::getrusage(who).unwrap();
     let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
     seconds(usage.user_time()) + seconds(usage.system_time())
 }

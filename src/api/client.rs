@@ -18,13 +18,15 @@ use super::wire::Refusal;
 pub enum Error {
     /// The daemon understood and said no.
     Refused(Refusal),
-    /// The connection broke or the answer made no sense.
+    /// The connection ended before the answer came.
+    Lost(String),
+    /// The answer made no sense.
     Broken(String),
 }
 
 impl From<hyper::Error> for Error {
     fn from(error: hyper::Error) -> Self {
-        Error::Broken(error.to_string())
+        Error::Lost(error.to_string())
     }
 }
 

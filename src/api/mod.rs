@@ -6,5 +6,6 @@
 pub mod boot;
 pub mod client;
 pub mod frames;
+pub mod past;
 pub mod server;
 pub mod wire;

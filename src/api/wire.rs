@@ -200,7 +200,7 @@ pub enum Severity {
     Warning,
 }
 
-/// `logs --json`: one object a line. Exactly one of `line` and `line_base64` is there.
+/// `logs --json`: one object a line. Exactly one of `line`, `line_base64` and `skipped` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     pub time: String,
@@ -211,6 +211,9 @@ pub struct LogLine {
     pub line: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_base64: Option<String>,
+    /// `-f` was too slow for this many lines, which are in the file; `run` says nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u64>,
 }
 
 /// `POST /v1/up`: make the project match its file and what is named.
@@ -297,5 +300,13 @@ impl Refusal {
             detail: detail.into(),
             suggestion: None,
         }
+    }
+}
+
+/// RFC 3339 in UTC, to the microsecond.
+pub fn timestamp(wall_ns: i64) -> String {
+    match jiff::Timestamp::from_nanosecond(i128::from(wall_ns)) {
+        Ok(instant) => format!("{instant:.6}"),
+        Err(_) => "unknown".to_owned(),
     }
 }

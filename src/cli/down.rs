@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::args::{Down, Global};
+use super::reach::Holder;
 use super::{project, reach, terminal};
 use crate::api::wire::{DownAnswer, DownRequest};
 
@@ -21,10 +22,14 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         hasten: false,
         because: None,
     };
-    let answer: DownAnswer = reach::converse(async {
+    let ending = reach::converse(async {
         let mut client = reach::client(stream).await?;
-        Ok(client.post("/v1/down", &request).await?)
+        let answer: DownAnswer = client.post("/v1/down", &request).await?;
+        let ending = Holder::of(&answer.lock);
+        // The lock alone says it all, unless somebody has deleted it.
+        client.until_closed().await;
+        Ok(ending)
     })?;
-    reach::wait_for_the_end(&answer.lock);
+    ending.wait();
     Ok(0)
 }

@@ -106,7 +106,9 @@ impl From<client::Error> for Outcome {
                 message: format!("{}: {}", refusal.title, refusal.detail),
                 suggestion: refusal.suggestion,
             },
-            client::Error::Broken(how) => Outcome::failed(format!("the conversation with runner broke off: {how}")),
+            client::Error::Lost(how) | client::Error::Broken(how) => {
+                Outcome::failed(format!("the conversation with runner broke off: {how}"))
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -15,7 +15,7 @@ use crate::api::client::Client;
 use crate::config::find::Location;
 use crate::guardian;
 use crate::sys::detach::start_detached;
-use crate::sys::lock::Lock;
+use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, SocketPath};
 use crate::sys::{self};
 
@@ -90,18 +90,17 @@ pub struct Start<'a> {
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
     prepare_state_dir(start.state_dir)?;
-    let runtime_dir = places::runtime_dir(&start.location.key, &start.location.dir.join(STATE_DIR))
-        .map_err(Outcome::io("make a private folder for sockets and records"))?;
     loop {
-        let turn = Lock::wait(&runtime_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
+        let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
         let project_lock = start.state_dir.join("lock");
         let Some(held) = Lock::take(&project_lock).map_err(Outcome::io("take the project's lock"))? else {
+            let holder = Holder::of(&project_lock);
             if let Some(stream) = running(start.location)? {
                 return Ok(Reached::Joined(stream));
             }
             // It holds the lock and no longer answers: it is on its way out. Its end frees the lock.
             drop(turn);
-            drop(Lock::wait(&project_lock).map_err(Outcome::io("wait for the runner that is ending"))?);
+            holder.wait();
             continue;
         };
         // `TW-04`: somebody has deleted the state folder of a runner that lives. Its socket still answers; a runner that ended
@@ -109,17 +108,17 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
         if let Some(stream) = running(start.location)? {
             return Ok(Reached::Joined(stream));
         }
+        // Made only now: a runner that ends removes its own, and has ended when the lock is ours.
+        let runtime_dir = places::runtime_dir(&start.location.key, &start.location.dir.join(STATE_DIR))
+            .map_err(Outcome::io("make a private folder for sockets and records"))?;
         return launch(start, &runtime_dir, held);
     }
 }
 
 fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> {
-    let place = serde_json::json!({
-        "runtime_dir": runtime_dir,
-        "boot_id": sys::identity::boot_id(),
-        "pid_namespace": sys::identity::pid_namespace(),
-    });
-    write_over(held.file(), &place.to_string()).map_err(Outcome::io("write the project's lock"))?;
+    let text = LockText::new(runtime_dir, None);
+    text.write(held.file())
+        .map_err(Outcome::io("write the project's lock"))?;
     let socket = runtime_dir.join(SOCKET);
     let listener = listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
@@ -164,12 +163,6 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     })
 }
 
-fn write_over(mut file: &fs::File, text: &str) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(text.as_bytes())
-}
-
 /// The state folder ignores itself in git, whoever commits everything.
 fn prepare_state_dir(state_dir: &Path) -> Result<()> {
     let make = || -> io::Result<()> {
@@ -195,10 +188,42 @@ pub fn own_log(state_dir: &Path) -> PathBuf {
     state_dir.join("runner.log")
 }
 
-/// Waits until the runner of this project has ended altogether.
-pub fn wait_for_the_end(lock: &Path) {
-    // Nothing to wait for when the lock can't be read: the end was announced already.
-    drop(Lock::wait(lock));
+/// Who holds a project's lock at some moment, to wait for exactly that runner's end: waiting for the lock could last as long
+/// as the next runner of the project, which may be quicker to take it.
+pub enum Holder {
+    Nobody,
+    Guardian(OwnedFd),
+    /// One that has not said yet who it is, or can't be held.
+    Somebody(PathBuf),
+}
+
+impl Holder {
+    pub fn of(lock: &Path) -> Holder {
+        let text = || -> Option<LockText> { serde_json::from_slice(&fs::read(lock).ok()?).ok() };
+        let before = text();
+        if !Lock::is_held(lock) {
+            return Holder::Nobody;
+        }
+        let here = before
+            .as_ref()
+            .filter(|text| text.pid_namespace == sys::identity::pid_namespace());
+        let guardian = here.and_then(|text| sys::pidfd::open(text.guardian?).ok());
+        // The number is believed only if whoever wrote it still held the lock when we had its process.
+        match guardian {
+            Some(guardian) if Lock::is_held(lock) && text() == before => Holder::Guardian(guardian),
+            _ => Holder::Somebody(lock.to_owned()),
+        }
+    }
+
+    /// Until it has ended altogether.
+    pub fn wait(self) {
+        match self {
+            Holder::Nobody => {}
+            Holder::Guardian(guardian) => sys::pidfd::wait_for_exit(guardian.as_fd()),
+            // Nothing to wait for when the lock can't be read.
+            Holder::Somebody(lock) => drop(Lock::wait(&lock)),
+        }
+    }
 }
 
 /// Runs a conversation with a daemon to its end.

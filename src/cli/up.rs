@@ -10,7 +10,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::args::{Global, Plan, Up};
 use super::outcome::Outcome;
-use super::reach::{Reached, Start};
+use super::reach::{Holder, Reached, Start};
 use super::{Result, plan, project, reach, terminal};
 use crate::api::client::{self, Client, Frames};
 use crate::api::frames::Frame;
@@ -87,6 +87,7 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
             Reached::Started { stream, owner } => (stream, Some(owner)),
         };
         let mut client = reach::client(stream).await?;
+        let holder = Holder::of(&start.state_dir.join("lock"));
         let answer = if request.console {
             client.frames("/v1/up", request).await.map(Some)
         } else {
@@ -96,8 +97,10 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
             // `TW-10`: it is being stopped. After its end there is a new one.
             Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
                 client.until_closed().await;
-                reach::wait_for_the_end(&start.state_dir.join("lock"));
+                holder.wait();
             }
+            // It ended between our call and its answer.
+            Err(client::Error::Lost(_)) if owner.is_none() => holder.wait(),
             other => return Ok((other?, owner)),
         }
     }
@@ -120,7 +123,13 @@ fn refuse_what_comes_later(args: &Up) -> Result<()> {
 /// Said before anything is started.
 fn known_names(project: &crate::spec::Project, args: &Up) -> Result<()> {
     for name in args.names.iter().chain(&args.exit_code_from) {
-        if !project.services.contains_key(name.as_str()) {
+        if project.select(name).is_empty() {
+            if let Some(label) = name.strip_prefix('@') {
+                return Err(Outcome::NoSuchService {
+                    message: format!("no service in {} has the label `{label}`", project.dir.display()),
+                    suggestion: None,
+                });
+            }
             let near = project
                 .services
                 .keys()
@@ -184,27 +193,42 @@ enum End {
 
 impl Session<'_> {
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
+        let holder = Holder::of(&self.state_dir.join("lock"));
         let end = self.watch(&mut frames, screen).await?;
         screen.finish().await;
         match end {
             End::Project { code, because } => {
-                reach::wait_for_the_end(&self.state_dir.join("lock"));
+                holder.wait();
                 screen.last_words(code, &because);
                 Ok(code)
             }
-            End::Settled { failed } => Ok(u8::from(failed)),
+            End::Settled { failed } => {
+                if !failed && !screen.is_quiet() {
+                    terminal::say("runner  all is up: `runner logs -f` shows the output, `runner down` stops it");
+                }
+                Ok(u8::from(failed))
+            }
             End::Detached => {
                 terminal::say("runner  detached: the project goes on; `runner down` stops it");
                 Ok(0)
             }
-            End::TimedOut => Err(Outcome::TimedOut {
-                message: "not everything was ready in time; the project stays up, `runner ps` shows it".to_owned(),
-            }),
+            End::TimedOut => Err(self.timed_out(screen).await),
             End::Lost => Err(Outcome::Failed {
                 message: "the connection to runner's daemon was lost".to_owned(),
                 suggestion: Some(format!("look into {}", reach::own_log(self.state_dir).display())),
             }),
         }
+    }
+
+    /// Says who was not there in time, and what each waits for.
+    async fn timed_out(&mut self, screen: &Screen) -> Outcome {
+        let waiting = self.look().await.map_or_else(Vec::new, |ps| screen.waiting(&ps));
+        let mut message = "not everything was ready in time; the project stays up".to_owned();
+        for line in waiting {
+            message.push('\n');
+            message.push_str(&line);
+        }
+        Outcome::TimedOut { message }
     }
 
     async fn watch(&mut self, frames: &mut Frames, screen: &mut Screen) -> Result<End> {
@@ -218,10 +242,10 @@ impl Session<'_> {
         loop {
             tokio::select! {
                 biased;
-                Some(()) = interrupt.recv() => if self.stop("SIGINT").await? { return Ok(End::Detached) },
-                Some(()) = terminate.recv() => if self.stop("SIGTERM").await? { return Ok(End::Detached) },
+                Some(()) = interrupt.recv() => if self.stop("Ctrl-C").await? { return Ok(End::Detached) },
+                Some(()) = terminate.recv() => if self.stop("SIGTERM to `runner up`").await? { return Ok(End::Detached) },
                 // The terminal closed after Ctrl-C is no second Ctrl-C (`SG-02`).
-                Some(()) = hangup.recv(), if !self.asked_to_stop => if self.stop("SIGHUP").await? { return Ok(End::Detached) },
+                Some(()) = hangup.recv(), if !self.asked_to_stop => if self.stop("the terminal is closed").await? { return Ok(End::Detached) },
                 // (`| head -1`): as with a closed terminal, the project stops gracefully.
                 () = unread.notified(), if !self.asked_to_stop => {
                     if self.stop("nobody reads the output").await? {
@@ -290,16 +314,24 @@ impl Session<'_> {
     }
 
     async fn draw(&mut self, screen: &mut Screen) {
-        // Only a picture: when it can't be had there is none.
+        if let Some(ps) = self.look().await {
+            screen.progress(&ps);
+        }
+    }
+
+    /// Only a picture: when it can't be had there is none.
+    async fn look(&mut self) -> Option<wire::Ps> {
         if self.watcher.is_none()
             && let Ok(Some(stream)) = reach::running(self.location)
         {
             self.watcher = reach::client(stream).await.ok();
         }
-        let Some(watcher) = &mut self.watcher else { return };
-        match watcher.get("/v1/services").await {
-            Ok(ps) => screen.progress(&ps),
-            Err(_) => self.watcher = None,
+        match self.watcher.as_mut()?.get("/v1/services").await {
+            Ok(ps) => Some(ps),
+            Err(_) => {
+                self.watcher = None;
+                None
+            }
         }
     }
 }

@@ -189,7 +189,7 @@ fn nearest(start: &Path, home: Option<&Path>) -> Result<PathBuf, LocateError> {
     file.ok_or_else(|| {
         error(
             format!("no {FILE_NAME} in {} or a folder above it", start.display()),
-            Some("write one (`runner init` makes a start), or name it with `-f FILE`"),
+            Some("write one (two lines will do: `[services.web]` and `command = \"...\"`), or name it with `-f FILE`"),
         )
     })
 }

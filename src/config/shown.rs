@@ -1,5 +1,7 @@
 //! Commands as they may be shown: without the values of secrets.
 
+use std::sync::{Arc, LazyLock};
+
 use globset::{GlobBuilder, GlobMatcher};
 use indexmap::IndexMap;
 
@@ -24,14 +26,26 @@ pub(super) const SECRETS: &[&str] = &["*TOKEN*", "*SECRET*", "*PASSWORD*", "*KEY
 
 /// Which variables are secret.
 pub(super) struct Secrets {
-    globs: Vec<GlobMatcher>,
+    globs: Vec<Arc<GlobMatcher>>,
+}
+
+/// Compiled once, not for each of a thousand services.
+static COMPILED: LazyLock<Vec<Option<Arc<GlobMatcher>>>> =
+    LazyLock::new(|| SECRETS.iter().copied().map(compile).collect());
+
+fn compile(glob: &str) -> Option<Arc<GlobMatcher>> {
+    let glob = GlobBuilder::new(glob).case_insensitive(true).build().ok()?;
+    Some(Arc::new(glob.compile_matcher()))
 }
 
 impl Secrets {
     pub fn new<'g>(globs: impl Iterator<Item = &'g str>) -> Self {
-        let globs = globs.filter_map(|glob| GlobBuilder::new(glob).case_insensitive(true).build().ok());
+        let matcher = |glob: &str| match SECRETS.iter().position(|known| *known == glob) {
+            Some(known) => COMPILED[known].clone(),
+            None => compile(glob),
+        };
         Secrets {
-            globs: globs.map(|glob| glob.compile_matcher()).collect(),
+            globs: globs.filter_map(matcher).collect(),
         }
     }
 

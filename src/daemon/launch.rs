@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::guardian::MARK;
 use crate::guardian::orders::{Credentials, Launch, Record, Stdio, Ticket};
-use crate::reconcile::{Failure, Incarnation};
+use crate::reconcile::{Failure, Incarnation, Reason};
 use crate::spec::{Argv, Service};
 use crate::sys;
 use crate::sys::users::{Account, Ids};
@@ -70,11 +70,26 @@ pub struct Surroundings {
 impl Setting {
     /// Looks up users and limits; a failure is one of the typed reasons.
     pub fn of(id: Incarnation, service: &Arc<Service>, surroundings: &Arc<Surroundings>) -> Result<Setting, Failure> {
+        let account = sys::users::resolve(service.user.as_deref(), service.group.as_deref())?;
+        let us = nix::unistd::Uid::effective();
+        if let Some(account) = account
+            .as_ref()
+            .filter(|account| !us.is_root() && account.ids.uid != us.as_raw())
+        {
+            return Err(Failure {
+                reason: Reason::PermissionDenied,
+                message: format!("only root can start a service as another user (`{}`)", account.name),
+                suggestion: Some(format!(
+                    "start runner as root, or take `user` away from services.{}",
+                    service.name
+                )),
+            });
+        }
         Ok(Setting {
             id,
             service: service.clone(),
             surroundings: surroundings.clone(),
-            account: sys::users::resolve(service.user.as_deref(), service.group.as_deref())?,
+            account,
             given: Vec::new(),
         })
     }

@@ -91,7 +91,7 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         name: service.name.to_string(),
         state: service.state,
         pid: service.pid,
-        started_at: service.pid.and(service.started_at_ns).map(story::timestamp),
+        started_at: service.pid.and(service.started_at_ns).map(wire::timestamp),
         uptime_s: service
             .pid
             .and(service.started_mono_ns)

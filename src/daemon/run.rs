@@ -3,6 +3,7 @@
 mod answers;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
     sys::identity::set_name(c"runner-daemon");
+    // `RL-05`: two for each service. They are not inherited: the guardian starts everything.
+    sys::limits::raise_descriptors();
+    sys::limits::make_room_for_descriptors();
     // `SG-01`: only the signals of the loop mean anything, and they are listened to from `start` on.
     sys::signals::ignore_strays();
     tracing_subscriber::fmt()
@@ -98,6 +102,8 @@ struct Daemon {
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
     ending: Option<Ending>,
+    /// Wall clock.
+    began_ns: i64,
     stop_asked: bool,
     /// Nobody stays with the project: the owner's end is no reason to stop.
     released: bool,
@@ -136,6 +142,7 @@ impl Daemon {
     async fn start(boot: Boot) -> io::Result<(Daemon, Inputs)> {
         let mut guardian = Link::over(inherited(guardian::ORDER_DESCRIPTOR)?)?;
         let lock = inherited(for_daemon::LOCK)?;
+        name_guardian(&lock, &boot)?;
         let listener = std::os::unix::net::UnixListener::from(inherited(for_daemon::LISTENER)?);
         listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(inherited(for_daemon::OWNER)?)?;
@@ -164,6 +171,7 @@ impl Daemon {
             exit: None,
             exit_code_from: None,
             ending: None,
+            began_ns: sys::clock::now().wall_ns,
             stop_asked: false,
         };
         let signals = Signals {
@@ -328,7 +336,12 @@ impl Daemon {
                     if matches!(event.kind, EventKind::Settled { .. }) {
                         sys::memory::give_back();
                     }
-                    let lines = reading::last_lines(self.project.as_deref(), event.service.as_ref(), event.run);
+                    let lines = reading::last_lines(
+                        self.project.as_deref(),
+                        event.service.as_ref(),
+                        event.run,
+                        self.began_ns,
+                    );
                     self.story.tell(now.wall_ns, event, lines);
                 }
                 Action::End(ending) => self.ending = Some(ending),
@@ -362,7 +375,17 @@ fn inherited(number: i32) -> io::Result<OwnedFd> {
     sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
 }
 
-/// The runtime folder goes with the project. What is still waited on there (the start lock) stays until it is let go.
+/// Whoever waits for the end of this runner waits for our parent's.
+fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
+    let guardian = u32::try_from(nix::unistd::getppid().as_raw()).ok();
+    let written = sys::lock::LockText::new(&boot.runtime_dir, guardian).write(&File::from(lock.try_clone()?));
+    if let Err(error) = written {
+        tracing::warn!(%error, "could not write the guardian's number into the lock");
+    }
+    Ok(())
+}
+
+/// The runtime folder goes with the project.
 fn remove_places(runtime_dir: &std::path::Path) {
     if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
         tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");

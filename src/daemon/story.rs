@@ -47,7 +47,7 @@ impl Story {
         self.cursor += 1;
         let event = wire::Event {
             cursor: self.cursor,
-            time: timestamp(wall_ns),
+            time: wire::timestamp(wall_ns),
             service,
             run,
             kind,
@@ -59,14 +59,6 @@ impl Story {
 
     pub fn follow(&self) -> broadcast::Receiver<Arc<wire::Event>> {
         self.followers.subscribe()
-    }
-}
-
-/// RFC 3339 in UTC, to the microsecond.
-pub fn timestamp(wall_ns: i64) -> String {
-    match jiff::Timestamp::from_nanosecond(i128::from(wall_ns)) {
-        Ok(instant) => format!("{instant:.6}"),
-        Err(_) => "unknown".to_owned(),
     }
 }
 

@@ -70,6 +70,8 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool) -> io::Result<Guard> {
+        let raised = limits::raise_descriptors();
+        limits::make_room_for_descriptors();
         let collected = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
         let signals = SignalQueue::over(&collected)?;
         // A client that went away must not end us, and Rust ignores SIGPIPE anyway: children get the default back.
@@ -85,7 +87,7 @@ impl Guard {
             link_ended: false,
             epoll,
             signals,
-            forker: Forker::new(calls, limits::raise_descriptors()),
+            forker: Forker::new(calls, raised),
             null: File::options().read(true).write(true).open("/dev/null")?,
             held: HashMap::new(),
             mains: HashMap::new(),

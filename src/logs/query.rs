@@ -96,9 +96,9 @@ pub fn latest_run(log: &Path) -> io::Result<Option<u32>> {
     Ok(None)
 }
 
-/// The last lines that a run wrote, of both streams, without line ends: at most `count` of them out of its last
+/// The last lines that a run wrote since an instant (wall clock, ns), of both streams, without line ends: at most `count` of them out of its last
 /// `max_bytes`. Reads from the end only. What can't be read is left out: this is an ornament of a failure.
-pub fn last_lines(log: &Path, run: u32, count: usize, max_bytes: usize) -> Vec<Vec<u8>> {
+pub fn last_lines(log: &Path, run: (u32, i64), count: usize, max_bytes: usize) -> Vec<Vec<u8>> {
     let pieces = last_pieces(log, run, count, max_bytes as u64).unwrap_or_default();
     let mut open = [Vec::new(), Vec::new()];
     let mut lines = VecDeque::new();
@@ -118,7 +118,12 @@ pub fn last_lines(log: &Path, run: u32, count: usize, max_bytes: usize) -> Vec<V
 }
 
 /// From new to old, until there are enough.
-fn last_pieces(log: &Path, run: u32, count: usize, mut left: u64) -> io::Result<Vec<(Stream, Vec<u8>)>> {
+fn last_pieces(
+    log: &Path,
+    (run, since_ns): (u32, i64),
+    count: usize,
+    mut left: u64,
+) -> io::Result<Vec<(Stream, Vec<u8>)>> {
     let mut chunks = Chunks::open(log)?;
     let mut pieces = Vec::new();
     let mut newlines = 0;
@@ -127,7 +132,10 @@ fn last_pieces(log: &Path, run: u32, count: usize, mut left: u64) -> io::Result<
         if left == 0 || newlines > count {
             break;
         }
-        let Some(chunk) = chunks.get(at)?.filter(|chunk| chunk.run == run) else {
+        let Some(chunk) = chunks
+            .get(at)?
+            .filter(|chunk| chunk.run == run && chunk.time_ns >= since_ns)
+        else {
             continue;
         };
         let mut skip = chunk.length.saturating_sub(left);

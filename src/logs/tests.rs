@@ -522,7 +522,7 @@ fn lg_11_the_order_within_a_stream_and_of_the_streams_is_kept() {
         };
         assert_eq!(lines(&target.file, &query), all[all.len() - tail..], "tail {tail}");
     }
-    let last = last_lines(&target.file, 1, 3, 1000);
+    let last = last_lines(&target.file, (1, 0), 3, 1000);
     assert_eq!(last, [&b"err between"[..], b"out begun", b"out open"]);
 }
 

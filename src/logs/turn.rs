@@ -36,7 +36,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// Then one [`NAP`] lets a batch gather, which orders cut short: otherwise each line would cost a wake-up.
 const SOON: Duration = Duration::from_micros(200);
 const LITTLE: usize = 16 << 10;
-const NAP: Duration = Duration::from_micros(500);
+const NAP: Duration = Duration::from_micros(150);
 
 pub(super) type Facts = Box<dyn Fn(LogFact) + Send>;
 

@@ -121,7 +121,10 @@ pub(super) fn daemonised(service: &Service, status: ExitStatus) -> Failure {
             "{}, but it left processes running: it put itself into the background",
             exit(status)
         ),
-        suggestion: Some(format!("run it in the foreground (services.{}.command)", service.name)),
+        suggestion: Some(format!(
+            "let services.{}.command stay in the foreground (nginx: `-g 'daemon off;'`, redis: `--daemonize no`)",
+            service.name
+        )),
     }
 }
 
@@ -224,7 +227,8 @@ pub(super) fn gave_up(service: &Service, last: &Failure) -> Failure {
     Failure {
         reason: Reason::CrashLoop,
         message: format!(
-            "ended more than {max} times within {} (max_restarts); last: {}",
+            "ended {} times within {} (max_restarts = {max}); last: {}",
+            u64::from(max) + 1,
             duration(service.restart_window),
             last.message
         ),
@@ -238,7 +242,7 @@ pub(super) fn dependency_failed(culprit: &str, why: &str) -> Failure {
         reason: Reason::DependencyFailed,
         message: format!("needs {culprit}, which {why}"),
         suggestion: Some(format!(
-            "see `runner why {culprit}`; it starts once {culprit} is there after all"
+            "see `runner logs {culprit}`; it starts once {culprit} is there after all"
         )),
     }
 }

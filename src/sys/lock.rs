@@ -1,10 +1,14 @@
 //! The one evidence that a runner lives: an flock(2) on a file.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity;
 
 /// A held lock. It is free again when the last descriptor of its open file description is closed: guardian and daemon
 /// share one, and everything else closes it before exec. It is never unlocked by hand, which would free it for both.
@@ -78,6 +82,39 @@ impl Lock {
 impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// What stands in the project's lock, for who meets it held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockText {
+    pub runtime_dir: PathBuf,
+    pub boot_id: String,
+    pub pid_namespace: u64,
+    /// Added by the daemon as soon as it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardian: Option<u32>,
+}
+
+impl LockText {
+    pub fn new(runtime_dir: &Path, guardian: Option<u32>) -> LockText {
+        LockText {
+            runtime_dir: runtime_dir.to_owned(),
+            boot_id: identity::boot_id(),
+            pid_namespace: identity::pid_namespace(),
+            guardian,
+        }
+    }
+
+    /// Replaces what stands in the file.
+    ///
+    /// # Errors
+    /// The disk is full, say.
+    pub fn write(&self, mut file: &File) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(&text)
     }
 }
 

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (6.9): to the group whose number is that of the held process, even
 /// after the process itself was reaped.
 #[cfg(target_os = "linux")]
@@ -25,6 +28,13 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
 #[cfg(not(target_os = "linux"))]
 pub fn open(_: u32) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Blocks until the held process has exited; its files, and with them its locks, are closed by then (`exit(2)` of the
+/// kernel lets go of files before it tells).
+pub fn wait_for_exit(held: BorrowedFd) {
+    let mut polled = [PollFd::new(held, PollFlags::POLLIN)];
+    while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
 }
 
 /// Signals the held process; signal 0 only asks whether it is there.

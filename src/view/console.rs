@@ -205,8 +205,7 @@ impl Console {
 
     /// A line of runner's own.
     fn say(&self, words: &str, out: &mut Vec<u8>) {
-        let name = format!("{RUNNER:0$}", self.column);
-        out.extend_from_slice(format!("{} {}\n", self.style.dim(name), words.trim_end()).as_bytes());
+        out.extend_from_slice(format!("{}  {}\n", self.style.dim(RUNNER), words.trim_end()).as_bytes());
     }
 
     fn of_project(&self, kind: &EventKind) -> Option<String> {

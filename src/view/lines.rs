@@ -6,6 +6,7 @@ use base64::Engine;
 
 use super::escape::{is_clean, plain, push_line};
 use super::style::Style;
+use super::words;
 use crate::api::wire::LogLine;
 
 /// Shows log lines, one after the other.
@@ -50,6 +51,12 @@ impl LogView {
             out.extend_from_slice(self.style.dim(plain(&line.time)).as_bytes());
             out.push(b' ');
         }
+        if let Some(lines) = line.skipped {
+            let text = format!("… skipped {}", words::count(lines, "line"));
+            out.extend_from_slice(self.style.dim(text).as_bytes());
+            out.push(b'\n');
+            return;
+        }
         let decoded;
         let bytes = match (&line.line, &line.line_base64) {
             (Some(text), _) => text.as_bytes(),
@@ -83,6 +90,7 @@ mod tests {
             stream: Stream::Out,
             line: text.map(str::to_owned),
             line_base64: base64.map(str::to_owned),
+            skipped: None,
         }
     }
 
@@ -92,8 +100,14 @@ mod tests {
         let mut view = LogView::new(Style::PLAIN, true, true);
         view.line(&line("migrate", Some("one\x1b[2J"), None), &mut out);
         view.line(&line("db", None, Some("/3R3bw==")), &mut out);
+        let gap = LogLine {
+            skipped: Some(2),
+            ..line("db", None, None)
+        };
+        view.line(&gap, &mut out);
         LogView::new(Style::PLAIN, false, false).line(&line("db", Some("bare"), None), &mut out);
-        let wanted = "migrate | 2026-01-01T10:00:00Z one\ndb      | 2026-01-01T10:00:00Z \u{fffd}two\nbare\n";
+        let wanted = "migrate | 2026-01-01T10:00:00Z one\ndb      | 2026-01-01T10:00:00Z \u{fffd}two\n\
+                      db      | 2026-01-01T10:00:00Z … skipped 2 lines\nbare\n";
         assert_eq!(String::from_utf8_lossy(&out), wanted);
     }
 }

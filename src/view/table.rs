@@ -32,8 +32,17 @@ pub fn ps(ps: &Ps, style: &Style) -> String {
         return String::new();
     }
     let head = ["NAME", "STATE", "PID", "UP", "RESTARTS", "CPU", "MEM", "PORTS", "NOTE"];
-    let rows: Vec<Vec<Cell>> = ps.services.iter().map(ps_row).collect();
-    let widths = widths(&head, &rows);
+    let mut rows: Vec<Vec<Cell>> = ps.services.iter().map(ps_row).collect();
+    let mut widths = widths(&head, &rows);
+    if let (true, Some(columns), Some(last)) = (style.terminal, style.width, widths.len().checked_sub(1)) {
+        // The note is last and may be long: a line that wraps is no table. A file gets it whole.
+        let before: usize = widths[..last].iter().map(|width| width + GAP.len()).sum();
+        let room = usize::from(columns).saturating_sub(before).max(20);
+        for row in &mut rows {
+            row[last].text = cut(&row[last].text, room);
+        }
+        widths[last] = widths[last].min(room);
+    }
     let mut out = String::new();
     let heading: Vec<Cell> = head.into_iter().map(Cell::new).collect();
     push_row(&mut out, &heading, &widths, style, true);

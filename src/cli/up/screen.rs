@@ -146,6 +146,15 @@ impl Screen {
         }
     }
 
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// What is not as it should be, a line each.
+    pub fn waiting(&self, ps: &wire::Ps) -> Vec<String> {
+        self.console.progress(ps)
+    }
+
     fn erase_block(&mut self) {
         if self.block > 0 {
             // Up to the first line of the block, then clear to the end of the screen (ECMA-48 CPL, ED).

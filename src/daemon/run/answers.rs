@@ -149,11 +149,12 @@ impl Daemon {
             .ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))?;
         let snapshot = self.world.snapshot();
         let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+        let began_ns = self.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
             project: &project,
             usage: sys::usage::of_trees(&pids),
-            last_lines: &|name, run| reading::last_lines(Some(&project), Some(name), run)(),
+            last_lines: &|name, run| reading::last_lines(Some(&project), Some(name), run, began_ns)(),
         };
         Ok(present::ps(&snapshot, &sources, &mut self.meter))
     }
@@ -164,13 +165,14 @@ fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
 }
 
 fn checked_names(project: &Project, names: &[String]) -> Result<Vec<ServiceName>, Refusal> {
-    names
-        .iter()
-        .map(|name| match project.services.get_key_value(name.as_str()) {
-            Some((known, _)) => Ok(known.clone()),
-            None => Err(unknown_service(project, name)),
-        })
-        .collect()
+    let mut all = Vec::new();
+    for word in names {
+        match project.select(word) {
+            none if none.is_empty() => return Err(unknown_service(project, word)),
+            named => all.extend(named),
+        }
+    }
+    Ok(all)
 }
 
 fn unknown_service(project: &Project, name: &str) -> Refusal {

@@ -1,0 +1,14 @@
+//! Faults from the outside, on the built binary: each test is named after its scenario. What a lower level can show stands
+//! there.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
+mod deps;
+mod output;
+mod roles;
+mod runs;
+mod signals;
