@@ -26,7 +26,7 @@ pub struct Cli {
 #[derive(Args, Debug, Clone)]
 pub struct Global {
     /// Use this file instead of services.toml (repeatable: later files add to earlier ones)
-    #[arg(short, long, value_name = "FILE", env = "RUNNER_FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
     /// Work as if started in this folder
     #[arg(short = 'C', value_name = "DIR")]

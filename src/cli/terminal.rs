@@ -35,7 +35,8 @@ fn style(global: &Global, is_terminal: bool) -> Style {
     Style::choose(
         choice,
         is_terminal,
-        is_set("NO_COLOR"),
+        // https://no-color.org: any value but none.
+        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         is_set("CLICOLOR_FORCE"),
         width(),
     )

@@ -94,6 +94,8 @@ pub struct Hands {
     inbox: mpsc::UnboundedSender<Inbox>,
     /// Facts that were known at once.
     pub known: VecDeque<Fact>,
+    /// What people should hear of, though nothing follows from it (`LG-05`).
+    pub troubles: Vec<(ServiceName, String)>,
     surroundings: Arc<Surroundings>,
     runtime_dir: PathBuf,
     /// `None` where the kernel does not tell.
@@ -119,6 +121,7 @@ impl Hands {
             tasks: HashMap::new(),
             inbox,
             known: VecDeque::new(),
+            troubles: Vec::new(),
             surroundings: Arc::new(Surroundings {
                 captured,
                 colour: boot.colour,

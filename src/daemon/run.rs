@@ -311,6 +311,13 @@ impl Daemon {
 
     /// Steps with everything that is known, and with every deadline that has been reached, until nothing is left to do.
     fn digest(&mut self) {
+        for (service, message) in std::mem::take(&mut self.hands.troubles) {
+            tracing::warn!(%service, %message);
+            let cause = Cause::new(Author::Runner, "log");
+            let kind = wire::EventKind::Warned { message };
+            let now = sys::clock::now().wall_ns;
+            self.story.tell_kind(now, Some(service.to_string()), 0, kind, cause);
+        }
         loop {
             if let Some(fact) = self.hands.known.pop_front() {
                 self.step(fact);

@@ -43,11 +43,7 @@ impl Project {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
-        command
-            .args(words)
-            .current_dir(self.path())
-            .stdin(Stdio::null())
-            .env_remove("RUNNER_FILE");
+        command.args(words).current_dir(self.path()).stdin(Stdio::null());
         command
     }
 

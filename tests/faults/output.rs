@@ -155,7 +155,9 @@ fn lg_05_a_full_disk_kills_nobody_and_the_service_goes_on_when_there_is_room() {
     let Some(small) = SmallDisk::at(project.file("small"), "400k") else {
         return;
     };
-    assert_eq!(project.run(&["up", "-d", "--no-wait"]).status.code(), Some(0));
+    let mut up = project.up(&["--exit", "never"]);
+    let said = up.wait_for("the log can't be written");
+    assert!(said.starts_with("talker") && said.contains("no space left"), "{said}");
     let roles = Roles::of(&project);
     let log = project.file("small/state/logs/talker.log");
     eventually("the disk is full", || {
@@ -168,6 +170,7 @@ fn lg_05_a_full_disk_kills_nobody_and_the_service_goes_on_when_there_is_room() {
     assert_eq!(project.service("talker")["state"], "starting");
     small.resize("20m");
     eventually("it goes on", || project.service("talker")["state"] == "completed");
+    up.wait_for("the log is written again");
     assert_eq!(Roles::of(&project).both(), roles.both());
     let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
     assert!(std::fs::read_to_string(&log).unwrap() == expected, "lines are missing");

@@ -74,9 +74,12 @@ impl Hands {
                 service,
                 problem: Some(problem),
             } => {
-                tracing::warn!(%service, %problem, "the log can't be written; the service waits when its pipe is full");
+                let words = format!("the log can't be written: {problem}; the service waits when its pipe is full");
+                self.troubles.push((service, words));
             }
-            LogFact::Trouble { service, problem: None } => tracing::info!(%service, "the log is written again"),
+            LogFact::Trouble { service, problem: None } => {
+                self.troubles.push((service, "the log is written again".to_owned()));
+            }
         }
     }
 

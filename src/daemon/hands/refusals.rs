@@ -58,7 +58,10 @@ pub(super) fn output_refused(service: &Service, error: &io::Error) -> Failure {
     };
     Failure {
         reason: Reason::OutputRefused,
-        message: format!("the log can't be opened: {place}: {error}"),
+        message: match error.to_string() {
+            error if error.starts_with(&place) => format!("the log can't be opened: {error}"),
+            error => format!("the log can't be opened: {place}: {error}"),
+        },
         suggestion: Some(format!(
             "set `log.file` of services.{} to a file that can be written",
             service.name

@@ -66,12 +66,18 @@ impl World {
     fn waiting_on(&self, node: &Node) -> Vec<Blocker> {
         match &node.machine.life {
             Life::Waiting { .. } => self.blockers(node),
-            Life::Gated { message, .. } => {
-                let last = message.as_deref().unwrap_or("trying");
+            // It names the first gate that is shut.
+            Life::Gated {
+                message: Some(message), ..
+            } => vec![Blocker {
+                service: None,
+                what: message.clone(),
+            }],
+            Life::Gated { message: None, .. } => {
                 let gate = |gate: &Gate| match gate {
-                    Gate::Tcp(target) => format!("tcp://{}:{} ({last})", target.host, target.port),
-                    Gate::Http(url) => format!("{url} ({last})"),
-                    Gate::File(path) => format!("file:{} ({last})", path.display()),
+                    Gate::Tcp(target) => format!("tcp://{}:{}", target.host, target.port),
+                    Gate::Http(url) => url.clone(),
+                    Gate::File(path) => format!("file:{}", path.display()),
                 };
                 let gates = node.machine.spec.wait_for.iter();
                 gates
