@@ -113,6 +113,11 @@ pub(super) fn ended(service: &Service, status: ExitStatus, out_of_memory: bool, 
     }
 }
 
+/// A stopping service whose main process is no more.
+pub(super) fn left_others() -> String {
+    "its main process has ended, others that it started still run".to_owned()
+}
+
 /// A simple service whose process exited well and left others running.
 pub(super) fn daemonised(service: &Service, status: ExitStatus) -> Failure {
     Failure {

@@ -1,7 +1,7 @@
 //! The console of `up`: `name | line`, transitions in between, and the block that says what is still waited for.
 //!
 //! Only whole lines are written, so lines of different services never mix; what a line may contain is decided by
-//! `escape`. A line that does not end is held until it does, is flushed, or reaches [`LINE_CAP`].
+//! `escape`. A line that does not end is held until it does, is flushed, or reaches 16 KiB.
 
 use std::collections::HashMap;
 

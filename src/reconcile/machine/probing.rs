@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::life::{Judgement, Life, Then, readiness};
+use super::life::{Body, Judgement, Life, Then, readiness};
 use super::{Machine, Step};
 use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause, EventKind};
@@ -351,6 +351,7 @@ impl Machine {
                 (words, probing.attempt)
             }
             Life::Unhealthy { health, .. } => (health.message.clone(), health.attempt),
+            Life::Stopping(stopping) if matches!(stopping.body, Body::Leftovers) => (Some(words::left_others()), 0),
             _ => (None, 0),
         }
     }
