@@ -6,11 +6,12 @@ mod common;
 use common::{Project, eventually, free_port, stderr, stdout};
 
 /// A shell service that tells a ledger when it starts and when it was asked to stop; ready once it would tell.
+/// It waits without a child: one that is not yet executed would lose the stop signal to the shell's trap.
 fn ledgered(name: &str, more: &str) -> String {
     format!(
         r#"
 [services.{name}]
-command = "echo start {name} >> ledger; trap 'echo stop {name} >> ledger; exit 0' TERM; sleep 1000 & echo {name} is here; wait"
+command = "echo start {name} >> ledger; trap 'echo stop {name} >> ledger; exit 0' TERM; mkfifo {name}.fifo; exec 3<>{name}.fifo; echo {name} is here; read line <&3"
 ready = {{ log = "is here" }}
 {more}
 "#

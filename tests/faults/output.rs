@@ -175,6 +175,7 @@ fn lg_05_a_full_disk_kills_nobody_and_the_service_goes_on_when_there_is_room() {
     let expected: String = (1..=200_000).map(|number| format!("{number}\n")).collect();
     assert!(std::fs::read_to_string(&log).unwrap() == expected, "lines are missing");
     assert_eq!(project.run(&["down"]).status.code(), Some(0));
+    assert_eq!(up.end().code(), Some(0));
     project.assert_nothing_is_left();
 }
 
