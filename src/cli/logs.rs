@@ -8,6 +8,7 @@ use super::outcome::Outcome;
 use super::{project, reach, terminal};
 use crate::api::past;
 use crate::api::wire::LogLine;
+use crate::config;
 use crate::logs::{Query, Stream};
 use crate::view::lines::LogView;
 
@@ -40,18 +41,7 @@ pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
 /// Nothing runs, but what was printed is still there.
 fn from_files(global: &Global, args: &Logs, view: &mut LogView) -> Result<u8> {
     let loaded = project::load(global)?;
-    let mut names = Vec::new();
-    for word in &args.names {
-        match loaded.project.select(word) {
-            none if none.is_empty() => {
-                return Err(Outcome::NoSuchService {
-                    message: format!("there is no service `{word}` in {}", loaded.project.dir.display()),
-                    suggestion: None,
-                });
-            }
-            named => names.extend(named),
-        }
-    }
+    let names = config::select(&loaded.project, &args.names)?;
     let query = Query {
         stream: args.stream.map(|stream| match stream {
             StreamArg::Out => Stream::Out,

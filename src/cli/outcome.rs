@@ -4,6 +4,7 @@ use super::args::Global;
 use super::terminal;
 use crate::api::client;
 use crate::api::wire::Refusal;
+use crate::config::Unknown;
 
 /// Few kinds; the kind sets the exit code.
 #[derive(Debug)]
@@ -110,5 +111,11 @@ impl From<client::Error> for Outcome {
                 Outcome::failed(format!("the conversation with runner broke off: {how}"))
             }
         }
+    }
+}
+
+impl From<Unknown> for Outcome {
+    fn from(Unknown { message, suggestion }: Unknown) -> Self {
+        Outcome::NoSuchService { message, suggestion }
     }
 }

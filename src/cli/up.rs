@@ -15,6 +15,7 @@ use super::{Result, plan, project, reach, terminal};
 use crate::api::client::{self, Client, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
+use crate::config;
 use crate::config::find::Location;
 use crate::view::words;
 use screen::Screen;
@@ -34,7 +35,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         );
     }
     let loaded = project::load(global)?;
-    known_names(&loaded.project, args)?;
+    // Said before anything is started.
+    for words in [&args.names[..], args.exit_code_from.as_slice()] {
+        config::select(&loaded.project, words)?;
+    }
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
@@ -118,32 +122,6 @@ fn refuse_what_comes_later(args: &Up) -> Result<()> {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
         None => Ok(()),
     }
-}
-
-/// Said before anything is started.
-fn known_names(project: &crate::spec::Project, args: &Up) -> Result<()> {
-    for name in args.names.iter().chain(&args.exit_code_from) {
-        if project.select(name).is_empty() {
-            if let Some(label) = name.strip_prefix('@') {
-                return Err(Outcome::NoSuchService {
-                    message: format!("no service in {} has the label `{label}`", project.dir.display()),
-                    suggestion: None,
-                });
-            }
-            let near = project
-                .services
-                .keys()
-                .map(|known| (strsim::jaro_winkler(known.as_str(), name), known));
-            let near = near
-                .filter(|(likeness, _)| *likeness > 0.7)
-                .max_by(|a, b| a.0.total_cmp(&b.0));
-            return Err(Outcome::NoSuchService {
-                message: format!("there is no service `{name}` in {}", project.dir.display()),
-                suggestion: near.map(|(_, near)| format!("did you mean `{near}`?")),
-            });
-        }
-    }
-    Ok(())
 }
 
 fn file_names(location: &Location) -> String {

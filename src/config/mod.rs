@@ -29,6 +29,7 @@ mod problem;
 mod project;
 pub mod reference;
 mod scope;
+mod select;
 mod service;
 mod shown;
 mod template;
@@ -45,6 +46,7 @@ use indexmap::IndexMap;
 
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, Place, Problem, Problems, Severity, Source};
+pub use select::{Unknown, select};
 pub use shown::ShownCommand;
 pub use value::duration;
 

@@ -27,27 +27,6 @@ pub struct Project {
     pub services: IndexMap<ServiceName, Arc<Service>>,
 }
 
-impl Project {
-    /// What a word of the command line names: a service, or with `@label` all that carry the label. Empty: nothing.
-    pub fn select(&self, word: &str) -> Vec<ServiceName> {
-        match word.strip_prefix('@') {
-            None => self
-                .services
-                .get_key_value(word)
-                .map(|(name, _)| name.clone())
-                .into_iter()
-                .collect(),
-            Some(label) => {
-                let labelled = self
-                    .services
-                    .values()
-                    .filter(|service| service.labels.iter().any(|own| own == label));
-                labelled.map(|service| service.name.clone()).collect()
-            }
-        }
-    }
-}
-
 /// When `up` ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

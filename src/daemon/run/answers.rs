@@ -164,23 +164,10 @@ fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
     service.ports.values().map(|port| port.number)
 }
 
-fn checked_names(project: &Project, names: &[String]) -> Result<Vec<ServiceName>, Refusal> {
-    let mut all = Vec::new();
-    for word in names {
-        match project.select(word) {
-            none if none.is_empty() => return Err(unknown_service(project, word)),
-            named => all.extend(named),
-        }
-    }
-    Ok(all)
-}
-
-fn unknown_service(project: &Project, name: &str) -> Refusal {
-    let near = project
-        .services
-        .keys()
-        .max_by_key(|known| (strsim::jaro(known.as_str(), name) * 1000.0) as u32);
-    let mut refusal = Refusal::new(404, "no such service", format!("there is no service `{name}`"));
-    refusal.suggestion = near.map(|near| format!("did you mean `{near}`?"));
-    refusal
+fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
+    config::select(project, words).map_err(|unknown| {
+        let mut refusal = Refusal::new(404, "no such service", unknown.message);
+        refusal.suggestion = unknown.suggestion;
+        refusal
+    })
 }
