@@ -313,3 +313,16 @@ command = "sleep 1000"
     assert_eq!(project.run(&["down"]).status.code(), Some(0));
     project.assert_nothing_is_left();
 }
+
+#[test]
+fn a_later_up_may_change_when_the_project_ends() {
+    let project = Project::new(
+        "[services.once]\ncommand = \"read line < gate\"\nrestart = \"no\"\n[services.web]\ncommand = \"sleep 1000\"\n",
+    );
+    nix::unistd::mkfifo(&project.file("gate"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    assert_eq!(project.run(&["up", "-d"]).status.code(), Some(0));
+    assert_eq!(project.run(&["up", "-d", "--exit", "any"]).status.code(), Some(0));
+    project.write("gate", "go\n");
+    eventually("one has ended, so all end", || project.processes().is_empty());
+    project.assert_nothing_is_left();
+}

@@ -101,6 +101,8 @@ struct Daemon {
     /// What `up` said about the end, over what the file says.
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
+    /// What of both is in force.
+    ends: Option<(ExitPolicy, Option<ServiceName>)>,
     ending: Option<Ending>,
     /// Wall clock.
     began_ns: i64,
@@ -170,6 +172,7 @@ impl Daemon {
             project: None,
             exit: None,
             exit_code_from: None,
+            ends: None,
             ending: None,
             began_ns: sys::clock::now().wall_ns,
             stop_asked: false,

@@ -218,7 +218,7 @@ impl Console {
                 starts,
                 stops,
                 unchanged,
-            } => (*generation > 1).then(|| {
+            } => (*generation > 1 && restarts + lives + starts + stops > 0).then(|| {
                 let counts = [
                     (restarts, "restart"),
                     (lives, "live"),

@@ -106,9 +106,6 @@ impl Daemon {
     }
 
     pub(super) fn configure(&mut self, project: Arc<Project>, cause: Cause) {
-        if self.project.as_ref() == Some(&project) {
-            return;
-        }
         let place = if self.released {
             ExitPolicy::Never
         } else {
@@ -116,7 +113,12 @@ impl Daemon {
         };
         let exit = self.exit.or(project.exit).unwrap_or(place);
         let exit_code_from = self.exit_code_from.clone().or_else(|| project.exit_code_from.clone());
+        let ends = (exit, exit_code_from.clone());
+        if self.project.as_ref() == Some(&project) && self.ends.as_ref() == Some(&ends) {
+            return;
+        }
         self.project = Some(project.clone());
+        self.ends = Some(ends);
         self.step(Fact::Configured {
             project,
             exit,
