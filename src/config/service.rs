@@ -410,6 +410,7 @@ impl Builder<'_> {
         for item in self.fields.items("secrets") {
             let Some(text) = item.text() else { continue };
             match GlobBuilder::new(text).build() {
+                Ok(_) if globs.iter().any(|known| known == text) => {}
                 Ok(_) => globs.push(text.to_owned()),
                 Err(error) => self.complain(item.place, "secrets", format!("no valid glob: {}", error.kind()), ""),
             }

@@ -2,7 +2,7 @@
 
 use super::service::{Change, Service};
 use super::shape::{Key, Shape, TableShape};
-use super::{Difference, compare};
+use super::{Difference, compare, written};
 
 const R: Option<Change> = Some(Change::Restart);
 const L: Option<Change> = Some(Change::Live);
@@ -22,6 +22,11 @@ macro_rules! service_keys {
         /// Compares what the keys decide, in the order of the declaration.
         pub(super) fn compare_service(old: &Service, new: &Service, out: &mut Vec<Difference>) {
             $($(compare::field($name, $class, &old.$field, &new.$field, out);)?)*
+        }
+
+        /// Writes what the keys decide, in the order of the declaration.
+        pub(super) fn write_service(service: &Service, out: &mut serde_json::Map<String, serde_json::Value>) {
+            $($(written::field($name, &service.$field, out);)?)*
         }
     };
 }

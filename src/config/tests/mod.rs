@@ -5,6 +5,7 @@ mod fuzz;
 mod golden;
 mod loading;
 mod meaning;
+mod written;
 
 use std::path::{Path, PathBuf};
 
