@@ -19,7 +19,7 @@ pub struct ShownCommand {
 }
 
 /// Shorter values are no secrets: hiding every `1` would hide nothing and make the rest unreadable.
-const SHORTEST: usize = 4;
+pub(super) const SHORTEST: usize = 4;
 
 /// Names of variables that are secret in every service.
 pub(super) const SECRETS: &[&str] = &["*TOKEN*", "*SECRET*", "*PASSWORD*", "*KEY*"];

@@ -4,6 +4,7 @@ mod changes;
 mod fuzz;
 mod golden;
 mod loading;
+mod masking;
 mod meaning;
 mod written;
 
