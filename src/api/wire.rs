@@ -3,34 +3,43 @@
 //! Fields are only ever added. Times are RFC 3339 in UTC.
 
 use indexmap::IndexMap;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::reconcile::{Blocker, Cause, Reason, StateName};
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ps {
     pub project: String,
+    /// Counts the definitions that were applied.
     pub generation: u64,
+    /// No service is in transition.
     pub settled: bool,
     pub services: Vec<Service>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     pub name: String,
     pub state: StateName,
     pub pid: Option<u32>,
+    /// RFC 3339, UTC: exec of the current run.
     pub started_at: Option<String>,
     pub uptime_s: Option<f64>,
+    /// Restarts that nobody asked for.
     pub restarts: u32,
+    /// Counts the runs of this service.
     pub run: u32,
+    /// By name.
     pub ports: IndexMap<String, u16>,
     pub url: Option<String>,
     pub cpu_percent: Option<f64>,
     pub memory_bytes: Option<u64>,
     pub last_exit: Option<Exit>,
     pub failure: Option<Failure>,
+    /// In which way the file is newer than what runs.
     pub drift: Option<String>,
+    /// It was running before this runner.
     pub adopted: bool,
     /// What a waiting service waits for.
     #[serde(default)]
@@ -51,8 +60,8 @@ pub struct Service {
     pub probe_attempts: u32,
 }
 
-/// `{ "code": 1 }`, `{ "signal": "SIGKILL" }` or `{ "unknown": true }`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How a run ended: `{ "code": 1 }`, `{ "signal": "SIGKILL" }` or `{ "unknown": true }`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exit {
     Code(i32),
@@ -60,19 +69,21 @@ pub enum Exit {
     Unknown(bool),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     pub reason: Reason,
     pub message: String,
     pub suggestion: Option<String>,
+    /// What the service wrote last.
     pub last_lines: Vec<String>,
 }
 
 /// One object a line in `events` and on the console stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Counts events of this project from 1, without a gap.
     pub cursor: u64,
+    /// RFC 3339, UTC.
     pub time: String,
     pub service: Option<String>,
     pub run: u32,
@@ -81,7 +92,7 @@ pub struct Event {
     pub cause: Cause,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     Waiting {
@@ -145,13 +156,13 @@ pub enum EventKind {
 }
 
 /// `plan --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub generation: u64,
     pub steps: Vec<PlanStep>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PlanStep {
     pub service: String,
     pub step: Step,
@@ -161,7 +172,7 @@ pub struct PlanStep {
 }
 
 /// What a plan intends for one service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
     Start,
@@ -172,26 +183,31 @@ pub enum Step {
 }
 
 /// `check --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
+    /// Empty when nothing is wrong. With an error among them the exit code is 2.
     pub problems: Vec<Problem>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Relative to the project's folder where it lies inside, else absolute.
     pub file: String,
-    /// From 1, as `column`, which counts characters.
+    /// From 1.
+    #[schemars(range(min = 1))]
     pub line: u32,
+    /// From 1, in characters.
+    #[schemars(range(min = 1))]
     pub column: u32,
     pub severity: Severity,
     pub service: Option<String>,
+    /// Dotted, below the service: `health.interval`.
     pub key: Option<String>,
     pub message: String,
     pub suggestion: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The file can't be used.
@@ -200,24 +216,50 @@ pub enum Severity {
     Warning,
 }
 
+/// `graph --json`: what needs what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Graph {
+    pub services: Vec<GraphNode>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GraphNode {
+    pub name: String,
+    pub depends_on: Vec<GraphEdge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GraphEdge {
+    pub service: String,
+    /// What must be true of it.
+    pub condition: crate::spec::Condition,
+    /// It restarts with the dependency.
+    pub restart: bool,
+    /// `false`: the dependency's final failure does not fail it.
+    pub required: bool,
+}
+
 /// `logs --json`: one object a line. Exactly one of `line`, `line_base64` and `skipped` is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("oneOf" = [{ "required": ["line"] }, { "required": ["line_base64"] }, { "required": ["skipped"] }]))]
 pub struct LogLine {
+    /// RFC 3339, UTC.
     pub time: String,
     pub service: String,
     pub run: u32,
     pub stream: crate::logs::Stream,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// Instead of `line`, for bytes that are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_base64: Option<String>,
-    /// `-f` was too slow for this many lines, which are in the file; `run` says nothing then.
+    /// Instead of `line`: `-f` was too slow for this many lines, which are in the file; `run` says nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
 }
 
 /// `POST /v1/up`: make the project match its file and what is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpRequest {
     /// Nothing named: everything that starts by itself.
@@ -241,7 +283,7 @@ pub struct UpRequest {
 }
 
 /// `POST /v1/down`. Answered at once; the end is the end of the socket.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DownRequest {
     /// Replaces every service's stop timeout.
@@ -256,7 +298,7 @@ pub struct DownRequest {
 }
 
 /// The answer to `POST /v1/down`: what is free once everything has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DownAnswer {
     pub lock: std::path::PathBuf,
 }
@@ -273,7 +315,7 @@ pub struct LogsRequest {
 }
 
 /// RFC 9457, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     pub title: String,
     pub status: u16,

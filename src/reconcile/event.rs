@@ -7,7 +7,7 @@ use super::failure::Failure;
 use crate::spec::ServiceName;
 
 /// Who or what caused a transition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Author {
     User,
@@ -21,7 +21,7 @@ pub enum Author {
     Runner,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cause {
     pub by: Author,
     /// One short phrase: `runner up`, `db is ready`, `exit code 1`.

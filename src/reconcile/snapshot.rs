@@ -6,7 +6,7 @@ use super::fact::ExitStatus;
 use super::failure::Failure;
 use crate::spec::ServiceName;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
     Stopped,
@@ -42,9 +42,9 @@ impl StateName {
 }
 
 /// One thing that a waiting service waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Blocker {
-    /// The dependency, or `None` for a gate of `wait_for` and for what another service still holds.
+    /// The dependency; nothing for a gate of `wait_for` and for what another service still holds.
     pub service: Option<ServiceName>,
     /// Fits after "waiting for": `db to be ready (starting)`, `db (stopped by you)`, `tcp://host:5432 (refused)`.
     pub what: String,

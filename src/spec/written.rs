@@ -133,7 +133,7 @@ fn size_text(bytes: Bytes) -> String {
         ("KiB", 1 << 10),
         ("KB", 1_000),
     ];
-    let unit = UNITS.iter().find(|(_, size)| bytes > 0 && bytes % size == 0);
+    let unit = UNITS.iter().find(|(_, size)| bytes > 0 && bytes.is_multiple_of(*size));
     let (unit, size) = unit.unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / size)
 }
