@@ -315,6 +315,7 @@ fn json_output_fits_its_schema() {
         project: "p".into(),
         generation: 1,
         settled: true,
+        config_error: Some("services.toml:1:1: unknown key `x`".into()),
         services: vec![service()],
     };
     for exit in [wire::Exit::Code(1), wire::Exit::Unknown(true)] {
@@ -329,6 +330,7 @@ fn json_output_fits_its_schema() {
         service: "web".into(),
         step: wire::Step::Restart,
         fields: vec!["env.X".into()],
+        changes: vec!["health.interval 10s -> 5s".into()],
         because: "b".into(),
     };
     fits(
@@ -430,6 +432,7 @@ fn events() -> Vec<wire::Event> {
             starts: 1,
             stops: 0,
             unchanged: 0,
+            steps: Vec::new(),
         },
         wire::EventKind::Ended {
             code: 3,

@@ -11,16 +11,37 @@ const VERBS: &[(&str, Shape)] = &[
     ("check", of::<wire::Check>()),
     ("events", of::<wire::Event>()),
     ("graph", of::<wire::Graph>()),
+    ("inspect", of::<wire::Inspect>()),
+    ("kill", of::<wire::Acted>()),
     ("logs", of::<wire::LogLine>()),
+    ("ls", of::<wire::Ls>()),
     ("plan", of::<wire::Plan>()),
     ("ps", of::<wire::Ps>()),
+    ("reload", of::<wire::Acted>()),
+    ("restart", of::<wire::Acted>()),
+    ("start", of::<wire::Acted>()),
+    ("stop", of::<wire::Acted>()),
+    ("top", of::<wire::Ps>()),
+    ("wait", of::<wire::Acted>()),
+    ("why", of::<wire::Why>()),
 ];
 
 /// What the API answers with, besides that.
-const ANSWERS: &[Shape] = &[of::<wire::DownAnswer>(), of::<wire::Refusal>()];
+const ANSWERS: &[Shape] = &[
+    of::<wire::DownAnswer>(),
+    of::<wire::Health>(),
+    of::<wire::Project>(),
+    of::<wire::Refusal>(),
+    of::<wire::RunAnswer>(),
+];
 
 /// What it is asked with.
-const REQUESTS: &[Shape] = &[of::<wire::DownRequest>(), of::<wire::UpRequest>()];
+const REQUESTS: &[Shape] = &[
+    of::<wire::ActRequest>(),
+    of::<wire::DownRequest>(),
+    of::<wire::RunRequest>(),
+    of::<wire::UpRequest>(),
+];
 
 /// One type.
 struct Shape {

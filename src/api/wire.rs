@@ -6,7 +6,10 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::reconcile::{Blocker, Cause, Reason, StateName};
+use crate::config::{Problems, Severity as ConfigSeverity};
+use crate::reconcile::{self, Blocker, Cause, Intent, Reason, StateName};
+
+pub use super::verbs::*;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ps {
@@ -15,6 +18,9 @@ pub struct Ps {
     pub generation: u64,
     /// No service is in transition.
     pub settled: bool,
+    /// Why the file that is there now is not in force: it is broken. The first problem, with its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_error: Option<String>,
     pub services: Vec<Service>,
 }
 
@@ -123,6 +129,14 @@ pub enum EventKind {
     },
     Stopping,
     Stopped,
+    /// `runner kill` sent it.
+    Signalled {
+        signal: String,
+    },
+    Reloaded,
+    ReloadFailed {
+        message: String,
+    },
     Completed {
         exit: Exit,
         after_s: f64,
@@ -137,9 +151,15 @@ pub enum EventKind {
         starts: u32,
         stops: u32,
         unchanged: u32,
+        /// What is about to be done, as in `plan`; without what is kept.
+        #[serde(default)]
+        steps: Vec<PlanStep>,
     },
+    /// The file was saved and is broken: what was in force stays so.
     ConfigRejected {
         message: String,
+        #[serde(default)]
+        problems: Vec<Problem>,
     },
     Settled {
         generation: u64,
@@ -168,7 +188,41 @@ pub struct PlanStep {
     pub step: Step,
     /// Keys that changed, as written in the file: `command`, `env.PORT`, `health.interval`.
     pub fields: Vec<String>,
+    /// The same for people, with the values where they are short and no secret: `health.interval 10s -> 5s`.
+    #[serde(default)]
+    pub changes: Vec<String>,
     pub because: String,
+}
+
+impl From<reconcile::Plan> for Plan {
+    fn from(plan: reconcile::Plan) -> Plan {
+        Plan {
+            generation: plan.generation,
+            steps: plan.steps.into_iter().map(PlanStep::from).collect(),
+        }
+    }
+}
+
+impl From<reconcile::Step> for PlanStep {
+    fn from(step: reconcile::Step) -> PlanStep {
+        let change = |change: &crate::spec::Difference| match &change.from_to {
+            Some(from_to) => format!("{} {from_to}", change.field),
+            None => change.field.clone(),
+        };
+        PlanStep {
+            service: step.service.to_string(),
+            step: match step.intent {
+                Intent::Start => Step::Start,
+                Intent::Restart => Step::Restart,
+                Intent::Live => Step::Live,
+                Intent::Stop => Step::Stop,
+                Intent::Keep => Step::Keep,
+            },
+            changes: step.changes.iter().map(change).collect(),
+            fields: step.changes.into_iter().map(|change| change.field).collect(),
+            because: step.because,
+        }
+    }
 }
 
 /// What a plan intends for one service.
@@ -239,6 +293,27 @@ pub struct GraphEdge {
     pub required: bool,
 }
 
+/// The problems of the files, with their places.
+pub fn problems(problems: &Problems) -> Vec<Problem> {
+    let one = |problem: &crate::config::Problem| {
+        let (line, column) = problems.line_column(problem.place);
+        Problem {
+            file: problems.source(problem.place).shown.clone(),
+            line,
+            column,
+            severity: match problem.severity {
+                ConfigSeverity::Error => Severity::Error,
+                ConfigSeverity::Warning => Severity::Warning,
+            },
+            service: problem.service.clone(),
+            key: problem.key.clone(),
+            message: problem.message.clone(),
+            suggestion: problem.suggestion.clone(),
+        }
+    };
+    problems.list.iter().map(one).collect()
+}
+
 /// `logs --json`: one object a line. Exactly one of `line`, `line_base64` and `skipped` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("oneOf" = [{ "required": ["line"] }, { "required": ["line_base64"] }, { "required": ["skipped"] }]))]
@@ -280,6 +355,9 @@ pub struct UpRequest {
     /// Answer with the console stream (`frames`) instead of `ps`; it ends with the project.
     #[serde(default)]
     pub console: bool,
+    /// From now on an edit of the file is applied by `up` only.
+    #[serde(default)]
+    pub no_reload: bool,
 }
 
 /// `POST /v1/down`. Answered at once; the end is the end of the socket.

@@ -47,7 +47,7 @@ use indexmap::IndexMap;
 
 pub use mask::Mask;
 pub use ports::{HashedPorts, PortSource};
-pub use problem::{FileId, Place, Problem, Problems, Severity, Source};
+pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
 pub use select::{Unknown, select};
 pub use shown::ShownCommand;
 pub use value::duration;

@@ -174,6 +174,8 @@ impl Builder<'_> {
                 Some("process") => StopScope::Process,
                 _ => StopScope::Tree,
             },
+            reload_signal: self.reload_signal(),
+            reload_command: fields.command("reload_command", shell),
             autostart: fields.flag("autostart").unwrap_or(true),
             profiles: fields.texts("profiles"),
             essential: fields.flag("essential").unwrap_or(false),
@@ -342,6 +344,23 @@ impl Builder<'_> {
             signal: fields.signal("stop_signal").unwrap_or(Signal::TERM),
             wait: fields.duration("stop_timeout").unwrap_or(Duration::from_secs(10)),
         }]
+    }
+
+    fn reload_signal(&mut self) -> Option<Signal> {
+        let fields = self.fields;
+        if let Some(entry) = fields
+            .table
+            .get("reload_command")
+            .filter(|_| fields.has("reload_signal"))
+        {
+            self.complain(
+                entry.key,
+                "reload_command",
+                "`reload_command` beside `reload_signal`",
+                "there is one way to reload: take one of them out",
+            );
+        }
+        fields.signal("reload_signal")
     }
 
     fn success_exit_codes(&self) -> Vec<u8> {

@@ -12,7 +12,7 @@ use crate::spec::{Argv, Check, Probe, Service, ServiceName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownCommand {
     pub service: ServiceName,
-    /// `command`, `ready`, `health` or `stop_command`.
+    /// `command`, `ready`, `health`, `stop_command` or `reload_command`.
     pub key: &'static str,
     /// With `***` where a secret stands.
     pub argv: Argv,
@@ -88,6 +88,7 @@ pub(super) fn commands(
     let commands = [
         ("command", Some(&shown.command)),
         ("stop_command", shown.stop_command.as_ref()),
+        ("reload_command", shown.reload_command.as_ref()),
     ];
     let probes = [("ready", &shown.ready), ("health", &shown.health)].into_iter();
     let probes = probes.flat_map(|(key, probe)| execs(probe.as_ref()).into_iter().map(move |argv| (key, argv)));

@@ -82,7 +82,7 @@ pub fn stream(project: &Project, names: Vec<ServiceName>, request: &wire::LogsRe
             follow_on(subscription, wanted, sink).await;
         }
     });
-    ByteStream(body)
+    ByteStream::of(body)
 }
 
 async fn follow_on(mut subscription: Subscription, wanted: Option<Stream>, sink: mpsc::Sender<Bytes>) {

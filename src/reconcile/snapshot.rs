@@ -50,6 +50,17 @@ pub struct Blocker {
     pub what: String,
 }
 
+/// The end of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    pub run: u32,
+    pub status: ExitStatus,
+    /// Monotonic.
+    pub at_ns: u64,
+    /// From exec to the end.
+    pub took_ns: u64,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceSnapshot {
     pub name: ServiceName,
@@ -64,7 +75,8 @@ pub struct ServiceSnapshot {
     pub started_at_ns: Option<i64>,
     /// Monotonic, of exec of the current run.
     pub started_mono_ns: Option<u64>,
-    pub last_exit: Option<ExitStatus>,
+    /// How the latest run that has ended did so.
+    pub last_end: Option<RunEnd>,
     pub failure: Option<Failure>,
     pub waiting_on: Vec<Blocker>,
     /// What the readiness probe said last and how often it was tried.

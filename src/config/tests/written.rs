@@ -279,6 +279,11 @@ fn life(service: &mut Service, chance: &mut Chance) {
     service.stop = vec![rung(chance)];
     service.stop.extend(chance.some(2, rung));
     service.stop_command = chance.maybe(Chance::argv);
+    match chance.below(3) {
+        0 => service.reload_signal = Some(Signal::INT),
+        1 => service.reload_command = Some(chance.argv()),
+        _ => {}
+    }
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
     service.essential = chance.once_in(2);
