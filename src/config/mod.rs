@@ -22,6 +22,7 @@ mod include;
 mod later;
 mod limits;
 mod merge;
+mod names;
 mod node;
 mod ports;
 mod probe;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, Place, Problem, Problems, Severity, Source};
 pub use select::{Unknown, select};
