@@ -200,6 +200,35 @@ pub enum Severity {
     Warning,
 }
 
+/// `doctor --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doctor {
+    pub checks: Vec<Finding>,
+}
+
+/// What one guarantee rests on here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub status: Grade,
+    pub name: String,
+    pub detail: String,
+    /// Fits after "try: ".
+    pub suggestion: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As good as it gets.
+    Ok,
+    /// It holds, by a lesser mechanism than there could be.
+    Tier,
+    /// Something may go wrong.
+    Warn,
+    /// Runner does not work like this.
+    Bad,
+}
+
 /// `logs --json`: one object a line. Exactly one of `line`, `line_base64` and `skipped` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
