@@ -7,5 +7,6 @@ pub mod boot;
 pub mod client;
 pub mod frames;
 pub mod past;
+pub mod query;
 pub mod server;
 pub mod wire;

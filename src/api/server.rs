@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::query;
 use super::wire::{self, Refusal};
 
 /// Requests are small: names and numbers.
@@ -154,7 +155,7 @@ async fn route(request: Request<Incoming>, calls: mpsc::Sender<Call>) -> Result<
             Ok(json(StatusCode::OK, "application/json", &ps))
         }
         (&Method::GET, "/v1/logs") => {
-            let logs = logs_request(request.uri().query().unwrap_or(""))?;
+            let logs = query::logs(request.uri().query().unwrap_or(""))?;
             let stream = ask(&calls, |reply| Call::Logs { request: logs, reply }).await?;
             Ok(streamed("application/x-ndjson", stream))
         }
@@ -195,24 +196,6 @@ async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Resu
         return Ok(T::default());
     }
     serde_json::from_slice(&bytes).map_err(|error| Refusal::new(400, "request not understood", error.to_string()))
-}
-
-fn logs_request(query: &str) -> Result<wire::LogsRequest, Refusal> {
-    let mut request = wire::LogsRequest::default();
-    let wrong = |key: &str, value: &str| Refusal::new(400, "request not understood", format!("`{key}={value}`"));
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (key, value) {
-            // Names hold no character that would need an escape here (spec::ServiceName).
-            ("service", name) => request.services.push(name.to_owned()),
-            ("tail", count) => request.tail = Some(count.parse().map_err(|_| wrong(key, value))?),
-            ("follow", "0" | "1") => request.follow = value == "1",
-            ("stream", "out") => request.stream = Some(crate::logs::Stream::Out),
-            ("stream", "err") => request.stream = Some(crate::logs::Stream::Err),
-            _ => return Err(wrong(key, value)),
-        }
-    }
-    Ok(request)
 }
 
 fn json(status: StatusCode, kind: &str, value: &impl Serialize) -> Answer {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Daemon;
+use crate::api::past;
 use crate::api::server::{ByteStream, Call, Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
 use crate::config;
@@ -129,8 +130,8 @@ impl Daemon {
 
     fn console(&self) -> ByteStream {
         let filter = Filter {
-            services: None,
             console_only: true,
+            ..Filter::default()
         };
         console::open(self.hands.pump().subscribe(filter, CONSOLE_BUDGET), self.story.follow())
     }
@@ -140,8 +141,11 @@ impl Daemon {
             .project
             .as_ref()
             .ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))?;
-        let names = checked_names(project, &request.services)?;
-        Ok(reading::stream(project, names, &request, self.hands.pump()))
+        let sources = past::sources(project, &request.services).map_err(no_such_service)?;
+        if sources.is_empty() && !request.services.is_empty() {
+            return Err(Refusal::new(409, "no output is kept", past::NO_LOG));
+        }
+        Ok(reading::stream(sources, request, self.hands.pump()))
     }
 
     fn ps(&mut self) -> Result<wire::Ps, Refusal> {
@@ -167,9 +171,11 @@ fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
 }
 
 fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
-    config::select(project, words).map_err(|unknown| {
-        let mut refusal = Refusal::new(404, "no such service", unknown.message);
-        refusal.suggestion = unknown.suggestion;
-        refusal
-    })
+    config::select(project, words).map_err(no_such_service)
+}
+
+fn no_such_service(unknown: config::Unknown) -> Refusal {
+    let mut refusal = Refusal::new(404, "no such service", unknown.message);
+    refusal.suggestion = unknown.suggestion;
+    refusal
 }
