@@ -280,12 +280,14 @@ fn json_output_fits_its_schema() {
         stream: Stream::Out,
         line: Some("x".into()),
         line_base64: None,
+        continued: false,
         skipped: None,
     };
     fits("logs", &serde_json::to_value(&line).unwrap());
     let bytes = wire::LogLine {
         line: None,
         line_base64: Some("eA==".into()),
+        continued: true,
         ..line.clone()
     };
     fits("logs", &serde_json::to_value(bytes).unwrap());

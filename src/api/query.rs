@@ -79,6 +79,13 @@ pub fn instant(text: &str, now: Timestamp) -> Result<i64, String> {
     }
 }
 
+/// The same as an end: a time as `logs` shows it, to the microsecond, ends with that microsecond.
+pub fn end(text: &str, now: Timestamp) -> Result<i64, String> {
+    let at = instant(text, now)?;
+    let is_whole = at % 1000 == 0;
+    Ok(if is_whole { at.saturating_add(999) } else { at })
+}
+
 /// `GET /v1/logs`.
 pub fn logs(text: &str) -> Result<LogsRequest, Refusal> {
     let mut request = LogsRequest::default();
@@ -89,7 +96,7 @@ pub fn logs(text: &str) -> Result<LogsRequest, Refusal> {
             "follow" => request.follow = flag(value)?,
             "tail" => query.tail = Some(number(value)?),
             "since" => query.since_ns = Some(instant(value, Timestamp::now())?),
-            "until" => query.until_ns = Some(instant(value, Timestamp::now())?),
+            "until" => query.until_ns = Some(end(value, Timestamp::now())?),
             "grep" => query.grep = Some(logs::pattern(value)?),
             "stream" => query.stream = Some(stream(value)?),
             "run" => query.run = Some(which(value)?),
@@ -220,6 +227,8 @@ mod tests {
         let now = Timestamp::from_second(1_000_000).expect("in range");
         assert_eq!(instant("10m", now), Ok(999_400_000_000_000));
         assert_eq!(instant("1970-01-01T01:00:00.5+01:00", now), Ok(500_000_000));
+        assert_eq!(end("1970-01-01T00:00:00.000001Z", now), Ok(1_999));
+        assert_eq!(end("1970-01-01T00:00:00.000001001Z", now), Ok(1_001));
         assert_eq!(instant("-009000-01-01T00:00:00Z", now), Ok(i64::MIN));
         for rubbish in ["", "10", "yesterday", "2026-01-01", "2026-01-01T10:00:00", "-5m"] {
             assert!(instant(rubbish, now).is_err(), "{rubbish}");

@@ -189,7 +189,7 @@ pub struct Logs {
     #[arg(long, value_name = "WHEN", value_parser = instant)]
     pub since: Option<i64>,
     /// Only what was printed until then; ends --follow
-    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    #[arg(long, value_name = "WHEN", value_parser = end)]
     pub until: Option<i64>,
     /// Only lines that match
     #[arg(long, value_name = "REGEX", value_parser = crate::logs::pattern)]
@@ -256,6 +256,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// ns since 1970.
 fn instant(text: &str) -> Result<i64, String> {
     crate::api::query::instant(text, jiff::Timestamp::now())
+}
+
+fn end(text: &str) -> Result<i64, String> {
+    crate::api::query::end(text, jiff::Timestamp::now())
 }
 
 pub fn print_short_help() -> u8 {

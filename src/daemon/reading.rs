@@ -124,7 +124,7 @@ async fn follow_on(mut subscription: Subscription, follow: Follow, until: Option
         };
         let Some(output) = output else { break };
         for slice in slices(output) {
-            belt.follow.take(slice);
+            belt.follow.hand_in(slice);
             if belt.pass_on().await.is_err() {
                 return;
             }

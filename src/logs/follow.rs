@@ -1,6 +1,6 @@
 //! Lines out of what a subscription brings, by the same rules as those that are read back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -33,7 +33,7 @@ pub struct Follow {
     /// `until` has passed.
     is_late: bool,
     lanes: HashMap<(ServiceName, Stream), Partial>,
-    ready: Vec<Told>,
+    ready: VecDeque<Told>,
     current: Option<Current>,
 }
 
@@ -62,7 +62,7 @@ impl Follow {
             wanted,
             is_late: false,
             lanes: HashMap::new(),
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             current: None,
         }
     }
@@ -77,8 +77,8 @@ impl Follow {
         self.is_late || self.wanted.as_ref().is_some_and(HashSet::is_empty)
     }
 
-    /// Hands in one output; [`Follow::next`] tells what it brings, and must have come to its end before.
-    pub fn take(&mut self, output: Output) {
+    /// Hands in one output; iterating tells what it brings, and must have come to its end before.
+    pub fn hand_in(&mut self, output: Output) {
         match output {
             Output::Chunk {
                 service,
@@ -121,30 +121,6 @@ impl Follow {
             }
             Output::Ended { service, run } => self.end(&service, run),
         }
-    }
-
-    /// The next line that is complete; `None`: hand in more.
-    pub fn next(&mut self) -> Option<Told> {
-        if !self.ready.is_empty() {
-            return Some(self.ready.remove(0));
-        }
-        while let Some(mut current) = self.current.take() {
-            if current.cut == current.bytes.len() {
-                return None;
-            }
-            let in_time = self.query.is_in_time(current.time_ns);
-            let mut rest = &current.bytes[current.cut..];
-            let lane = self.lane(&current.service, current.run, current.stream);
-            let line = lane.take(&mut rest, current.time_ns, in_time);
-            current.cut = current.bytes.len() - rest.len();
-            let line = line.filter(|line| self.query.matches(line));
-            let told = line.map(|line| Told::Line(current.service.clone(), line));
-            self.current = Some(current);
-            if told.is_some() {
-                return told;
-            }
-        }
-        None
     }
 
     /// Everything is over: what has no end is a line too.
@@ -191,7 +167,7 @@ impl Follow {
         *lane = Partial::new(run, stream);
         lane.leave_out(within_line);
         if lines > 0 {
-            self.ready.push(Told::Skipped {
+            self.ready.push_back(Told::Skipped {
                 service,
                 run,
                 stream,
@@ -214,5 +190,33 @@ impl Follow {
         {
             wanted.remove(service);
         }
+    }
+}
+
+/// The lines that are complete; `None`: hand in more.
+impl Iterator for Follow {
+    type Item = Told;
+
+    fn next(&mut self) -> Option<Told> {
+        if let Some(told) = self.ready.pop_front() {
+            return Some(told);
+        }
+        while let Some(mut current) = self.current.take() {
+            if current.cut == current.bytes.len() {
+                return None;
+            }
+            let in_time = self.query.is_in_time(current.time_ns);
+            let mut rest = &current.bytes[current.cut..];
+            let lane = self.lane(&current.service, current.run, current.stream);
+            let line = lane.take(&mut rest, current.time_ns, in_time);
+            current.cut = current.bytes.len() - rest.len();
+            let line = line.filter(|line| self.query.matches(line));
+            let told = line.map(|line| Told::Line(current.service.clone(), line));
+            self.current = Some(current);
+            if told.is_some() {
+                return told;
+            }
+        }
+        None
     }
 }

@@ -32,7 +32,7 @@ fn ended(run: u32) -> Output {
 }
 
 fn told(follow: &mut Follow) -> Vec<String> {
-    let told = std::iter::from_fn(|| follow.next());
+    let told = follow.by_ref();
     told.map(|told| match told {
         Told::Line(_, line) => {
             let text = String::from_utf8(line.bytes).expect("UTF-8");
@@ -45,7 +45,7 @@ fn told(follow: &mut Follow) -> Vec<String> {
 }
 
 fn of(follow: &mut Follow, output: Output) -> Vec<String> {
-    follow.take(output);
+    follow.hand_in(output);
     told(follow)
 }
 
@@ -157,8 +157,8 @@ async fn followed(mut subscription: Subscription, seams: Receiver<Vec<Seam>>, lo
     }
     while let Some(output) = subscription.next().await {
         let is_end = matches!(output, Output::Ended { .. });
-        follow.take(output);
-        while let Some(told) = follow.next() {
+        follow.hand_in(output);
+        for told in follow.by_ref() {
             let Told::Line(_, line) = told else {
                 panic!("nothing is skipped here")
             };
