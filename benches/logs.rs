@@ -41,7 +41,7 @@ fn main() {
     let frozen = followed(&place, lines, 1);
     let hundred = followed(&place, lines, 100);
     println!("throughput of a service that is followed, by that of one that is not ({alone:.0} MB/s):");
-    println!("  by one that never reads        {:.2}x", frozen / alone);
+    println!("  by one that never reads           {:.2}x", frozen / alone);
     println!("  by 100, of which one never reads {:.2}x", hundred / alone);
 }
 
