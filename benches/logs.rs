@@ -2,12 +2,13 @@
 //!
 //! 1 GB in lines of 100 bytes, through one service and through ten: to the log files with their index, and with a
 //! console (prefix, to /dev/null) on top. The measure is `cat` from a FIFO to a file. `RUNNER_BENCH_MB` sets the size.
+//! Last, a hundred `logs -f` of which one never reads: nobody waits for them, but they want the same processors.
 #![allow(clippy::unwrap_used)]
 
 mod bench;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -36,6 +37,55 @@ fn main() {
             tell(&format!("runner, {services:>2} services, {what}"), &cost, &cat);
         }
     }
+    let alone = followed(&place, lines, 0);
+    let frozen = followed(&place, lines, 1);
+    let hundred = followed(&place, lines, 100);
+    println!("throughput of a service that is followed, by that of one that is not ({alone:.0} MB/s):");
+    println!("  by one that never reads           {:.2}x", frozen / alone);
+    println!("  by 100, of which one never reads {:.2}x", hundred / alone);
+}
+
+/// MB/s of one service with so many followers, of which the first never reads.
+fn followed(place: &Place, lines: u64, count: usize) -> f64 {
+    let _ = fs::remove_dir_all(place.path().join(".runner"));
+    place.write(&format!(
+        "[services.hello]\ntype = \"oneshot\"\ncommand = \"echo hello\"\n\
+         [services.s0]\ntype = \"oneshot\"\ncommand = \"read go < go && exec ./tiny lines {lines}\"\n\
+         log = {{ max_size = \"100MB\", max_files = 12 }}\ndepends_on = [\"hello\"]\n\
+         [services.last]\ncommand = [\"./tiny\", \"stamp\", \"end\"]\ndepends_on = [\"s0\"]\n"
+    ));
+    let [mut go, mut end] = ["go", "end"].map(|name| {
+        let path = place.path().join(name);
+        let _ = nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600));
+        File::options().read(true).write(true).open(&path).unwrap()
+    });
+    place.timed(&["up", "-d", "--no-wait"]);
+    let mut followers: Vec<_> = (0..count)
+        .map(|_| place.runner(&["logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap())
+        .collect();
+    let mut frozen = None;
+    for follower in &mut followers {
+        let mut out = follower.stdout.take().unwrap();
+        // The first byte says that it follows.
+        out.read_exact(&mut [0]).unwrap();
+        match frozen {
+            None => frozen = Some(out),
+            Some(_) => drop(std::thread::spawn(move || {
+                std::io::copy(&mut out, &mut std::io::sink())
+            })),
+        }
+    }
+    let begin = Instant::now();
+    go.write_all(b"go\n").unwrap();
+    end.read_exact(&mut [0; 8]).unwrap();
+    let took = begin.elapsed().as_secs_f64();
+    drop(frozen);
+    place.timed(&["down"]);
+    for mut follower in followers {
+        follower.wait().unwrap();
+    }
+    verify(place, "s0", lines);
+    (lines * LINE) as f64 / 1e6 / took
 }
 
 struct Cost {

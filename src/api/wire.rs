@@ -357,7 +357,10 @@ pub struct LogLine {
     /// Instead of `line`, for bytes that are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line_base64: Option<String>,
-    /// Instead of `line`: `-f` was too slow for this many lines, which are in the file; `run` says nothing then.
+    /// Longer than 64 KiB: the next line of this stream goes on with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continued: bool,
+    /// Instead of `line`: `-f` was too slow for this many lines, which are in the file; `run` is that of the last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
 }
@@ -411,14 +414,12 @@ pub struct DownAnswer {
 }
 
 /// `GET /v1/logs`, as query parameters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct LogsRequest {
     /// Nothing named: all.
     pub services: Vec<String>,
-    /// Lines from the end of each service's log; `None`: everything.
-    pub tail: Option<u64>,
     pub follow: bool,
-    pub stream: Option<crate::logs::Stream>,
+    pub query: crate::logs::Query,
 }
 
 /// RFC 9457, `application/problem+json`.
@@ -450,6 +451,12 @@ impl Refusal {
             suggestion: None,
         }
     }
+}
+
+/// The same, to the nanosecond: an instant that comes back as it was.
+pub fn timestamp_ns(wall_ns: i64) -> String {
+    let instant = jiff::Timestamp::from_nanosecond(i128::from(wall_ns)).expect("the years 1677 to 2262 are in range");
+    instant.to_string()
 }
 
 /// RFC 3339 in UTC, to the microsecond.

@@ -190,7 +190,22 @@ pub struct Logs {
     pub follow: bool,
     /// Only the last N lines of each service
     #[arg(short = 'n', long, value_name = "N")]
-    pub tail: Option<u64>,
+    pub tail: Option<usize>,
+    /// Only what was printed since: a duration back from now (10m) or a time (RFC 3339)
+    #[arg(long, value_name = "WHEN", value_parser = instant)]
+    pub since: Option<i64>,
+    /// Only what was printed until then; ends --follow
+    #[arg(long, value_name = "WHEN", value_parser = end)]
+    pub until: Option<i64>,
+    /// Only lines that match
+    #[arg(long, value_name = "REGEX", value_parser = crate::logs::pattern)]
+    pub grep: Option<regex::bytes::Regex>,
+    /// Only the run before the latest one of each service
+    #[arg(long, conflicts_with = "run")]
+    pub previous: bool,
+    /// Only the run with this number
+    #[arg(long, value_name = "N")]
+    pub run: Option<u32>,
     /// Only this stream
     #[arg(long, value_name = "STREAM")]
     pub stream: Option<StreamArg>,
@@ -200,6 +215,10 @@ pub struct Logs {
     /// Without `name | `
     #[arg(long)]
     pub no_prefix: bool,
+    /// How lines are shown
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: LogFormat,
+    /// The same as --format json
     #[arg(long)]
     pub json: bool,
 }
@@ -208,6 +227,14 @@ pub struct Logs {
 pub enum StreamArg {
     Out,
     Err,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+    /// What a Kubernetes node's container runtime writes: TIME stdout|stderr F|P LINE
+    Cri,
 }
 
 #[derive(Args, Debug)]
@@ -252,6 +279,15 @@ pub enum ShellArg {
 /// Durations as in the file: `500ms`, `10s`, `1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text)
+}
+
+/// ns since 1970.
+fn instant(text: &str) -> Result<i64, String> {
+    crate::api::query::instant(text, jiff::Timestamp::now())
+}
+
+fn end(text: &str) -> Result<i64, String> {
+    crate::api::query::end(text, jiff::Timestamp::now())
 }
 
 pub fn print_short_help() -> u8 {

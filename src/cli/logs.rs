@@ -3,117 +3,131 @@
 use std::io::Write;
 
 use super::Result;
-use super::args::{Global, Logs, StreamArg};
+use super::args::{Global, LogFormat, Logs, StreamArg};
 use super::outcome::Outcome;
 use super::{project, reach, terminal};
-use crate::api::past;
-use crate::api::wire::LogLine;
-use crate::config;
-use crate::logs::{Query, Stream};
-use crate::view::lines::LogView;
+use crate::api::wire::{LogLine, LogsRequest};
+use crate::api::{past, query};
+use crate::logs::{Query, Stream, Which};
+use crate::view::lines::{LogView, cri};
+use crate::view::style::Style;
+use crate::view::words;
 
 pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
-    let mut view = LogView::new(terminal::for_stdout(global), args.timestamps, !args.no_prefix);
+    let mut printer = Printer::new(terminal::for_stdout(global), args);
+    let request = request(args);
     let (_, stream) = project::locate_running(global)?;
     let Some(stream) = stream else {
-        return from_files(global, args, &mut view);
+        return from_files(global, &request, &mut printer);
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let mut chunks = client.stream(&path(args)).await?;
+        let mut chunks = client.stream(&query::of_logs(&request)).await?;
         let mut buffer = Vec::new();
-        let mut out = Vec::new();
         while let Some(chunk) = chunks.next().await {
             buffer.extend_from_slice(&chunk);
             let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
-            show(&buffer[..whole], args, &mut view, &mut out)?;
-            buffer.drain(..whole);
-            if write(&out).is_err() {
-                // The reader has seen enough (`| head`).
-                return Ok(0);
+            if !printer.print(&buffer[..whole])? {
+                break;
             }
-            out.clear();
+            buffer.drain(..whole);
         }
         Ok(0)
     })
 }
 
-/// Nothing runs, but what was printed is still there.
-fn from_files(global: &Global, args: &Logs, view: &mut LogView) -> Result<u8> {
-    let loaded = project::load(global)?;
-    let names = config::select(&loaded.project, &args.names)?;
-    let query = Query {
-        stream: args.stream.map(|stream| match stream {
-            StreamArg::Out => Stream::Out,
-            StreamArg::Err => Stream::Err,
-        }),
-        tail: args.tail.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
-        ..Query::default()
+fn request(args: &Logs) -> LogsRequest {
+    let run = match args.previous {
+        true => Some(Which::Previous),
+        false => args.run.map(Which::Number),
     };
-    let mut failed = None;
-    past::read(&past::files(&loaded.project, &names), &query, &mut |lines| {
-        let mut out = Vec::new();
-        match show(&lines, args, view, &mut out) {
-            // The reader has seen enough (`| head`).
-            Ok(()) => write(&out).is_ok(),
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        }
-    });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(0),
+    LogsRequest {
+        services: args.names.clone(),
+        follow: args.follow,
+        query: Query {
+            run,
+            stream: args.stream.map(|stream| match stream {
+                StreamArg::Out => Stream::Out,
+                StreamArg::Err => Stream::Err,
+            }),
+            since_ns: args.since,
+            until_ns: args.until,
+            grep: args.grep.clone(),
+            tail: args.tail,
+        },
     }
 }
 
-/// Whole lines, as JSON or for a person.
-fn show(lines: &[u8], args: &Logs, view: &mut LogView, out: &mut Vec<u8>) -> Result<()> {
-    if args.json {
-        out.extend_from_slice(lines);
-        return Ok(());
+/// Nothing runs, but what was printed is still there.
+fn from_files(global: &Global, request: &LogsRequest, printer: &mut Printer) -> Result<u8> {
+    let loaded = project::load(global)?;
+    let sources = past::sources(&loaded.project, &request.services)?;
+    if sources.is_empty() && !request.services.is_empty() {
+        return Err(Outcome::failed(format!("no output is kept: {}", past::NO_LOG)));
     }
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        let line: LogLine = serde_json::from_slice(line)
-            .map_err(|error| Outcome::failed(format!("runner's answer was not understood: {error}")))?;
-        view.line(&line, out);
+    if request.follow && !global.quiet {
+        terminal::say("no runner is up: this is what the files hold, and nothing more will come");
     }
-    Ok(())
+    let mut failed = None;
+    let past = past::read(&sources, &[], &request.query, &mut |lines| {
+        printer.print(&lines).unwrap_or_else(|error| {
+            failed = Some(error);
+            false
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None if past.troubles.is_empty() => Ok(0),
+        None => Err(Outcome::failed(past.troubles.join("\n"))),
+    }
+}
+
+/// From lines as they travel to what was asked for, on stdout.
+struct Printer {
+    format: LogFormat,
+    view: LogView,
+    style: Style,
+    out: Vec<u8>,
+}
+
+impl Printer {
+    fn new(style: Style, args: &Logs) -> Printer {
+        Printer {
+            format: if args.json { LogFormat::Json } else { args.format },
+            view: LogView::new(style, args.timestamps, !args.no_prefix),
+            style,
+            out: Vec::new(),
+        }
+    }
+
+    /// `false`: the reader has seen enough (`| head`).
+    fn print(&mut self, lines: &[u8]) -> Result<bool> {
+        if self.format == LogFormat::Json {
+            return Ok(write(lines).is_ok());
+        }
+        self.out.clear();
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            let line: LogLine = serde_json::from_slice(line)
+                .map_err(|error| Outcome::failed(format!("runner's answer was not understood: {error}")))?;
+            match (self.format, line.skipped) {
+                // The format has no word for it.
+                (LogFormat::Cri, Some(lines)) => {
+                    let lines = words::count(lines, "line");
+                    terminal::say(format_args!(
+                        "skipped {lines} of {}: this reader was too slow",
+                        line.service
+                    ));
+                }
+                (LogFormat::Cri, None) => cri(&line, self.style.terminal, &mut self.out),
+                _ => self.view.line(&line, &mut self.out),
+            }
+        }
+        Ok(write(&self.out).is_ok())
+    }
 }
 
 fn write(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()
-}
-
-fn path(args: &Logs) -> String {
-    let mut query: Vec<String> = args
-        .names
-        .iter()
-        .map(|name| format!("service={}", escaped(name)))
-        .collect();
-    query.extend(args.tail.map(|count| format!("tail={count}")));
-    query.extend(args.stream.map(|stream| {
-        let word = match stream {
-            StreamArg::Out => "out",
-            StreamArg::Err => "err",
-        };
-        format!("stream={word}")
-    }));
-    if args.follow {
-        query.push("follow=1".to_owned());
-    }
-    format!("/v1/logs?{}", query.join("&"))
-}
-
-/// A mistyped name must reach the daemon whole, so that it can say which is near.
-fn escaped(name: &str) -> String {
-    name.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'@' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }

@@ -66,6 +66,7 @@ fn encode(chunk: Output, batch: &mut BytesMut) {
             run,
             stream,
             bytes,
+            ..
         } => {
             Frame::Output {
                 service: service.to_string(),
@@ -85,6 +86,8 @@ fn encode(chunk: Output, batch: &mut BytesMut) {
             }
             .encode(batch);
         }
+        // The events tell of it.
+        Output::Ended { .. } => {}
     }
 }
 

@@ -264,6 +264,7 @@ impl Hands {
         let opened = OpenRun {
             service: service.name.clone(),
             run: id.run,
+            adopted: false,
             out,
             err,
             target: service.log.clone(),

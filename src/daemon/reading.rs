@@ -1,15 +1,16 @@
 //! Reads what services have printed: the last lines for a failure, and `logs`.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::api::past::{self, BATCH, encode};
+use crate::api::past::{self, BATCH, Source, encode, encode_gap};
 use crate::api::server::ByteStream;
 use crate::api::wire;
-use crate::logs::{Filter, LINE_CAP, Line, Output, Pump, Query, Stream, Subscription};
+use crate::logs::{Filter, Follow, Output, Pump, Subscription, Told};
 use crate::spec::{LogTarget, Project, ServiceName};
 use crate::sys;
 
@@ -17,6 +18,8 @@ const LAST_LINES: usize = 10;
 const LAST_BYTES: usize = 8 * 1024;
 /// What one follower may have queued before it misses lines.
 const FOLLOWER_BUDGET: usize = 1024 * 1024;
+/// So many bytes are cut and matched, then it is the others' turn: this is done on the loop's thread.
+const SLICE: usize = 16 * 1024;
 
 fn log_file(project: &Project, name: &ServiceName) -> Option<PathBuf> {
     match &project.services.get(name)?.log {
@@ -45,209 +48,160 @@ pub fn last_lines<'a>(
 }
 
 /// `logs`: what is in the files, then (to follow) what comes.
-pub fn stream(project: &Project, names: Vec<ServiceName>, request: &wire::LogsRequest, pump: &Pump) -> ByteStream {
-    let names = if names.is_empty() {
-        project.services.keys().cloned().collect()
+pub fn stream(sources: Vec<Source>, request: wire::LogsRequest, pump: &Pump) -> ByteStream {
+    let wire::LogsRequest {
+        services,
+        follow,
+        query,
+    } = request;
+    let until = query.until_ns.map(deadline);
+    let follows = follow && until.is_none_or(|until| until > Instant::now());
+    let (subscription, seams) = if follows {
+        let names = sources.iter().map(|(name, _)| name.clone()).collect();
+        let filter = Filter {
+            // Nothing named: also what a later edit adds.
+            services: (!services.is_empty()).then_some(names),
+            console_only: false,
+            stream: query.stream,
+        };
+        let (subscription, seams) = pump.follow(filter, FOLLOWER_BUDGET, sources.clone());
+        (Some(subscription), seams)
     } else {
-        names
+        (None, pump.seams(sources.clone()))
     };
-    let files = past::files(project, &names);
-    let query = Query {
-        stream: request.stream,
-        tail: request.tail.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
-        ..Query::default()
-    };
-    let wanted = request.stream;
-    // Subscribed before the files are read: a line may then come twice at the seam, but none is missed.
-    let follow = request.follow.then(|| {
-        pump.subscribe(
-            Filter {
-                services: Some(names),
-                console_only: false,
-            },
-            FOLLOWER_BUDGET,
-        )
-    });
     let (sink, body) = mpsc::channel(4);
     tokio::task::spawn_local(async move {
         let past_sink = sink.clone();
         // Files may be long and disks slow; the loop does not wait for either.
         let read = tokio::task::spawn_blocking(move || {
-            past::read(&files, &query, &mut |batch| past_sink.blocking_send(batch).is_ok())
+            // A pump that has ended writes nothing any more: all there is, is the past.
+            let seams = seams.recv().unwrap_or_default();
+            let names = sources.iter().map(|(name, _)| name);
+            let mut follow = Follow::new(&query, names.zip(&seams));
+            let past = past::read(&sources, &seams, &query, &mut |batch| {
+                past_sink.blocking_send(batch).is_ok()
+            });
+            for trouble in past.troubles {
+                tracing::warn!("{trouble}");
+            }
+            for (service, partial) in past.unfinished {
+                follow.begin(service, partial);
+            }
+            (follow, past.is_enough)
         });
-        if !read.await.unwrap_or(false) {
-            return;
-        }
-        if let Some(subscription) = follow {
-            follow_on(subscription, wanted, sink).await;
+        if let (Ok((follow, false)), Some(subscription)) = (read.await, subscription) {
+            follow_on(subscription, follow, until, sink).await;
         }
     });
     ByteStream::of(body)
 }
 
-async fn follow_on(mut subscription: Subscription, wanted: Option<Stream>, sink: mpsc::Sender<Bytes>) {
-    let mut begun = Begun::default();
-    loop {
-        let output = tokio::select! {
-            () = sink.closed() => return,
-            output = subscription.next() => output,
+fn deadline(wall_ns: i64) -> Instant {
+    let ahead = wall_ns.saturating_sub(sys::clock::wall_ns());
+    Instant::now() + Duration::from_nanos(u64::try_from(ahead).unwrap_or(0))
+}
+
+async fn follow_on(mut subscription: Subscription, follow: Follow, until: Option<Instant>, sink: mpsc::Sender<Bytes>) {
+    let mut belt = Belt {
+        follow,
+        sink,
+        batch: Vec::new(),
+    };
+    while !belt.follow.is_over() {
+        let output = match subscription.try_next() {
+            Some(output) => Some(output),
+            None => {
+                // Nothing is held back for company.
+                if belt.send().await.is_err() {
+                    return;
+                }
+                tokio::select! {
+                    () = belt.sink.closed() => return,
+                    output = subscription.next() => output,
+                    () = end(until) => None,
+                }
+            }
         };
-        let Some(output) = output else { return };
-        for piece in begun.encoded(output, wanted, sys::clock::wall_ns()) {
-            if sink.send(Bytes::from(piece)).await.is_err() {
+        let Some(output) = output else { break };
+        for slice in slices(output) {
+            belt.follow.hand_in(slice);
+            if belt.pass_on().await.is_err() {
                 return;
             }
+            tokio::task::yield_now().await;
         }
     }
+    belt.follow.finish();
+    let _ = belt.pass_on().await;
+    let _ = belt.send().await;
 }
 
-/// The beginnings of lines that have no end yet, and of which run they are.
-#[derive(Default)]
-struct Begun(HashMap<(ServiceName, Stream), (u32, Vec<u8>)>);
-
-impl Begun {
-    /// What became whole, in pieces of bounded size (`LG-14`): as JSON, short lines and control characters are many times
-    /// as long, and what waits for a reader must not be.
-    fn encoded(&mut self, output: Output, wanted: Option<Stream>, time_ns: i64) -> Vec<Vec<u8>> {
-        let mut pieces = vec![Vec::new()];
-        let mut line = |service: &ServiceName, run: u32, stream: Stream, bytes: &[u8], continued: bool| {
-            if pieces.last().is_some_and(|piece| piece.len() > BATCH) {
-                pieces.push(Vec::new());
-            }
-            let line = Line {
-                time_ns,
-                run,
-                stream,
-                bytes: bytes.to_vec(),
-                continued,
-            };
-            encode(service, &line, pieces.last_mut().expect("never empty"));
-        };
-        match output {
-            Output::Chunk {
-                service,
-                run,
-                stream,
-                bytes,
-            } if wanted.is_none_or(|wanted| wanted == stream) => {
-                let (of_run, held) = self.0.entry((service.clone(), stream)).or_default();
-                if *of_run != run && !held.is_empty() {
-                    line(&service, *of_run, stream, &std::mem::take(held), false);
-                }
-                *of_run = run;
-                held.extend_from_slice(&bytes);
-                let whole = memchr::memrchr(b'\n', held).map_or(0, |at| at + 1);
-                for text in held[..whole].split_inclusive(|&byte| byte == b'\n') {
-                    cut(text.strip_suffix(b"\n").unwrap_or(text), &mut |part, continued| {
-                        line(&service, run, stream, part, continued);
-                    });
-                }
-                let full = whole + (held.len() - whole) / LINE_CAP * LINE_CAP;
-                held[whole..full]
-                    .chunks(LINE_CAP)
-                    .for_each(|part| line(&service, run, stream, part, true));
-                held.drain(..full);
-            }
-            Output::Skipped {
-                service, stream, lines, ..
-            } if wanted.is_none_or(|wanted| wanted == stream) => {
-                let begun = self.0.remove(&(service.clone(), stream));
-                if let Some((run, held)) = begun.filter(|(_, held)| !held.is_empty()) {
-                    line(&service, run, stream, &held, true);
-                }
-                encode_skipped(
-                    &service,
-                    stream,
-                    lines,
-                    time_ns,
-                    pieces.last_mut().expect("never empty"),
-                );
-            }
-            Output::Chunk { .. } | Output::Skipped { .. } => {}
-        }
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
+async fn end(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 
-/// A line in parts of at most the cap; an empty line is one part.
-fn cut(mut line: &[u8], see: &mut dyn FnMut(&[u8], bool)) {
-    while line.len() > LINE_CAP {
-        let (part, rest) = line.split_at(LINE_CAP);
-        see(part, true);
-        line = rest;
-    }
-    see(line, false);
-}
-
-fn encode_skipped(service: &ServiceName, stream: Stream, lines: u64, time_ns: i64, batch: &mut Vec<u8>) {
-    let gap = wire::LogLine {
-        time: wire::timestamp(time_ns),
-        service: service.to_string(),
-        run: 0,
-        stream,
-        line: None,
-        line_base64: None,
-        skipped: Some(lines),
-    };
-    serde_json::to_writer(&mut *batch, &gap).expect("writing to memory does not fail");
-    batch.push(b'\n');
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn chunk(run: u32, text: &[u8]) -> Output {
-        let bytes = Bytes::copy_from_slice(text);
+fn slices(output: Output) -> Vec<Output> {
+    match output {
         Output::Chunk {
-            service: ServiceName::new("web"),
+            service,
             run,
-            stream: Stream::Out,
+            stream,
+            time_ns,
             bytes,
+        } => {
+            let begins = (0..bytes.len()).step_by(SLICE);
+            let slice = |begin: usize| Output::Chunk {
+                service: service.clone(),
+                run,
+                stream,
+                time_ns,
+                bytes: bytes.slice(begin..bytes.len().min(begin + SLICE)),
+            };
+            begins.map(slice).collect()
         }
+        other => vec![other],
+    }
+}
+
+/// From lines to pieces of bounded size (`LG-14`): as JSON, short lines and control characters are many times as long, and what
+/// waits for a reader must not be.
+struct Belt {
+    follow: Follow,
+    sink: mpsc::Sender<Bytes>,
+    batch: Vec<u8>,
+}
+
+/// Nobody reads any more.
+struct Gone;
+
+impl Belt {
+    async fn pass_on(&mut self) -> Result<(), Gone> {
+        while let Some(told) = self.follow.next() {
+            match told {
+                Told::Line(service, line) => encode(&service, &line, &mut self.batch),
+                Told::Skipped {
+                    service,
+                    run,
+                    stream,
+                    time_ns,
+                    lines,
+                } => encode_gap(&service, run, stream, time_ns, lines, &mut self.batch),
+            }
+            if self.batch.len() > BATCH {
+                self.send().await?;
+            }
+        }
+        Ok(())
     }
 
-    fn shown(begun: &mut Begun, output: Output) -> Vec<(u32, String)> {
-        let text = begun.encoded(output, None, 0).concat();
-        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        let line = |line| serde_json::from_slice::<wire::LogLine>(line).expect("ours");
-        let words = |line: wire::LogLine| match (line.line, line.skipped) {
-            (Some(text), None) => (line.run, text),
-            (None, Some(count)) => (line.run, format!("skipped {count}")),
-            other => panic!("{other:?}"),
-        };
-        lines.map(line).map(words).collect()
-    }
-
-    #[test]
-    fn a_follower_gets_whole_lines_of_one_run_and_the_size_of_each_gap() {
-        let mut begun = Begun::default();
-        assert_eq!(
-            shown(&mut begun, chunk(1, b"one\n\ntw")),
-            [(1, "one".into()), (1, String::new())]
-        );
-        assert_eq!(shown(&mut begun, chunk(1, b"o\nno end")), [(1, "two".into())]);
-        assert_eq!(
-            shown(&mut begun, chunk(2, b"next\nbe")),
-            [(1, "no end".into()), (2, "next".into())]
-        );
-        let gap = Output::Skipped {
-            service: ServiceName::new("web"),
-            stream: Stream::Out,
-            lines: 7,
-            bytes: 70,
-        };
-        assert_eq!(shown(&mut begun, gap), [(2, "be".into()), (0, "skipped 7".into())]);
-    }
-
-    #[test]
-    fn lg_14_what_waits_for_a_follower_is_cut_into_pieces() {
-        let mut begun = Begun::default();
-        let pieces = begun.encoded(chunk(1, &b"\n".repeat(100_000)), None, 0);
-        assert!(pieces.len() > 50 && pieces.iter().all(|piece| piece.len() < BATCH + 256));
-        let endless = begun.encoded(chunk(1, &vec![0; 10 * LINE_CAP + 1]), None, 0);
-        assert_eq!(endless.len(), 10);
-        assert_eq!(shown(&mut begun, chunk(1, b"\n")), [(1, "\0".into())]);
+    async fn send(&mut self) -> Result<(), Gone> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let piece = Bytes::from(std::mem::take(&mut self.batch));
+        self.sink.send(piece).await.map_err(|_| Gone)
     }
 }

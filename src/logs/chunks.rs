@@ -1,6 +1,6 @@
 //! The chunks of one service's log, over all rotated files, for readers.
 //!
-//! The pump may write and rotate meanwhile: what is seen is the log at the instant of [`Chunks::open`].
+//! The pump may write and rotate meanwhile: what is seen is the log at the instant of [`Chunks::open`], or up to a [`Seam`].
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -9,8 +9,9 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::Stream;
-use super::index::{self, ENTRY, Entry};
+use super::index::{self, ENTRY, Entry, RunId};
 use super::journal::numbered;
+use super::seam::Seam;
 
 /// Entries that are read from an index at once.
 const WINDOW: u64 = 256;
@@ -24,7 +25,7 @@ pub struct Chunk {
     offset: u64,
     pub length: u64,
     pub time_ns: i64,
-    pub run: u32,
+    pub run: RunId,
     pub stream: Stream,
 }
 
@@ -54,7 +55,7 @@ impl LogFile {
 
 impl Chunks {
     /// A log that does not exist has no chunks.
-    pub fn open(log: &Path) -> io::Result<Chunks> {
+    pub fn open(log: &Path, seam: Option<&Seam>) -> io::Result<Chunks> {
         let mut files = Vec::new();
         let mut seen = HashSet::new();
         let mut number = 0;
@@ -69,11 +70,15 @@ impl Chunks {
                 break;
             };
             if seen.insert(inode) {
-                files.push(file);
+                files.push((number, inode, file));
             }
             number += 1;
         }
         files.reverse();
+        if let Some(seam) = seam {
+            cut(&mut files, seam)?;
+        }
+        let files: Vec<_> = files.into_iter().map(|(_, _, file)| file).collect();
         let mut chunks = Chunks {
             files,
             window: (0, 0, Vec::new()),
@@ -169,12 +174,30 @@ impl Chunks {
                 offset,
                 length: log.length - offset,
                 time_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
-                run: before.map_or(0, |before| before.run),
+                run: before.map_or(RunId::default(), |before| before.run),
                 stream: before.map_or(Stream::Out, |before| before.stream),
             });
         }
         Ok(())
     }
+}
+
+/// Leaves out what came after the seam. `files`: number and inode of each, from old to new.
+fn cut(files: &mut Vec<(u32, u64, LogFile)>, seam: &Seam) -> io::Result<()> {
+    let Some((last, length)) = &seam.end else {
+        // There was no current file: one that is there now is newer.
+        files.retain(|(number, ..)| *number > 0);
+        return Ok(());
+    };
+    let inode = last.metadata()?.ino();
+    let place = files.iter().position(|(_, other, _)| *other == inode);
+    // Not there: everything from before was rotated away meanwhile.
+    files.truncate(place.map_or(0, |place| place + 1));
+    if let Some((.., file)) = files.last_mut() {
+        // Shorter: it was begun again (`max_files = 1`), and holds only what is newer.
+        file.length = if file.length < *length { 0 } else { *length };
+    }
+    Ok(())
 }
 
 /// A log and its own index, even if both are renamed while they are opened.
@@ -204,7 +227,7 @@ fn open_pair(path: &Path) -> io::Result<Option<(LogFile, u64)>> {
     }
 }
 
-fn open_if_there(path: &Path) -> io::Result<Option<File>> {
+pub(super) fn open_if_there(path: &Path) -> io::Result<Option<File>> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => Ok(Some(file)),

@@ -20,10 +20,18 @@ const MERGE_NS: i64 = 1_000_000;
 /// An entry does not grow beyond this by merging.
 const MERGE_LENGTH: u32 = 1 << 20;
 
+/// One run among all in a log: each life of a project counts its runs from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunId {
+    /// Another number in each life, of 24 bits; 0 in a log that was written before there were any.
+    pub life: u32,
+    pub number: u32,
+}
+
 /// Whose bytes a chunk holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    pub run: u32,
+    pub run: RunId,
     pub stream: Stream,
 }
 
@@ -33,7 +41,7 @@ pub struct Entry {
     pub offset: u64,
     /// Wall clock, ns since 1970, when the chunk was taken. Order is that of entries, never that of times.
     pub time_ns: i64,
-    pub run: u32,
+    pub run: RunId,
     /// In bytes, never 0.
     pub length: u32,
     pub stream: Stream,
@@ -44,14 +52,15 @@ impl Entry {
         self.offset + u64::from(self.length)
     }
 
-    /// Little endian: offset 8, time 8, run 4, length 4, stream 1, zero 3, check 4.
+    /// Little endian: offset 8, time 8, run 4, length 4, stream 1, life 3, check 4.
     pub fn encode(&self) -> [u8; ENTRY] {
         let mut bytes = [0; ENTRY];
         bytes[0..8].copy_from_slice(&self.offset.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.time_ns.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.run.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.run.number.to_le_bytes());
         bytes[20..24].copy_from_slice(&self.length.to_le_bytes());
         bytes[24] = self.stream as u8;
+        bytes[25..28].copy_from_slice(&self.run.life.to_le_bytes()[..3]);
         let check = check(&bytes);
         bytes[28..32].copy_from_slice(&check.to_le_bytes());
         bytes
@@ -72,7 +81,10 @@ impl Entry {
         Some(Entry {
             offset: long(0),
             time_ns: long(8) as i64,
-            run: word(16),
+            run: RunId {
+                life: word(24) >> 8,
+                number: word(16),
+            },
             length: word(20),
             stream,
         })
@@ -206,8 +218,12 @@ pub fn last_of(index: &Path) -> Option<Entry> {
 mod tests {
     use super::*;
 
+    const RUN: RunId = RunId {
+        life: 0x00ab_cdef,
+        number: 3,
+    };
     const SOURCE: Source = Source {
-        run: 3,
+        run: RUN,
         stream: Stream::Err,
     };
 
@@ -215,7 +231,7 @@ mod tests {
         Entry {
             offset,
             time_ns,
-            run: 3,
+            run: RUN,
             length,
             stream: Stream::Err,
         }

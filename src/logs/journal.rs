@@ -117,6 +117,13 @@ impl Journal {
         self.file.read_exact_at(buffer, self.offset - buffer.len() as u64)
     }
 
+    /// The file that is written and how many bytes it has; `None` when somebody renamed it.
+    pub fn end(&self) -> Option<(File, u64)> {
+        let is_ours = self.is_at_its_path().unwrap_or(false);
+        let file = is_ours.then(|| self.file.try_clone().ok())?;
+        Some((file?, self.offset))
+    }
+
     fn ends_a_line(&self) -> bool {
         let mut last = [0];
         self.read_back(&mut last).is_ok() && last[0] == b'\n'

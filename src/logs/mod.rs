@@ -4,20 +4,30 @@
 //! counted subscriber.
 
 mod chunks;
+mod cut;
+mod follow;
 mod index;
 mod journal;
+mod last;
 mod lines;
 mod pump;
 mod query;
+mod read;
+mod seam;
 mod subscribe;
 mod tap;
 #[cfg(test)]
 mod tests;
 mod turn;
 
+pub use cut::{Line, Partial};
+pub use follow::{Follow, Told};
+pub use last::{last_lines, latest_run};
 pub use lines::LINE_CAP;
 pub use pump::Pump;
-pub use query::{Line, Lines, Query, last_lines, latest_run, read};
+pub use query::{Query, Which, pattern};
+pub use read::{Lines, read, read_to};
+pub use seam::Seam;
 pub use subscribe::{Filter, Subscription};
 
 use std::os::fd::OwnedFd;
@@ -39,6 +49,8 @@ pub enum Stream {
 pub struct OpenRun {
     pub service: ServiceName,
     pub run: u32,
+    /// It was begun before this pump: what comes goes on with what the log has of the last run of this number.
+    pub adopted: bool,
     pub out: OwnedFd,
     pub err: OwnedFd,
     pub target: LogTarget,
@@ -72,13 +84,23 @@ pub enum Output {
         service: ServiceName,
         run: u32,
         stream: Stream,
+        /// Wall clock, ns since 1970, when it was taken.
+        time_ns: i64,
         bytes: Bytes,
     },
     /// The subscriber was too slow and missed this much since the last chunk of that stream.
     Skipped {
         service: ServiceName,
+        /// Of the last of it, as `time_ns`.
+        run: u32,
         stream: Stream,
+        time_ns: i64,
+        /// Line ends.
         lines: u64,
         bytes: u64,
+        /// It ends within a line: the next bytes are the rest of that.
+        within_line: bool,
     },
+    /// Nothing more will come of this run.
+    Ended { service: ServiceName, run: u32 },
 }

@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use regex::bytes::Regex;
 
 use super::journal::Journal;
+use super::seam::Seam;
 use super::subscribe::{Filter, Queue, Subscription};
 use super::{LogFact, OpenRun, turn};
 use crate::spec::{LogFile, LogTarget, ServiceName};
@@ -48,6 +49,7 @@ pub(super) enum Order {
     Drain(ServiceName, u32),
     Close(ServiceName, u32),
     Adjust(ServiceName, LogTarget),
+    Look(Box<Look>),
     Reopen,
     Stop,
 }
@@ -60,7 +62,21 @@ pub(super) struct Opening {
     pub patterns: Vec<Regex>,
 }
 
+/// Where these logs end now; and, with a queue, what comes from there on.
+pub(super) struct Look {
+    pub files: Vec<(ServiceName, PathBuf)>,
+    pub queue: Option<Arc<Queue>>,
+    pub answer: Sender<Vec<Seam>>,
+}
+
 impl Shared {
+    pub fn add_queue(&self, queue: Arc<Queue>) {
+        let mut queues = self.lock_queues();
+        queues.retain(|queue| !queue.is_closed());
+        queues.push(queue);
+        self.queues_version.fetch_add(1, Ordering::Release);
+    }
+
     pub fn lock_users(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
         self.users.lock().expect("no holder of this lock panics")
     }
@@ -139,11 +155,33 @@ impl Pump {
     /// Output from now on. At most `budget_bytes` wait for the reader, what comes beyond is skipped and counted.
     pub fn subscribe(&self, filter: Filter, budget_bytes: usize) -> Subscription {
         let queue = Queue::new(filter, budget_bytes);
-        let mut queues = self.shared.lock_queues();
-        queues.retain(|queue| !queue.is_closed());
-        queues.push(queue.clone());
-        self.shared.queues_version.fetch_add(1, Ordering::Release);
+        self.shared.add_queue(queue.clone());
         Subscription(queue)
+    }
+
+    /// Where each of these logs ends, in their order, once everything that was written before the question is in them.
+    /// Nothing comes when the pump has ended.
+    pub fn seams(&self, files: Vec<(ServiceName, PathBuf)>) -> Receiver<Vec<Seam>> {
+        self.look(files, None)
+    }
+
+    /// A subscription that begins exactly where the logs end: what is read up to the seams and what is received after them
+    /// is everything, once.
+    pub fn follow(
+        &self,
+        filter: Filter,
+        budget_bytes: usize,
+        files: Vec<(ServiceName, PathBuf)>,
+    ) -> (Subscription, Receiver<Vec<Seam>>) {
+        let queue = Queue::new(filter, budget_bytes);
+        let seams = self.look(files, Some(queue.clone()));
+        (Subscription(queue), seams)
+    }
+
+    fn look(&self, files: Vec<(ServiceName, PathBuf)>, queue: Option<Arc<Queue>>) -> Receiver<Vec<Seam>> {
+        let (answer, seams) = channel();
+        self.order(Order::Look(Box::new(Look { files, queue, answer })));
+        seams
     }
 
     /// Takes what is readable now from every stream and ends the thread.

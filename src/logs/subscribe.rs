@@ -10,6 +10,9 @@ use tokio::sync::Notify;
 use super::{Output, Stream};
 use crate::spec::ServiceName;
 
+/// What an output costs beside its bytes: many short ones must not be many times the budget.
+const OVERHEAD: usize = 128;
+
 /// What a subscriber wants to see.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -17,11 +20,16 @@ pub struct Filter {
     pub services: Option<Vec<ServiceName>>,
     /// Only services whose log is shown on the console.
     pub console_only: bool,
+    /// `None`: both.
+    pub stream: Option<Stream>,
 }
 
 impl Filter {
-    pub(super) fn admits(&self, service: &ServiceName, on_console: bool) -> bool {
-        (on_console || !self.console_only) && self.services.as_ref().is_none_or(|names| names.contains(service))
+    /// `stream`: `None` for what concerns both.
+    pub(super) fn admits(&self, service: &ServiceName, stream: Option<Stream>, on_console: bool) -> bool {
+        (on_console || !self.console_only)
+            && self.services.as_ref().is_none_or(|names| names.contains(service))
+            && stream.is_none_or(|stream| self.stream.is_none_or(|wanted| wanted == stream))
     }
 }
 
@@ -45,7 +53,18 @@ struct State {
     /// While dropping: nothing is queued until the reader has come down to this many bytes, so that there is one gap and
     /// not one per chunk.
     resume_at: Option<usize>,
-    skipped: HashMap<(ServiceName, Stream), (u64, u64)>,
+    skipped: HashMap<(ServiceName, Stream), Gap>,
+    /// The newest run of a service that has ended meanwhile.
+    ended: HashMap<ServiceName, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Gap {
+    run: u32,
+    time_ns: i64,
+    lines: u64,
+    bytes: u64,
+    within_line: bool,
 }
 
 impl Queue {
@@ -71,30 +90,40 @@ impl Queue {
     }
 
     /// Queues the chunk, or counts it as skipped. Never waits for the reader.
-    pub fn offer(&self, service: &ServiceName, run: u32, stream: Stream, bytes: &Bytes) {
+    pub fn offer(&self, service: &ServiceName, run: u32, stream: Stream, time_ns: i64, bytes: &Bytes) {
         let mut state = self.lock();
-        if state.resume_at.is_some_and(|level| state.bytes <= level) {
-            state.resume_at = None;
-        }
-        // A chunk that is larger than the budget itself is shown to whoever has read everything before it.
-        if state.resume_at.is_none() && state.bytes > 0 && state.bytes + bytes.len() > self.budget {
-            state.resume_at = Some(state.bytes / 2);
-        }
-        if state.resume_at.is_some() {
-            let skipped = state.skipped.entry((service.clone(), stream)).or_default();
-            skipped.0 += memchr::memchr_iter(b'\n', bytes).count() as u64;
-            skipped.1 += bytes.len() as u64;
+        if !state.has_room(bytes.len(), self.budget) {
+            let gap = state.skipped.entry((service.clone(), stream)).or_default();
+            gap.run = run;
+            gap.time_ns = time_ns;
+            gap.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+            gap.bytes += bytes.len() as u64;
+            gap.within_line = bytes.last() != Some(&b'\n');
             return;
         }
-        if !state.skipped.is_empty() {
-            state.tell_skipped(|key| key.1 == stream && key.0 == *service);
-        }
-        state.bytes += bytes.len();
-        state.outputs.push_back(Output::Chunk {
+        state.tell_missed(Some(service));
+        state.push(Output::Chunk {
             service: service.clone(),
             run,
             stream,
+            time_ns,
             bytes: bytes.clone(),
+        });
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing more will come of this run.
+    pub fn offer_end(&self, service: &ServiceName, run: u32) {
+        let mut state = self.lock();
+        if !state.has_room(0, self.budget) {
+            state.ended.insert(service.clone(), run);
+            return;
+        }
+        state.tell_missed(Some(service));
+        state.push(Output::Ended {
+            service: service.clone(),
+            run,
         });
         drop(state);
         self.arrived.notify_one();
@@ -103,13 +132,11 @@ impl Queue {
     fn pop(&self) -> Option<Output> {
         let mut state = self.lock();
         if state.outputs.is_empty() {
-            state.tell_skipped(|_| true);
+            state.tell_missed(None);
         }
-        let output = state.outputs.pop_front();
-        if let Some(Output::Chunk { bytes, .. }) = &output {
-            state.bytes -= bytes.len();
-        }
-        output
+        let output = state.outputs.pop_front()?;
+        state.bytes -= cost(&output);
+        Some(output)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -117,16 +144,54 @@ impl Queue {
     }
 }
 
+/// Against the budget.
+fn cost(output: &Output) -> usize {
+    match output {
+        Output::Chunk { bytes, .. } => bytes.len() + OVERHEAD,
+        // One for each stream and service at most, and only where something was dropped instead.
+        Output::Skipped { .. } => 0,
+        Output::Ended { .. } => OVERHEAD,
+    }
+}
+
 impl State {
-    fn tell_skipped(&mut self, which: impl Fn(&(ServiceName, Stream)) -> bool) {
-        let told = self.skipped.extract_if(|key, _| which(key));
+    fn has_room(&mut self, bytes: usize, budget: usize) -> bool {
+        if self.resume_at.is_some_and(|level| self.bytes <= level) {
+            self.resume_at = None;
+        }
+        // A chunk that is larger than the budget itself is shown to whoever has read everything before it.
+        if self.resume_at.is_none() && self.bytes > 0 && self.bytes + bytes + OVERHEAD > budget {
+            self.resume_at = Some(self.bytes / 2);
+        }
+        self.resume_at.is_none()
+    }
+
+    fn push(&mut self, output: Output) {
+        self.bytes += cost(&output);
+        self.outputs.push_back(output);
+    }
+
+    /// Tells what was missed of this service, or of all. Gaps first: a run ends after what it wrote.
+    fn tell_missed(&mut self, of: Option<&ServiceName>) {
+        if self.skipped.is_empty() && self.ended.is_empty() {
+            return;
+        }
+        let is_its = |service: &ServiceName| of.is_none_or(|wanted| wanted == service);
+        let gaps = self.skipped.extract_if(|(service, _), _| is_its(service));
         self.outputs
-            .extend(told.map(|((service, stream), (lines, bytes))| Output::Skipped {
+            .extend(gaps.map(|((service, stream), gap)| Output::Skipped {
                 service,
+                run: gap.run,
                 stream,
-                lines,
-                bytes,
+                time_ns: gap.time_ns,
+                lines: gap.lines,
+                bytes: gap.bytes,
+                within_line: gap.within_line,
             }));
+        let ended: Vec<_> = self.ended.extract_if(|service, _| is_its(service)).collect();
+        for (service, run) in ended {
+            self.push(Output::Ended { service, run });
+        }
     }
 }
 
@@ -168,16 +233,16 @@ mod tests {
     #[test]
     fn lg_14_a_reader_that_is_too_slow_gets_one_gap_with_its_size() {
         let (web, db) = (ServiceName::new("web"), ServiceName::new("db"));
-        let queue = Queue::new(Filter::default(), 100);
+        let queue = Queue::new(Filter::default(), 2 * (40 + OVERHEAD));
         let mut subscription = Subscription(queue.clone());
         let line = Bytes::from_static(b"0123456789012345678\n0123456789012345678\n");
         for _ in 0..10 {
-            queue.offer(&web, 1, Stream::Out, &line);
+            queue.offer(&web, 1, Stream::Out, 0, &line);
         }
-        queue.offer(&db, 1, Stream::Err, &line);
+        queue.offer(&db, 1, Stream::Err, 0, &line);
         let mut next = || subscription.try_next();
         assert!(matches!(next(), Some(Output::Chunk { .. })));
-        queue.offer(&web, 1, Stream::Out, &line);
+        queue.offer(&web, 1, Stream::Out, 0, &line);
         assert!(matches!(next(), Some(Output::Chunk { .. })));
         // The gap of `web` comes before its next bytes, that of `db`, which stays silent, when nothing else is left.
         assert!(matches!(&next(), Some(Output::Skipped { service, lines: 16, bytes: 320, .. }) if *service == web));
@@ -186,5 +251,30 @@ mod tests {
         assert!(next().is_none());
         drop(subscription);
         assert!(queue.is_closed());
+    }
+
+    #[test]
+    fn lg_14_what_waits_is_bounded_and_the_end_of_a_run_comes_after_its_gap() {
+        let web = ServiceName::new("web");
+        let queue = Queue::new(Filter::default(), 100 * OVERHEAD);
+        let mut subscription = Subscription(queue.clone());
+        for run in 1..=1000 {
+            queue.offer(&web, run, Stream::Out, 0, &Bytes::from_static(b"x"));
+            queue.offer_end(&web, run);
+        }
+        assert!(queue.lock().outputs.len() <= 100);
+        let all: Vec<Output> = std::iter::from_fn(|| subscription.try_next()).collect();
+        let [.., gap, end] = &all[..] else { panic!("{all:?}") };
+        assert!(matches!(
+            gap,
+            Output::Skipped {
+                run: 1000,
+                lines: 0,
+                within_line: true,
+                ..
+            }
+        ));
+        assert!(matches!(end, Output::Ended { run: 1000, .. }));
+        assert_eq!(queue.lock().bytes, 0);
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::index::Source;
+use super::index::{RunId, Source};
 use super::journal::Journal;
 use super::lines::{Assembler, Matchers};
 use super::pump::Shared;
@@ -51,7 +51,7 @@ pub(super) struct Trouble {
 /// What both streams of a run share.
 pub(super) struct Run {
     pub service: ServiceName,
-    pub run: u32,
+    pub id: RunId,
     pub console: Cell<bool>,
     pub matchers: RefCell<Matchers>,
 }
@@ -114,7 +114,7 @@ impl Tap {
     pub fn take(&mut self, around: &mut Around) -> (usize, Taken) {
         let time_ns = wall_ns();
         let source = Source {
-            run: self.run.run,
+            run: self.run.id,
             stream: self.stream,
         };
         let log = self.log.clone();
@@ -138,7 +138,7 @@ impl Tap {
                 Ok(0) => return (taken, Taken::Ended),
                 Ok(moved) => {
                     taken += moved;
-                    self.show(journal, moved, around);
+                    self.show(journal, moved, time_ns, around);
                     // The pipe was empty at that moment; epoll tells when it is not any more.
                     if moved < asked {
                         self.note_load(taken, around);
@@ -175,7 +175,7 @@ impl Tap {
     }
 
     /// Shows the last `moved` bytes to patterns and subscribers. Costs nothing when there are none.
-    fn show(&mut self, journal: &Journal, moved: usize, around: &mut Around) {
+    fn show(&mut self, journal: &Journal, moved: usize, time_ns: i64, around: &mut Around) {
         self.find_queues(around.shared);
         let patterns_wait = !self.run.matchers.borrow().are_satisfied();
         if self.queues.is_empty() && !patterns_wait {
@@ -197,7 +197,7 @@ impl Tap {
         if !self.queues.is_empty() {
             let bytes = Bytes::copy_from_slice(copy);
             for queue in &self.queues {
-                queue.offer(&self.run.service, self.run.run, self.stream, &bytes);
+                queue.offer(&self.run.service, self.run.id.number, self.stream, time_ns, &bytes);
             }
         }
     }
@@ -211,7 +211,11 @@ impl Tap {
         if self.queues_version != version {
             self.queues_version = version;
             let queues = shared.lock_queues();
-            let admits = |queue: &&Arc<Queue>| queue.filter.admits(&self.run.service, self.run.console.get());
+            let admits = |queue: &&Arc<Queue>| {
+                queue
+                    .filter
+                    .admits(&self.run.service, Some(self.stream), self.run.console.get())
+            };
             self.queues = queues.iter().filter(admits).cloned().collect();
         }
     }
@@ -229,14 +233,14 @@ fn see(run: &Run, matchers: &mut Matchers, line: &[u8], facts: &dyn Fn(LogFact))
     matchers.see(line, |index| {
         facts(LogFact::Matched {
             service: run.service.clone(),
-            run: run.run,
+            run: run.id.number,
             index,
             line: line.to_vec(),
         });
     });
 }
 
-fn wall_ns() -> i64 {
+pub(super) fn wall_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_nanos() as i64
 }

@@ -3,6 +3,8 @@
 //! It sleeps in epoll_wait(2) without a timeout unless a log is in trouble, so an idle project costs nothing, and an event
 //! costs the same with one service as with a thousand.
 
+mod look;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -19,10 +21,12 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 
+use super::index::RunId;
 use super::journal::Journal;
+use super::last::life_of_run;
 use super::lines::Matchers;
 use super::pump::{Opening, Order, Shared};
-use super::tap::{Around, Log, Run, Taken, Tap, Trouble};
+use super::tap::{Around, Log, Run, Taken, Tap, Trouble, wall_ns};
 use super::{LogFact, Stream};
 use crate::spec::{LogFile, LogTarget, ServiceName};
 
@@ -55,6 +59,7 @@ struct Turn {
     troubled: Vec<Rc<RefCell<Log>>>,
     scratch: Vec<u8>,
     grown: u32,
+    life: u32,
 }
 
 pub(super) fn start(shared: Arc<Shared>, orders: Receiver<Order>, facts: Facts) -> io::Result<JoinHandle<()>> {
@@ -73,6 +78,7 @@ pub(super) fn start(shared: Arc<Shared>, orders: Receiver<Order>, facts: Facts) 
             troubled: Vec::new(),
             scratch: Vec::new(),
             grown: 0,
+            life: life(),
         };
         turn.work();
         for queue in turn.shared.lock_queues().iter() {
@@ -145,6 +151,7 @@ impl Turn {
                 (self.facts)(LogFact::Drained { service, run });
             }
             Order::Close(service, run) => self.close(&service, run),
+            Order::Look(look) => self.look(*look),
             Order::Adjust(service, target) => self.adjust(&service, &target),
             Order::Reopen => {
                 for log in self.logs.values() {
@@ -174,9 +181,13 @@ impl Turn {
         }
         let log = self.logs[&target.file].clone();
         log.borrow_mut().journal.adjust(&target);
+        let adopted = run.adopted.then(|| life_of_run(&target.file, run.run)).flatten();
         let shared_run = Rc::new(Run {
             service: run.service.clone(),
-            run: run.run,
+            id: RunId {
+                life: adopted.unwrap_or(self.life),
+                number: run.run,
+            },
             console: Cell::new(target.console),
             matchers: RefCell::new(Matchers::new(patterns)),
         });
@@ -373,6 +384,7 @@ impl Turn {
         self.free.push(slot);
         // Each run counts once, by its second stream.
         if Rc::strong_count(&tap.run) == 1 {
+            self.tell_end(&tap.run);
             let path = tap.log.borrow().journal.path().to_owned();
             self.let_go(&path);
         }
@@ -437,6 +449,11 @@ impl Turn {
         self.let_go(&old_path);
         Ok(())
     }
+}
+
+/// Tells this life of the project from others in the logs (`RunId`): the milliseconds of its beginning.
+fn life() -> u32 {
+    (wall_ns() / 1_000_000) as u32 & 0x00ff_ffff
 }
 
 /// For a person: which file, and what the kernel says.

@@ -1,5 +1,6 @@
 //! `logs`: lines that were read back from the files.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use base64::Engine;
@@ -8,6 +9,10 @@ use super::escape::{is_clean, plain, push_line};
 use super::style::Style;
 use super::words;
 use crate::api::wire::LogLine;
+use crate::logs::Stream;
+
+/// At the end of a part that the next line goes on with, as on the console.
+const CONTINUED: &[u8] = " …".as_bytes();
 
 /// Shows log lines, one after the other.
 #[derive(Debug)]
@@ -57,30 +62,51 @@ impl LogView {
             out.push(b'\n');
             return;
         }
-        let decoded;
-        let bytes = match (&line.line, &line.line_base64) {
-            (Some(text), _) => text.as_bytes(),
-            (None, Some(text)) => {
-                // Ours is always valid; of anything else there is nothing to show.
-                decoded = base64::engine::general_purpose::STANDARD
-                    .decode(text)
-                    .unwrap_or_default();
-                &decoded
-            }
-            (None, None) => &[],
-        };
-        match is_clean(bytes) {
-            true => out.extend_from_slice(bytes),
-            false => push_line(bytes, self.style.color, out),
+        let bytes = bytes(line);
+        match is_clean(&bytes) {
+            true => out.extend_from_slice(&bytes),
+            false => push_line(&bytes, self.style.color, out),
+        }
+        if line.continued {
+            out.extend_from_slice(CONTINUED);
         }
         out.push(b'\n');
+    }
+}
+
+/// Appends the line as a Kubernetes node's container runtime writes it (the CRI log format): `TIME stdout|stderr F|P LINE`, `P` for
+/// a part that the next line goes on with. The bytes are as they were written, unless a terminal would obey them. There is no place for
+/// the service's name: whoever reads several needs one file for each, or JSON.
+pub fn cri(line: &LogLine, is_terminal: bool, out: &mut Vec<u8>) {
+    let stream = match line.stream {
+        Stream::Out => "stdout",
+        Stream::Err => "stderr",
+    };
+    let tag = if line.continued { 'P' } else { 'F' };
+    out.extend_from_slice(format!("{} {stream} {tag} ", plain(&line.time)).as_bytes());
+    let bytes = bytes(line);
+    match is_terminal {
+        true => push_line(&bytes, false, out),
+        false => out.extend_from_slice(&bytes),
+    }
+    out.push(b'\n');
+}
+
+fn bytes(line: &LogLine) -> Cow<'_, [u8]> {
+    match (&line.line, &line.line_base64) {
+        (Some(text), _) => text.as_bytes().into(),
+        // Ours is always valid; of anything else there is nothing to show.
+        (None, Some(text)) => base64::engine::general_purpose::STANDARD
+            .decode(text)
+            .unwrap_or_default()
+            .into(),
+        (None, None) => Cow::default(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::Stream;
 
     fn line(service: &str, text: Option<&str>, base64: Option<&str>) -> LogLine {
         LogLine {
@@ -90,6 +116,7 @@ mod tests {
             stream: Stream::Out,
             line: text.map(str::to_owned),
             line_base64: base64.map(str::to_owned),
+            continued: false,
             skipped: None,
         }
     }
@@ -109,5 +136,23 @@ mod tests {
         let wanted = "migrate | 2026-01-01T10:00:00Z one\ndb      | 2026-01-01T10:00:00Z \u{fffd}two\n\
                       db      | 2026-01-01T10:00:00Z … skipped 2 lines\nbare\n";
         assert_eq!(String::from_utf8_lossy(&out), wanted);
+    }
+
+    #[test]
+    fn a_part_is_marked_and_cri_gives_the_bytes_as_they_are() {
+        let part = LogLine {
+            continued: true,
+            stream: Stream::Err,
+            ..line("db", None, Some("/3QbWzJKd28="))
+        };
+        let mut out = Vec::new();
+        LogView::new(Style::PLAIN, false, true).line(&part, &mut out);
+        assert_eq!(String::from_utf8_lossy(&out), "db | \u{fffd}two …\n");
+        out.clear();
+        cri(&part, false, &mut out);
+        assert_eq!(out, b"2026-01-01T10:00:00Z stderr P \xfft\x1b[2Jwo\n");
+        out.clear();
+        cri(&line("db", Some("a\x1b[2Jb"), None), true, &mut out);
+        assert_eq!(out, b"2026-01-01T10:00:00Z stdout F ab\n");
     }
 }

@@ -6,6 +6,7 @@ use base64::Engine;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::past;
 use crate::api::server::{ByteStream, Call};
 use crate::api::wire::{self, Outcome, ProjectState, Refusal};
 use crate::config;
@@ -66,8 +67,8 @@ impl Daemon {
 
     pub(super) fn console(&self) -> ByteStream {
         let filter = Filter {
-            services: None,
             console_only: true,
+            ..Filter::default()
         };
         let (events, _) = self.story.follow();
         console::open(self.hands.pump().subscribe(filter, CONSOLE_BUDGET), events)
@@ -75,8 +76,11 @@ impl Daemon {
 
     fn logs(&self, request: wire::LogsRequest) -> Result<ByteStream, Refusal> {
         let project = self.in_force()?;
-        let names = checked_names(&project, &request.services)?;
-        Ok(reading::stream(&project, names, &request, self.hands.pump()))
+        let sources = past::sources(&project, &request.services).map_err(no_such_service)?;
+        if sources.is_empty() && !request.services.is_empty() {
+            return Err(Refusal::new(409, "no output is kept", past::NO_LOG));
+        }
+        Ok(reading::stream(sources, request, self.hands.pump()))
     }
 
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
@@ -253,9 +257,11 @@ impl Daemon {
 }
 
 pub(super) fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
-    config::select(project, words).map_err(|unknown| {
-        let mut refusal = Refusal::new(404, "no such service", unknown.message);
-        refusal.suggestion = unknown.suggestion;
-        refusal
-    })
+    config::select(project, words).map_err(no_such_service)
+}
+
+fn no_such_service(unknown: config::Unknown) -> Refusal {
+    let mut refusal = Refusal::new(404, "no such service", unknown.message);
+    refusal.suggestion = unknown.suggestion;
+    refusal
 }
