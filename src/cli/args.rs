@@ -74,8 +74,34 @@ pub enum Verb {
     Check(Check),
     /// List the services and their state
     Ps(Ps),
+    /// Start services and what they need
+    Start(Named),
+    /// Stop services, until they are started again
+    Stop(Stop),
+    /// Restart services
+    Restart(Named),
+    /// Let services read their own configuration anew
+    Reload(Named),
+    /// Why a service is as it is: the chain of causes
+    Why(Why),
     /// Show what services have printed
     Logs(Logs),
+    /// Every transition, with its cause
+    Events(Events),
+    /// Wait until services are ready, stopped, completed or failed
+    Wait(Wait),
+    /// The resolved definition of a service, and its state
+    Inspect(Inspect),
+    /// Run a command in a service's folder, environment and user, with this terminal
+    Run(Run),
+    /// Send a signal to the main processes of services
+    Kill(Kill),
+    /// A live table of what services use
+    Top(Top),
+    /// Every project that runs for this user
+    Ls(Ls),
+    /// 0 when all (named) are ready or completed, else 1; says nothing
+    Health(Health),
     /// Show what depends on what
     Graph(Graph),
     /// Check the machine, and say which mechanism each guarantee rests on here
@@ -114,7 +140,8 @@ pub struct Up {
     /// End when this service ends, with its exit code
     #[arg(long, value_name = "NAME", add = completions::services())]
     pub exit_code_from: Option<String>,
-    #[arg(long, hide = true)]
+    /// Apply edits of the file only when asked by another `up`
+    #[arg(long)]
     pub no_reload: bool,
     #[arg(long, hide = true)]
     pub tui: bool,
@@ -172,7 +199,130 @@ pub struct Check {
 }
 
 #[derive(Args, Debug)]
+pub struct Named {
+    /// NAME or @LABEL (nothing named: all)
+    #[arg(value_name = "NAME", add = completions::names())]
+    pub names: Vec<String>,
+    /// Return at once instead of waiting for the result
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Wait at most this long (exit code 124)
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "no_wait")]
+    pub wait_timeout: Option<Duration>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Stop {
+    #[command(flatten)]
+    pub named: Named,
+    /// Wait at most this long for each service, then SIGKILL
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Kill {
+    /// NAME or @LABEL (nothing named: all)
+    #[arg(value_name = "NAME", add = completions::names())]
+    pub names: Vec<String>,
+    /// With or without SIG, or a number
+    #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
+    pub signal: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Wait {
+    /// NAME or @LABEL (nothing named: all that are wanted)
+    #[arg(value_name = "NAME", add = completions::names())]
+    pub names: Vec<String>,
+    /// What is waited for
+    #[arg(long = "for", value_name = "STATE", default_value = "ready")]
+    pub goal: WaitFor,
+    /// Wait at most this long (exit code 124)
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WaitFor {
+    /// Ready, or completed for what is expected to end
+    Ready,
+    Stopped,
+    Completed,
+    Failed,
+}
+
+#[derive(Args, Debug)]
+pub struct Why {
+    #[arg(value_name = "NAME", add = completions::services())]
+    pub name: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Events {
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Events after this number
+    #[arg(long, value_name = "CURSOR")]
+    pub since: Option<u64>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Inspect {
+    #[arg(value_name = "NAME", add = completions::services())]
+    pub name: String,
+    /// Show the values of secrets
+    #[arg(long)]
+    pub reveal: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Run {
+    #[arg(value_name = "NAME", add = completions::services())]
+    pub name: String,
+    /// The command; nothing: the service's own
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub struct Ls {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Health {
+    /// NAME or @LABEL (nothing named: all that are wanted)
+    #[arg(value_name = "NAME", add = completions::names())]
+    pub names: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Top {
+    /// One object a line, each second
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 pub struct Ps {
+    /// A new picture at each change
+    #[arg(short, long, conflicts_with = "names_only")]
+    pub watch: bool,
     #[arg(long)]
     pub json: bool,
     /// Names only
@@ -298,8 +448,7 @@ pub fn print_short_help() -> u8 {
 
 /// Verbs of the contract that later steps bring.
 const LATER: &[&str] = &[
-    "start", "stop", "restart", "reload", "why", "events", "wait", "inspect", "run", "attach", "kill", "scale", "top",
-    "tui", "open", "ls", "init", "import", "export", "add", "rm", "health", "clean", "upgrade", "man",
+    "attach", "scale", "tui", "open", "init", "import", "export", "add", "rm", "clean", "upgrade", "man",
 ];
 
 /// Words that other tools use.

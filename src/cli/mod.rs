@@ -3,21 +3,31 @@
 //! Law of the room: a verb is a client of `api` (or of `config` and `reconcile` for offline verbs) and never touches the
 //! daemon or a service's process. It returns an exit code of `cli.md`; whatever it says about itself goes to stderr.
 
+mod act;
 mod args;
+mod call;
 mod check;
 mod completions;
 mod doctor;
 mod down;
+mod events;
 mod graph;
+mod health;
+mod inspect;
 mod logs;
+mod ls;
 mod outcome;
 mod plan;
+mod progress;
 mod project;
 mod ps;
 mod reach;
+mod run;
 mod schema;
 mod terminal;
 mod up;
+mod watch;
+mod why;
 
 use clap::Parser;
 
@@ -45,6 +55,19 @@ pub fn run() -> u8 {
         Verb::Up(args) => up::up(&cli.global, args),
         Verb::Down(args) => down::down(&cli.global, args),
         Verb::Ps(args) => ps::ps(&cli.global, args),
+        Verb::Start(args) => act::start(&cli.global, args),
+        Verb::Stop(args) => act::stop(&cli.global, args),
+        Verb::Restart(args) => act::restart(&cli.global, args),
+        Verb::Reload(args) => act::reload(&cli.global, args),
+        Verb::Kill(args) => act::kill(&cli.global, args),
+        Verb::Wait(args) => act::wait(&cli.global, args),
+        Verb::Why(args) => why::why(&cli.global, args),
+        Verb::Events(args) => events::events(&cli.global, args),
+        Verb::Inspect(args) => inspect::inspect(&cli.global, args),
+        Verb::Run(args) => run::run(&cli.global, args),
+        Verb::Ls(args) => ls::ls(&cli.global, args),
+        Verb::Health(args) => health::health(&cli.global, args),
+        Verb::Top(args) => watch::top(&cli.global, args),
         Verb::Logs(args) => logs::logs(&cli.global, args),
         Verb::Check(args) => project::check(&cli.global, args),
         Verb::Plan(args) => plan::plan(&cli.global, args),

@@ -30,6 +30,8 @@ pub enum Outcome {
     },
     /// 124.
     TimedOut { message: String },
+    /// Ctrl-C while waiting: 130.
+    Interrupted,
 }
 
 impl Outcome {
@@ -59,6 +61,7 @@ impl Outcome {
             Outcome::NotRunning { .. } => 4,
             Outcome::Failed { .. } => 1,
             Outcome::TimedOut { .. } => 124,
+            Outcome::Interrupted => 130,
         }
     }
 
@@ -73,6 +76,7 @@ impl Outcome {
                 Some("start it with `runner up`, or `runner up -d` to keep it in the background".to_owned()),
             ),
             Outcome::TimedOut { message } => (message.clone(), None),
+            Outcome::Interrupted => ("interrupted: what was asked for goes on".to_owned(), None),
         };
         let style = terminal::for_stderr(global);
         terminal::say(format_args!("{} {message}", style.error("error:")));

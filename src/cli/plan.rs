@@ -10,7 +10,11 @@ use crate::reconcile::{Author, Cause, Now, Request, World};
 use crate::view::table;
 
 pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
-    let plan = foresee(global, &UpRequest::default())?;
+    let request = UpRequest {
+        profiles: global.profiles.clone(),
+        ..UpRequest::default()
+    };
+    let plan = foresee(global, &request)?;
     let changes = plan.steps.iter().any(|step| step.step != wire::Step::Keep);
     if args.json {
         project::print_json(&plan);
@@ -18,6 +22,13 @@ pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
         project::print(&table::plan(&plan, &terminal::for_stdout(global)));
     }
     Ok(if args.detailed_exitcode && changes { 2 } else { 0 })
+}
+
+/// `up --dry-run`: the same for what is named.
+pub fn dry_run(global: &Global, request: &UpRequest) -> Result<u8> {
+    let plan = foresee(global, request)?;
+    project::print(&table::plan(&plan, &terminal::for_stdout(global)));
+    Ok(0)
 }
 
 /// From the running project, which knows what runs; else what a first `up` would start.

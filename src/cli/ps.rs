@@ -2,16 +2,16 @@
 
 use super::Result;
 use super::args::{Global, Ps};
-use super::{project, reach, terminal};
+use super::call::Call;
+use super::{project, reach, terminal, watch};
 use crate::api::wire;
 use crate::view::table;
 
 pub fn ps(global: &Global, args: &Ps) -> Result<u8> {
-    let stream = reach::require(project::locate_running(global)?)?;
-    let ps: wire::Ps = reach::converse(async {
-        let mut client = reach::client(stream).await?;
-        Ok(client.get("/v1/services").await?)
-    })?;
+    if args.watch {
+        return watch::ps(global, args.json);
+    }
+    let ps: wire::Ps = reach::converse(async { Call::begin(global).await?.get("/v1/services").await })?;
     if args.json {
         project::print_json(&ps);
     } else if args.names_only {

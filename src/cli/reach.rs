@@ -50,7 +50,7 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
     Ok(None)
 }
 
-fn connect(socket: &Path) -> io::Result<UnixStream> {
+pub fn connect(socket: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(SocketPath::of(socket)?.path())
 }
 

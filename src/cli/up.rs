@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::args::{Global, Plan, Up};
+use super::args::{Global, Up};
 use super::outcome::Outcome;
 use super::reach::{Holder, Reached, Start};
 use super::{Result, plan, project, reach, terminal};
@@ -26,13 +26,13 @@ const REDRAW: Duration = Duration::from_millis(250);
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
     refuse_what_comes_later(args)?;
     if args.dry_run {
-        return plan::plan(
-            global,
-            &Plan {
-                json: false,
-                detailed_exitcode: false,
-            },
-        );
+        let request = UpRequest {
+            names: args.names.clone(),
+            no_deps: args.no_deps,
+            profiles: global.profiles.clone(),
+            ..UpRequest::default()
+        };
+        return plan::dry_run(global, &request);
     }
     let loaded = project::load(global)?;
     // Said before anything is started.

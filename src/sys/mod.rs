@@ -4,6 +4,7 @@
 //! and sockets; it never knows what a service is for. Linux is the first home; elsewhere the parts that need /proc,
 //! pidfds or epoll answer "not there" and the callers go on without.
 
+pub mod becoming;
 pub mod clock;
 pub mod detach;
 pub mod exec_failure;

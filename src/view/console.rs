@@ -1,4 +1,4 @@
-//! The console of `up`: `name | line`, transitions in between, and the block that says what is still waited for.
+//! The console of `up`: `name | line`, and transitions in between.
 //!
 //! Only whole lines are written, so lines of different services never mix; what a line may contain is decided by
 //! `escape`. A line that does not end is held until it does, is flushed, or reaches 16 KiB.
@@ -10,9 +10,8 @@ use memchr::memchr;
 use super::escape::{is_clean, plain, push_line};
 use super::style::Style;
 use super::{table, words};
-use crate::api::wire::{Event, EventKind, Ps, Service};
+use crate::api::wire::{Event, EventKind};
 use crate::logs::Stream;
-use crate::reconcile::StateName;
 
 /// A longer line is cut; each part but the last ends with [`CONTINUED`].
 const LINE_CAP: usize = 16 << 10;
@@ -21,8 +20,6 @@ const CONTINUED: &[u8] = " …".as_bytes();
 const RUNNER: &str = "runner";
 /// Names do not make the column wider than this; a longer one pushes its own lines to the right.
 const NAME_COLUMN: usize = 24;
-/// Rows of the block at the bottom; what is beyond is counted.
-const BLOCK_ROWS: usize = 12;
 
 #[derive(Debug)]
 pub struct Console {
@@ -138,69 +135,6 @@ impl Console {
             out.extend_from_slice(words.trim_end().as_bytes());
             out.push(b'\n');
         }
-    }
-
-    /// The block below the lines: what is wanted and how far it is. Empty when there is nothing to wait for.
-    pub fn progress(&self, ps: &Ps) -> Vec<String> {
-        use StateName::*;
-        let is_moving = |service: &&Service| {
-            matches!(
-                service.state,
-                Waiting | Preparing | Starting | Unhealthy | Backoff | Stopping
-            )
-        };
-        let (moving, resting): (Vec<_>, Vec<_>) =
-            ps.services.iter().filter(|service| service.wanted).partition(is_moving);
-        if moving.is_empty() {
-            return Vec::new();
-        }
-        let all = moving.len() + resting.len();
-        let mut lines = Vec::new();
-        let mut rows: Vec<&Service> = ps.services.iter().filter(|service| service.wanted).collect();
-        if all > BLOCK_ROWS {
-            rows = moving;
-            let done = resting.iter().filter(|service| service.state != Failed).count();
-            lines.push(format!(
-                "  {}",
-                self.style.dim(format!("{done} of {all} are ready or completed"))
-            ));
-        }
-        let hidden = rows.len().saturating_sub(BLOCK_ROWS);
-        rows.truncate(BLOCK_ROWS);
-        let name = rows.iter().map(|service| service.name.len()).max().unwrap_or(0);
-        let state = rows
-            .iter()
-            .map(|service| service.state.as_str().len())
-            .max()
-            .unwrap_or(0);
-        lines.extend(rows.iter().map(|service| self.progress_row(service, name, state)));
-        if hidden > 0 {
-            lines.push(format!("  {}", self.style.dim(format!("… and {hidden} more"))));
-        }
-        lines
-    }
-
-    fn progress_row(&self, service: &Service, name: usize, state: usize) -> String {
-        let note = match (service.state, table::note(service)) {
-            // How long ago it was done is what the column before says.
-            (StateName::Completed, _) => String::new(),
-            (StateName::Starting, note) if !note.is_empty() => format!("waiting for {note}"),
-            (_, note) => note,
-        };
-        let since = words::duration((service.since_s * 10.0).round() / 10.0);
-        let start = format!("  {:name$}  ", plain(&service.name));
-        let padded = format!("{:state$}", service.state.as_str());
-        let room = self
-            .style
-            .width
-            .map(|width| usize::from(width).saturating_sub(start.len() + state + 10));
-        let note = room.map_or(note.clone(), |room| table::cut(&note, room));
-        let row = format!(
-            "{start}{}  {since:<6}  {}",
-            self.style.state(service.state, padded),
-            self.style.dim(note)
-        );
-        row.trim_end().to_owned()
     }
 
     /// A line of runner's own.

@@ -1,10 +1,15 @@
 //! Words, tables, colours: pure functions from `api::wire`, and from the complaints of `config`, to text.
 
+pub mod acted;
+pub mod block;
 pub mod console;
+pub mod definition;
 pub mod diagnostic;
 pub mod doctor;
 mod escape;
+pub mod events;
 pub mod lines;
 pub mod style;
 pub mod table;
+pub mod why;
 pub mod words;

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 use super::escape::plain;
 use super::style::Style;
 use super::words;
-use crate::api::wire::{Failure, Plan, PlanStep, Ps, Service, Step};
+use crate::api::wire::{Failure, Ls, LsProject, Plan, PlanStep, ProjectState, Ps, Service, Step};
 use crate::reconcile::StateName;
 
 /// Between two columns.
@@ -49,7 +49,86 @@ pub fn ps(ps: &Ps, style: &Style) -> String {
     for row in &rows {
         push_row(&mut out, row, &widths, style, false);
     }
+    if let Some(error) = &ps.config_error {
+        let words = format!("services.toml is not valid and not applied: {}", first_line(error));
+        out.push_str(&format!("\n{}\n", style.bad(words)));
+    }
     out
+}
+
+/// `runner top`: who uses most comes first; who does not run is left out.
+pub fn top(ps: &Ps, style: &Style) -> String {
+    let mut services: Vec<&Service> = ps.services.iter().filter(|service| service.pid.is_some()).collect();
+    let used = |service: &Service| (service.cpu_percent.unwrap_or(0.0), service.memory_bytes.unwrap_or(0));
+    services.sort_by(|a, b| {
+        let (a, b) = (used(a), used(b));
+        b.0.total_cmp(&a.0).then(b.1.cmp(&a.1))
+    });
+    let cpu: f64 = services.iter().filter_map(|service| service.cpu_percent).sum();
+    let memory: u64 = services.iter().filter_map(|service| service.memory_bytes).sum();
+    let state = if ps.settled { "settled" } else { "in transition" };
+    let mut out = format!(
+        "{}: {} of {} run, {cpu:.1}% of a core, {}, {state}\n\n",
+        plain(&ps.project),
+        services.len(),
+        words::count(ps.services.len() as u64, "service"),
+        words::bytes(memory)
+    );
+    let head = ["NAME", "CPU", "MEM", "PID", "UP", "RESTARTS", "STATE"];
+    let row = |service: &&Service| {
+        let or_dash = |text: Option<String>| Cell::new(text.unwrap_or_else(|| "-".into()));
+        vec![
+            Cell::new(plain(&service.name)),
+            or_dash(service.cpu_percent.map(|percent| format!("{percent:.1}%"))),
+            or_dash(service.memory_bytes.map(words::bytes)),
+            or_dash(service.pid.map(|pid| pid.to_string())),
+            or_dash(service.uptime_s.map(words::duration)),
+            Cell::new(service.restarts.to_string()),
+            Cell {
+                text: service.state.as_str().into(),
+                state: Some(service.state),
+            },
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = services.iter().map(row).collect();
+    push_table(&mut out, &head, &rows, style);
+    out
+}
+
+/// `runner ls`.
+pub fn ls(ls: &Ls, style: &Style) -> String {
+    let mut out = String::new();
+    if ls.projects.is_empty() {
+        return out;
+    }
+    let word = |state: ProjectState| match state {
+        ProjectState::Up => "up",
+        ProjectState::Moving => "in transition",
+        ProjectState::Failed => "failed",
+        ProjectState::Ending => "ending",
+        ProjectState::Silent => "does not answer",
+    };
+    let row = |project: &LsProject| {
+        vec![
+            Cell::new(plain(&project.name)),
+            Cell::new(word(project.state)),
+            Cell::new(project.services.map_or("-".into(), |count| count.to_string())),
+            Cell::new(project.pid.map_or("-".into(), |pid| pid.to_string())),
+            Cell::new(plain(&project.folder)),
+        ]
+    };
+    let rows: Vec<Vec<Cell>> = ls.projects.iter().map(row).collect();
+    push_table(&mut out, &["NAME", "STATE", "SERVICES", "PID", "FOLDER"], &rows, style);
+    out
+}
+
+fn push_table(out: &mut String, head: &[&str], rows: &[Vec<Cell>], style: &Style) {
+    let widths = widths(head, rows);
+    let heading: Vec<Cell> = head.iter().copied().map(Cell::new).collect();
+    push_row(out, &heading, &widths, style, true);
+    for row in rows {
+        push_row(out, row, &widths, style, false);
+    }
 }
 
 fn ps_row(service: &Service) -> Vec<Cell> {
@@ -121,7 +200,7 @@ pub fn note(service: &Service) -> String {
         }
     };
     if let Some(drift) = &service.drift {
-        parts.push(format!("differs from the file: {}", first_line(drift)));
+        parts.push(first_line(drift));
     }
     parts.join(", ")
 }

@@ -14,6 +14,7 @@ use crate::api::wire::{self, EventKind};
 use crate::cli::terminal;
 use crate::logs::Stream;
 use crate::sys;
+use crate::view::block;
 use crate::view::console::Console;
 use crate::view::style::Style;
 
@@ -133,7 +134,7 @@ impl Screen {
     }
 
     pub fn progress(&mut self, ps: &wire::Ps) {
-        let lines = self.console.progress(ps);
+        let lines = block::wanted(ps, &self.style);
         self.erase_block();
         // Bare output may have left the cursor inside a line; a block begins on its own one.
         if !lines.is_empty() {
@@ -152,7 +153,7 @@ impl Screen {
 
     /// What is not as it should be, a line each.
     pub fn waiting(&self, ps: &wire::Ps) -> Vec<String> {
-        self.console.progress(ps)
+        block::wanted(ps, &self.style)
     }
 
     fn erase_block(&mut self) {

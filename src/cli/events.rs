@@ -1,0 +1,102 @@
+//! `events`: every transition with its cause, from the running project or, when nothing runs, from its history.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::args::{Events, Global};
+use super::outcome::Outcome;
+use super::{Result, project, reach, terminal};
+use crate::api::{events, history, wire};
+use crate::view::events as view;
+
+pub fn events(global: &Global, args: &Events) -> Result<u8> {
+    let (location, stream) = project::locate_running(global)?;
+    let mut teller = Teller {
+        json: args.json,
+        style: terminal::for_stdout(global),
+        last: args.since,
+        quiet: global.quiet,
+    };
+    let Some(stream) = stream else {
+        if args.follow {
+            return Err(Outcome::NotRunning {
+                folder: location.dir.display().to_string(),
+            });
+        }
+        return from_history(&state_dir(global, &location.dir), &mut teller);
+    };
+    reach::converse(async {
+        let mut client = reach::client(stream).await?;
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("follow", if args.follow { "1" } else { "0" });
+        if let Some(since) = args.since {
+            query.append_pair("since", &since.to_string());
+        }
+        let mut chunks = client.stream(&format!("/v1/events?{}", query.finish())).await?;
+        let mut buffer = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            buffer.extend_from_slice(&chunk);
+            let mut lines = Vec::new();
+            events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
+            for line in lines {
+                if !teller.tell(&line)? {
+                    return Ok(0);
+                }
+            }
+        }
+        Ok(0)
+    })
+}
+
+/// By the file if it can be read, else where it is when the file says nothing.
+fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
+    match project::read(global) {
+        Ok((_, Ok(loaded))) => loaded.project.state_dir,
+        _ => dir.join(reach::STATE_DIR),
+    }
+}
+
+fn from_history(state_dir: &std::path::Path, teller: &mut Teller) -> Result<u8> {
+    let mut failed = None;
+    let read = history::read(
+        state_dir,
+        teller.last.unwrap_or(0),
+        &mut |_, line| match teller.tell(line) {
+            Ok(goes_on) => goes_on,
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        },
+    );
+    read.map_err(Outcome::io("read the history"))?;
+    failed.map_or(Ok(0), Err)
+}
+
+struct Teller {
+    json: bool,
+    style: crate::view::style::Style,
+    /// The number of the event before.
+    last: Option<u64>,
+    quiet: bool,
+}
+
+impl Teller {
+    /// `false`: the reader has seen enough (`| head`).
+    fn tell(&mut self, line: &[u8]) -> Result<bool> {
+        let event: wire::Event = serde_json::from_slice(line)
+            .map_err(|error| Outcome::failed(format!("an event was not understood: {error}")))?;
+        // Numbers have no gap: one that is missing was too old to be kept.
+        if let Some(last) = self.last.filter(|last| event.cursor > last + 1 && !self.quiet) {
+            let (from, to) = (last + 1, event.cursor - 1);
+            terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
+        }
+        self.last = Some(event.cursor);
+        let text = match self.json {
+            true => [line, b"\n"].concat(),
+            false => view::line(&event, &self.style).into_bytes(),
+        };
+        let mut stdout = std::io::stdout().lock();
+        Ok(stdout.write_all(&text).and_then(|()| stdout.flush()).is_ok())
+    }
+}

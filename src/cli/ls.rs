@@ -1,0 +1,67 @@
+//! `ls`: every project that runs for this user.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::args::{Global, Ls};
+use super::{Result, project, reach, terminal};
+use crate::api::wire::{self, LsProject, ProjectState};
+use crate::sys::places::{self, Place};
+use crate::view::table;
+
+/// A project that has not answered by then is shown as silent.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
+    let mut projects = reach::converse(async {
+        let mut asked = JoinSet::new();
+        for folder in places::runtime_folders() {
+            asked.spawn_local(look(folder));
+        }
+        Ok(asked.join_all().await)
+    })?;
+    let mut projects: Vec<LsProject> = projects.drain(..).flatten().collect();
+    projects.sort_by(|a, b| (&a.folder, &a.name).cmp(&(&b.folder, &b.name)));
+    let answer = wire::Ls { projects };
+    if args.json {
+        project::print_json(&answer);
+    } else {
+        project::print(&table::ls(&answer, &terminal::for_stdout(global)));
+    }
+    Ok(0)
+}
+
+/// `None`: nobody lives there.
+async fn look(folder: PathBuf) -> Option<LsProject> {
+    let stream = reach::connect(&folder.join(reach::SOCKET)).ok()?;
+    let ask = async {
+        let mut client = reach::client(stream).await.ok()?;
+        client.get::<wire::Project>("/v1/project").await.ok()
+    };
+    let place = Place::read(&folder);
+    match tokio::time::timeout(PATIENCE, ask).await {
+        Ok(Some(project)) => Some(LsProject {
+            services: Some(project.services.values().sum()),
+            name: project.name,
+            folder: project.folder,
+            pid: Some(project.pid),
+            state: project.state,
+        }),
+        // It ended while we asked.
+        Ok(None) => None,
+        Err(_) => {
+            let dir = place.as_ref().map(|place| place.dir.display().to_string());
+            Some(LsProject {
+                name: place
+                    .and_then(|place| place.name_override)
+                    .unwrap_or_else(|| "-".to_owned()),
+                folder: dir.unwrap_or_else(|| folder.display().to_string()),
+                pid: None,
+                services: None,
+                state: ProjectState::Silent,
+            })
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is shown on stderr while a verb waits: who is not there yet, what for, since when.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use super::args::Global;
+use super::{reach, terminal};
+use crate::api::client::Client;
+use crate::api::wire;
+use crate::config::find::Location;
+use crate::view::block;
+use crate::view::style::Style;
+
+/// Between two looks; and what is over sooner shows nothing.
+const REDRAW: Duration = Duration::from_millis(250);
+
+pub struct Progress {
+    style: Style,
+    /// Nobody looks, or nobody wants to.
+    silent: bool,
+    ticks: Interval,
+    /// Nothing: all that are wanted.
+    names: BTreeSet<String>,
+    watcher: Option<Client>,
+    lines: usize,
+}
+
+impl Progress {
+    /// Must run inside the event loop.
+    pub fn new(global: &Global, json: bool) -> Progress {
+        let style = terminal::for_stderr(global);
+        let mut ticks = interval_at(tokio::time::Instant::now() + REDRAW, REDRAW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Progress {
+            silent: !style.terminal || global.quiet || json,
+            style,
+            ticks,
+            names: BTreeSet::new(),
+            watcher: None,
+            lines: 0,
+        }
+    }
+
+    /// When it is time for a look; never where nobody looks.
+    pub async fn tick(&mut self) {
+        if self.silent {
+            return std::future::pending().await;
+        }
+        self.ticks.tick().await;
+    }
+
+    /// Only a picture: when it can't be had there is none.
+    pub async fn look(&mut self, location: &Location) {
+        if self.watcher.is_none()
+            && let Ok(Some(stream)) = reach::running(location)
+        {
+            self.watcher = reach::client(stream).await.ok();
+        }
+        let Some(watcher) = &mut self.watcher else { return };
+        match watcher.get::<wire::Ps>("/v1/services").await {
+            Ok(ps) => self.draw(&ps),
+            Err(_) => self.watcher = None,
+        }
+    }
+
+    /// Those that the verb is about; not set, everything that is wanted.
+    pub fn about(&mut self, names: impl IntoIterator<Item = String>) {
+        self.names = names.into_iter().collect();
+    }
+
+    fn draw(&mut self, ps: &wire::Ps) {
+        let is_about = |service: &&wire::Service| self.names.is_empty() || self.names.contains(&service.name);
+        let services: Vec<&wire::Service> = ps.services.iter().filter(is_about).collect();
+        let lines = block::of(&services, &self.style);
+        self.erase();
+        self.lines = lines.len();
+        for line in lines {
+            terminal::say(line);
+        }
+    }
+
+    pub fn erase(&mut self) {
+        if self.lines > 0 {
+            // Up to the first line, then clear to the end of the screen (ECMA-48 CPL, ED).
+            terminal::say_raw(&format!("\x1b[{}F\x1b[J", self.lines));
+            self.lines = 0;
+        }
+    }
+}

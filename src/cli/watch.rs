@@ -1,0 +1,94 @@
+//! `ps --watch` and `top`: the table again and again, until Ctrl-C or the end of the project.
+
+use std::io::Write;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::args::{Global, Top};
+use super::call::Call;
+use super::{Result, reach, terminal};
+use crate::api::client::Chunks;
+use crate::api::wire;
+use crate::view::style::Style;
+use crate::view::table;
+
+/// Between two pictures of what is running.
+const REDRAW: Duration = Duration::from_secs(1);
+/// Changes that come together are one picture.
+const GATHER: Duration = Duration::from_millis(50);
+
+pub fn top(global: &Global, args: &Top) -> Result<u8> {
+    let style = terminal::for_stdout(global);
+    reach::converse(async {
+        let mut call = Call::begin(global).await?;
+        let mut ticks = interval(REDRAW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
+                return Ok(0);
+            };
+            let text = match args.json {
+                true => line(&ps),
+                false => page(&table::top(&ps, &style), &style),
+            };
+            if !write(&text) {
+                return Ok(0);
+            }
+        }
+    })
+}
+
+/// A picture at each change; on a terminal also each second, because uptimes go on.
+pub fn ps(global: &Global, json: bool) -> Result<u8> {
+    let style = terminal::for_stdout(global);
+    reach::converse(async {
+        let mut call = Call::begin(global).await?;
+        let mut follower = Call::begin(global).await?;
+        let mut changes: Chunks = follower.client.stream("/v1/events?follow=1").await?;
+        let mut ticks = interval(REDRAW);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
+                return Ok(0);
+            };
+            let text = match json {
+                true => line(&ps),
+                false => page(&table::ps(&ps, &style), &style),
+            };
+            if !write(&text) {
+                return Ok(0);
+            }
+            let over = tokio::select! {
+                _ = ticks.tick(), if style.terminal && !json => false,
+                chunk = changes.next() => chunk.is_none(),
+            };
+            if over {
+                return Ok(0);
+            }
+            let gather = async { while changes.next().await.is_some() {} };
+            let _ = tokio::time::timeout(GATHER, gather).await;
+        }
+    })
+}
+
+fn line(ps: &wire::Ps) -> String {
+    let mut text = serde_json::to_string(ps).expect("our own shapes serialise");
+    text.push('\n');
+    text
+}
+
+/// On a terminal in place of the one before: home, then clear to the end (ECMA-48 CUP, ED). Else below it.
+fn page(table: &str, style: &Style) -> String {
+    match style.terminal {
+        true => format!("\x1b[H\x1b[2J{table}"),
+        false => format!("{table}\n"),
+    }
+}
+
+/// `false`: the reader has seen enough (`| head`).
+fn write(text: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}

@@ -1,0 +1,26 @@
+//! `why`: the chain of causes of a service's state.
+
+use super::args::{Global, Why};
+use super::call::Call;
+use super::{Result, project, reach, terminal};
+use crate::api::wire;
+use crate::view::why;
+
+pub fn why(global: &Global, args: &Why) -> Result<u8> {
+    let answer: wire::Why = reach::converse(async {
+        let mut call = Call::begin(global).await?;
+        call.get(&format!("/v1/services/{}/why", escaped(&args.name))).await
+    })?;
+    if args.json {
+        project::print_json(&answer);
+    } else {
+        project::print(&why::text(&answer, &terminal::for_stdout(global)));
+    }
+    Ok(0)
+}
+
+/// A name as one step of a path.
+pub fn escaped(name: &str) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
+}
