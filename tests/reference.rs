@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use regex::Regex;
-use runner::api::wire;
+use runner::api::{schema, wire};
 use runner::config::reference;
 use runner::logs::Stream;
-use runner::reconcile::{Blocker, Reason, StateName};
+use runner::reconcile::{Author, Blocker, Cause, Reason, StateName};
 use serde_json::{Value, json};
 
 fn file(path: &str) -> PathBuf {
@@ -42,12 +42,31 @@ fn the_schema_is_up_to_date() {
     same("docs/schema/services.schema.json", &reference::schema());
 }
 
+#[test]
+fn the_schemas_of_the_verbs_are_up_to_date() {
+    let mut known = vec!["services.schema.json".to_owned()];
+    for verb in schema::verbs() {
+        let name = format!("{verb}.schema.json");
+        same(
+            &format!("docs/schema/{name}"),
+            &format!("{:#}\n", schema::of_verb(verb).unwrap()),
+        );
+        known.push(name);
+    }
+    known.sort();
+    let mut there: Vec<String> = std::fs::read_dir(file("docs/schema"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    there.sort();
+    assert_eq!(there, known);
+}
+
 fn schema(name: &str) -> Value {
     if name == "services" {
         return serde_json::from_str(&reference::schema()).unwrap();
     }
-    let text = std::fs::read_to_string(file(&format!("docs/schema/{name}.schema.json"))).unwrap();
-    serde_json::from_str(&text).unwrap()
+    schema::of_verb(name).unwrap()
 }
 
 /// What is wrong with a value by a schema, with the keywords that our schemas use; any other keyword is a failed test.
@@ -55,7 +74,8 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec
     for (keyword, rule) in schema.as_object().unwrap() {
         if keyword == "$ref" {
             let target = root.pointer(rule.as_str().unwrap().strip_prefix('#').unwrap());
-            return faults(root, target.expect("a reference leads somewhere"), value, at, found);
+            faults(root, target.expect("a reference leads somewhere"), value, at, found);
+            continue;
         }
         if let Some(fault) = fault(root, keyword, rule, value, at) {
             found.push(format!("{at}: {fault}"));
@@ -71,15 +91,52 @@ fn faults(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec
     let additional = schema.get("additionalProperties");
     for (name, member) in value.as_object().into_iter().flatten() {
         let at = format!("{at}.{name}");
-        match (schema.pointer(&format!("/properties/{name}")), additional) {
+        match (schema.get("properties").and_then(|known| known.get(name)), additional) {
             (Some(rule), _) => faults(root, rule, member, &at, found),
             (None, Some(Value::Bool(false))) => found.push(format!("{at}: unknown")),
-            // Readers are told to expect more than is written down, but we write down what there is.
-            (None, None) if schema.get("properties").is_some() => found.push(format!("{at}: not in the schema")),
             (None, None | Some(Value::Bool(true))) => {}
             (None, Some(rule)) => faults(root, rule, member, &at, found),
         }
     }
+}
+
+/// Members that no schema speaks of. Readers are told to expect more than is written down, but we write down what there
+/// is.
+fn strangers(root: &Value, schemas: &[&Value], value: &Value, at: &str, found: &mut Vec<String>) {
+    let schemas = parts(root, schemas);
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+        let rules: Vec<&Value> = schemas.iter().filter_map(|schema| schema.get("items")).collect();
+        strangers(root, &rules, item, &format!("{at}[{index}]"), found);
+    }
+    for (name, member) in value.as_object().into_iter().flatten() {
+        let at = format!("{at}.{name}");
+        let rules: Vec<&Value> = schemas.iter().filter_map(|schema| rule_of(schema, name)).collect();
+        if rules.is_empty() && schemas.iter().any(|schema| schema.get("properties").is_some()) {
+            found.push(format!("{at}: not in the schema"));
+        }
+        strangers(root, &rules, member, &at, found);
+    }
+}
+
+fn rule_of<'s>(schema: &'s Value, name: &str) -> Option<&'s Value> {
+    let named = schema.get("properties").and_then(|known| known.get(name));
+    named.or(schema.get("additionalProperties").filter(|rule| rule.is_object()))
+}
+
+/// Schemas, and all that they refer to or choose from.
+fn parts<'s>(root: &'s Value, schemas: &[&'s Value]) -> Vec<&'s Value> {
+    let mut all: Vec<&Value> = schemas.to_vec();
+    let mut next = 0;
+    while let Some(schema) = all.get(next).copied() {
+        next += 1;
+        if let Some(Value::String(target)) = schema.get("$ref") {
+            all.push(root.pointer(target.strip_prefix('#').unwrap()).unwrap());
+        }
+        for choice in ["anyOf", "oneOf"] {
+            all.extend(schema.get(choice).and_then(Value::as_array).into_iter().flatten());
+        }
+    }
+    all
 }
 
 /// What one keyword says about the value itself.
@@ -97,7 +154,7 @@ fn fault(root: &Value, keyword: &str, rule: &Value, value: &Value, at: &str) -> 
     let length = value.as_array().map(|items| items.len() as u64);
     let good = match keyword {
         "$schema" | "$defs" | "title" | "description" | "properties" | "additionalProperties" | "items" => true,
-        "prefixItems" => true,
+        "prefixItems" | "format" | "default" => true,
         "type" => match rule {
             Value::Array(types) => types.iter().any(|name| is_type(value, name)),
             name => is_type(value, name),
@@ -123,6 +180,14 @@ fn fault(root: &Value, keyword: &str, rule: &Value, value: &Value, at: &str) -> 
                     .all(|name| value.get(name.as_str().unwrap()).is_some())
         }
         "anyOf" => rule.as_array().unwrap().iter().any(|choice| fits(choice, value)),
+        "oneOf" => {
+            rule.as_array()
+                .unwrap()
+                .iter()
+                .filter(|choice| fits(choice, value))
+                .count()
+                == 1
+        }
         "propertyNames" => names(value)
             .unwrap_or_default()
             .iter()
@@ -150,6 +215,7 @@ fn fits(name: &str, value: &Value) {
     let schema = schema(name);
     let mut found = Vec::new();
     faults(&schema, &schema, value, name, &mut found);
+    strangers(&schema, &[&schema], value, name, &mut found);
     assert!(found.is_empty(), "{}\n{value:#}", found.join("\n"));
 }
 
@@ -249,6 +315,7 @@ fn json_output_fits_its_schema() {
         project: "p".into(),
         generation: 1,
         settled: true,
+        config_error: Some("services.toml:1:1: unknown key `x`".into()),
         services: vec![service()],
     };
     for exit in [wire::Exit::Code(1), wire::Exit::Unknown(true)] {
@@ -263,6 +330,7 @@ fn json_output_fits_its_schema() {
         service: "web".into(),
         step: wire::Step::Restart,
         fields: vec!["env.X".into()],
+        changes: vec!["health.interval 10s -> 5s".into()],
         because: "b".into(),
     };
     fits(
@@ -306,12 +374,132 @@ fn variants<T: serde::de::DeserializeOwned + std::fmt::Debug>() -> Vec<Value> {
     names.map(|name| json!(name)).collect()
 }
 
+/// The words that a schema takes, however it lists them.
+fn words(root: &Value, schema: &Value) -> Vec<Value> {
+    let listed = |schema: &&Value| match (schema.get("enum"), schema.get("const")) {
+        (Some(Value::Array(words)), _) => words.clone(),
+        (_, Some(word)) => vec![word.clone()],
+        _ => Vec::new(),
+    };
+    parts(root, &[schema]).iter().flat_map(listed).collect()
+}
+
 #[test]
-fn every_state_and_reason_stands_in_the_schema() {
-    let schema = schema("ps");
-    let listed = |pointer: &str| schema.pointer(pointer).unwrap().as_array().unwrap().clone();
-    assert_eq!(listed("/$defs/service/properties/state/enum"), variants::<StateName>());
-    assert_eq!(listed("/$defs/failure/properties/reason/enum"), variants::<Reason>());
+fn every_state_reason_and_event_stands_in_the_schema() {
+    let ps = schema("ps");
+    let listed = |name: &str| words(&ps, &ps["$defs"][name]);
+    assert_eq!(listed("StateName"), variants::<StateName>());
+    assert_eq!(listed("Reason"), variants::<Reason>());
+    let events = schema("events");
+    let kinds = parts(&events, &[&events]).into_iter();
+    let kinds: Vec<Value> = kinds
+        .filter_map(|schema| schema.pointer("/properties/event/const").cloned())
+        .collect();
+    let error = serde_json::from_value::<wire::EventKind>(json!({ "event": "?" })).unwrap_err();
+    let known: Vec<Value> = error
+        .to_string()
+        .split('`')
+        .skip(3)
+        .step_by(2)
+        .map(|name| json!(name))
+        .collect();
+    assert_eq!(kinds, known);
+}
+
+/// One event of every shape.
+fn events() -> Vec<wire::Event> {
+    let failure = || service().failure.unwrap();
+    let kinds = [
+        wire::EventKind::Waiting { on: vec!["db".into()] },
+        wire::EventKind::Started { pid: 1 },
+        wire::EventKind::Ready {
+            after_s: 0.5,
+            probe: None,
+        },
+        wire::EventKind::Recovered,
+        wire::EventKind::Exited {
+            exit: wire::Exit::Code(-1),
+            after_s: 1.0,
+        },
+        wire::EventKind::Restarting {
+            delay_s: 1.0,
+            attempt: 2,
+            failure: Some(failure()),
+        },
+        wire::EventKind::Failed { failure: failure() },
+        wire::EventKind::ConfigApplied {
+            generation: 1,
+            restarts: 0,
+            lives: 0,
+            starts: 1,
+            stops: 0,
+            unchanged: 0,
+            steps: Vec::new(),
+        },
+        wire::EventKind::Ended {
+            code: 3,
+            because: "b".into(),
+        },
+    ];
+    let event = |kind| wire::Event {
+        cursor: 1,
+        time: "2026-01-01T00:00:00Z".into(),
+        service: Some("web".into()),
+        run: 1,
+        kind,
+        cause: Cause::new(Author::User, "runner up"),
+    };
+    kinds.into_iter().map(event).collect()
+}
+
+#[test]
+fn events_fit_their_schema_and_what_is_none_does_not() {
+    let schema = schema("events");
+    let wrong = |value: &Value| {
+        let mut found = Vec::new();
+        faults(&schema, &schema, value, "event", &mut found);
+        assert!(!found.is_empty(), "{value:#}");
+    };
+    for event in events() {
+        let event = serde_json::to_value(event).unwrap();
+        fits("events", &event);
+        let members = event.as_object().unwrap();
+        for name in members.keys() {
+            let mut less = members.clone();
+            less.shift_remove(name);
+            wrong(&Value::Object(less));
+            // Nothing that an event holds is a truth value.
+            let mut other = members.clone();
+            other[name] = json!(true);
+            wrong(&Value::Object(other));
+        }
+        let mut unknown = event.clone();
+        unknown["event"] = json!("exploded");
+        wrong(&unknown);
+        let mut more = event.clone();
+        more["cause"]["colour"] = json!("red");
+        let mut found = Vec::new();
+        strangers(&schema, &[&schema], &more, "event", &mut found);
+        assert_eq!(found, ["event.cause.colour: not in the schema"]);
+    }
+}
+
+#[test]
+fn the_api_has_a_component_for_every_shape() {
+    let components = schema::components();
+    for name in ["Ps", "Event", "LogLine", "Refusal", "UpRequest", "StateName"] {
+        assert!(components.contains_key(name), "{name}");
+    }
+    let text = Value::Object(components.clone()).to_string();
+    for reference in text.split("\"$ref\":\"").skip(1) {
+        let target = reference.split('"').next().unwrap();
+        let name = target.strip_prefix("#/components/schemas/").unwrap();
+        assert!(components.contains_key(name), "{target}");
+    }
+    // A request may leave out what has a default; an answer holds it.
+    assert_eq!(components["UpRequest"].get("required"), None);
+    let answered = components["Service"]["required"].as_array().unwrap();
+    assert!(answered.contains(&json!("waiting_on")));
 }
 
 /// The verbs that need no running project, as they are typed.

@@ -5,8 +5,16 @@
 
 pub mod boot;
 pub mod client;
+pub mod events;
 pub mod frames;
+pub mod history;
+pub mod metrics;
+mod openapi;
+mod params;
 pub mod past;
 pub mod query;
+mod routes;
+pub mod schema;
 pub mod server;
+mod verbs;
 pub mod wire;

@@ -9,6 +9,18 @@ use super::wire::{LogsRequest, Refusal, timestamp_ns};
 use crate::config;
 use crate::logs::{self, Query, Stream, Which};
 
+/// The parameters of the logs, with their meaning.
+pub(super) const LOGS: &[(&str, &str)] = &[
+    ("service", "`NAME` or `@LABEL`, repeatable; none: all"),
+    ("follow", "`1`: go on with what comes"),
+    ("tail", "Only the last so many lines of each service"),
+    ("since", "A duration back from now (`10m`) or RFC 3339"),
+    ("until", "The same"),
+    ("grep", "Only lines that match this regular expression"),
+    ("stream", "`out` or `err`"),
+    ("run", "A number, or `previous`"),
+];
+
 /// Hands each decoded pair to `take`, which says `Ok(false)` for a key that it does not know and why a value makes no sense.
 ///
 /// # Errors

@@ -1,40 +1,88 @@
 //! The server end: one small task for each connection, which turns requests into [`Call`]s for the daemon's loop and
 //! replies into responses.
+//!
+//! Nobody who is slow or hostile keeps others out: a connection counts only while its request is being answered. When
+//! there are too many, the one goes that has been idle (or has not finished its request) for longest, so that whoever
+//! sends a whole request is heard. Answers that go on for long have a cap of their own below the total.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Frame};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::query;
+use super::routes;
 use super::wire::{self, Refusal};
 
-/// Requests are small: names and numbers.
-const MAX_REQUEST_BODY: usize = 64 * 1024;
 /// A client that has not sent its request head by then is not one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 256;
+/// Followers and whoever waits for something: the rest is always there for requests that are answered at once.
+const MAX_HELD: usize = 208;
+/// The largest request head.
+const MAX_HEAD: usize = 16 * 1024;
 
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// What a verb does to services that are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+    Kill,
+}
 
 /// What is asked of the daemon. It answers every one, if only by dropping it.
 #[derive(Debug)]
 pub enum Call {
+    Project {
+        reply: Reply<wire::Project>,
+    },
     Ps {
         reply: Reply<wire::Ps>,
+    },
+    Inspect {
+        name: String,
+        reveal: bool,
+        reply: Reply<wire::Inspect>,
+    },
+    Why {
+        name: String,
+        reply: Reply<wire::Why>,
+    },
+    Health {
+        names: Vec<String>,
+        reply: Reply<wire::Health>,
+    },
+    Plan {
+        request: wire::UpRequest,
+        reply: Reply<wire::Plan>,
+    },
+    Act {
+        act: Act,
+        request: wire::ActRequest,
+        reply: Reply<wire::Acted>,
+    },
+    Wait {
+        request: wire::WaitRequest,
+        reply: Reply<wire::Acted>,
+    },
+    Run {
+        request: wire::RunRequest,
+        reply: Reply<wire::RunAnswer>,
     },
     Up {
         request: wire::UpRequest,
@@ -48,6 +96,10 @@ pub enum Call {
         request: wire::LogsRequest,
         reply: Reply<ByteStream>,
     },
+    Events {
+        request: wire::EventsRequest,
+        reply: Reply<ByteStream>,
+    },
 }
 
 #[derive(Debug)]
@@ -58,7 +110,24 @@ pub enum UpAnswer {
 
 /// A response body that goes on: bounded, so that a slow reader slows its own producer and nobody else.
 #[derive(Debug)]
-pub struct ByteStream(pub mpsc::Receiver<Bytes>);
+pub struct ByteStream {
+    chunks: mpsc::Receiver<Bytes>,
+    held: Option<Held>,
+}
+
+impl ByteStream {
+    pub fn of(chunks: mpsc::Receiver<Bytes>) -> ByteStream {
+        ByteStream { chunks, held: None }
+    }
+
+    /// Gives its place back when it has ended.
+    pub(super) fn holding(self, held: Held) -> ByteStream {
+        ByteStream {
+            held: Some(held),
+            ..self
+        }
+    }
+}
 
 impl Body for ByteStream {
     type Data = Bytes;
@@ -68,30 +137,83 @@ impl Body for ByteStream {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0
-            .poll_recv(context)
-            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+        let next = self.chunks.poll_recv(context);
+        if let Poll::Ready(None) = next {
+            self.held = None;
+        }
+        next.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
+}
+
+/// One of the places for answers that go on.
+pub(super) type Held = OwnedSemaphorePermit;
+
+/// What a connection's requests need.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub calls: mpsc::Sender<Call>,
+    places: Arc<Semaphore>,
+    /// A request of this connection is being answered.
+    busy: Rc<Cell<bool>>,
+}
+
+impl Desk {
+    /// A place for an answer that goes on.
+    pub fn hold(&self) -> Result<Held, Refusal> {
+        self.places.clone().try_acquire_owned().map_err(|_| {
+            let detail = format!("{MAX_HELD} clients follow or wait already");
+            Refusal::new(429, "too many followers", detail)
+        })
+    }
+
+    /// The request is whole: from now until its answer is there the connection is not given up for another.
+    pub async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.busy.set(true);
+        let sent = self.calls.send(call(reply)).await;
+        let answer = match sent {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(Refusal::ending())),
+            Err(_) => Err(Refusal::ending()),
+        };
+        self.busy.set(false);
+        answer
+    }
+}
+
+/// A connection, for whoever needs its place.
+struct Guest {
+    task: AbortHandle,
+    busy: Rc<Cell<bool>>,
 }
 
 /// Serves until `closing` turns true, then lets the answers under way come to their end. Must run inside a `LocalSet`.
 pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, mut closing: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(MAX_HELD));
+    let mut tasks = JoinSet::new();
+    // From the one that came first.
+    let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = closing.wait_for(|closing| *closing) => break, // and gives its slot back
+            Some(_) = tasks.join_next() => {
+                guests.retain(|guest| !guest.task.is_finished());
+                continue;
+            }
+            _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
             Ok((stream, _)) if is_welcome(&stream) => {
-                let (calls, closing) = (calls.clone(), closing.clone());
-                tokio::task::spawn_local(async move {
-                    converse(stream, calls, closing).await;
-                    drop(slot);
-                });
+                if guests.len() >= MAX_CONNECTIONS {
+                    make_room(&mut guests);
+                }
+                let busy = Rc::new(Cell::new(false));
+                let desk = Desk {
+                    calls: calls.clone(),
+                    places: places.clone(),
+                    busy: busy.clone(),
+                };
+                let task = tasks.spawn_local(converse(stream, desk, closing.clone()));
+                guests.push_back(Guest { task, busy });
             }
             Ok(_) => tracing::warn!("refused a connection of another user"),
             Err(error) => {
@@ -102,8 +224,19 @@ pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, mut closin
         }
     }
     drop(listener);
-    let all = u32::try_from(MAX_CONNECTIONS).expect("a small constant");
-    let _ = slots.acquire_many(all).await;
+    while tasks.join_next().await.is_some() {}
+}
+
+/// The one goes that has been here for longest and asks nothing now.
+fn make_room(guests: &mut VecDeque<Guest>) {
+    guests.retain(|guest| !guest.task.is_finished());
+    if guests.len() < MAX_CONNECTIONS {
+        return;
+    }
+    if let Some(idle) = guests.iter().position(|guest| !guest.busy.get()) {
+        let guest = guests.remove(idle).expect("just found");
+        guest.task.abort();
+    }
 }
 
 /// The owner of the project or root, by the kernel's word (SO_PEERCRED), whatever the file mode says.
@@ -112,15 +245,16 @@ fn is_welcome(stream: &UnixStream) -> bool {
     peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw()
 }
 
-async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>, mut closing: watch::Receiver<bool>) {
+async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
-        let calls = calls.clone();
-        async move { Ok::<_, Infallible>(respond(request, calls).await) }
+        let desk = desk.clone();
+        async move { Ok::<_, Infallible>(routes::respond(request, desk).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(64)
+        .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
@@ -133,83 +267,4 @@ async fn converse(stream: UnixStream, calls: mpsc::Sender<Call>, mut closing: wa
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-type Answer = Response<BoxBody<Bytes, Infallible>>;
-
-async fn respond(request: Request<Incoming>, calls: mpsc::Sender<Call>) -> Answer {
-    match route(request, calls).await {
-        Ok(answer) => answer,
-        Err(refusal) => {
-            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            json(status, "application/problem+json", &refusal)
-        }
-    }
-}
-
-async fn route(request: Request<Incoming>, calls: mpsc::Sender<Call>) -> Result<Answer, Refusal> {
-    let path = request.uri().path().to_owned();
-    match (request.method(), path.as_str()) {
-        (&Method::GET, "/v1/services") => {
-            let ps = ask(&calls, |reply| Call::Ps { reply }).await?;
-            Ok(json(StatusCode::OK, "application/json", &ps))
-        }
-        (&Method::GET, "/v1/logs") => {
-            let logs = query::logs(request.uri().query().unwrap_or(""))?;
-            let stream = ask(&calls, |reply| Call::Logs { request: logs, reply }).await?;
-            Ok(streamed("application/x-ndjson", stream))
-        }
-        (&Method::POST, "/v1/up") => {
-            let up = body(request).await?;
-            match ask(&calls, |reply| Call::Up { request: up, reply }).await? {
-                UpAnswer::Ps(ps) => Ok(json(StatusCode::OK, "application/json", &ps)),
-                UpAnswer::Console(stream) => Ok(streamed("application/vnd.runner.console", stream)),
-            }
-        }
-        (&Method::POST, "/v1/down") => {
-            let down = body(request).await?;
-            let answer = ask(&calls, |reply| Call::Down { request: down, reply }).await?;
-            Ok(json(StatusCode::ACCEPTED, "application/json", &answer))
-        }
-        (_, "/v1/services" | "/v1/logs" | "/v1/up" | "/v1/down") => Err(Refusal::new(
-            405,
-            "wrong method",
-            format!("{} is not for {path}", request.method()),
-        )),
-        _ => Err(Refusal::new(404, "no such route", path)),
-    }
-}
-
-async fn ask<T>(calls: &mpsc::Sender<Call>, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Refusal> {
-    let (reply, answer) = oneshot::channel();
-    calls.send(call(reply)).await.map_err(|_| Refusal::ending())?;
-    answer.await.map_err(|_| Refusal::ending())?
-}
-
-async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let bytes = Limited::new(request.into_body(), MAX_REQUEST_BODY)
-        .collect()
-        .await
-        .map_err(|error| Refusal::new(413, "request body not taken", error.to_string()))?
-        .to_bytes();
-    if bytes.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(400, "request not understood", error.to_string()))
-}
-
-fn json(status: StatusCode, kind: &str, value: &impl Serialize) -> Answer {
-    let bytes = serde_json::to_vec(value).expect("our own shapes serialise");
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, kind)
-        .body(Full::new(Bytes::from(bytes)).boxed())
-        .expect("static headers are valid")
-}
-
-fn streamed(kind: &str, stream: ByteStream) -> Answer {
-    Response::builder()
-        .header(header::CONTENT_TYPE, kind)
-        .body(stream.boxed())
-        .expect("static headers are valid")
 }

@@ -1,7 +1,7 @@
 //! `check`: every problem of the files, with its place; `-v` also shows how each command will be executed.
 
 use crate::api::wire;
-use crate::config::{Loaded, Problems, Severity, ShownCommand};
+use crate::config::{Loaded, Problems, ShownCommand};
 use crate::view::diagnostic;
 use crate::view::style::Style;
 
@@ -44,28 +44,8 @@ pub fn json(loaded: &Result<Loaded, Problems>) -> (wire::Check, u8) {
         Ok(loaded) => (&loaded.warnings, 0),
         Err(problems) => (problems, 2),
     };
-    let problems = problems.list.iter().map(|problem| {
-        let (line, column) = problems.line_column(problem.place);
-        wire::Problem {
-            file: problems.source(problem.place).shown.clone(),
-            line,
-            column,
-            severity: match problem.severity {
-                Severity::Error => wire::Severity::Error,
-                Severity::Warning => wire::Severity::Warning,
-            },
-            service: problem.service.clone(),
-            key: problem.key.clone(),
-            message: problem.message.clone(),
-            suggestion: problem.suggestion.clone(),
-        }
-    });
-    (
-        wire::Check {
-            problems: problems.collect(),
-        },
-        code,
-    )
+    let problems = wire::problems(problems);
+    (wire::Check { problems }, code)
 }
 
 fn summary(loaded: &Loaded) -> String {

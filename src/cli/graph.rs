@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-
+use crate::api::wire;
 use crate::spec::{Condition, Dependency, Project, ServiceName};
 
 #[derive(Clone, Copy)]
@@ -23,41 +22,21 @@ pub fn graph(project: &Project, format: Format) -> String {
     }
 }
 
-/// `graph --json`.
-#[derive(Serialize)]
-struct Graph<'p> {
-    services: Vec<Node<'p>>,
-}
-
-#[derive(Serialize)]
-struct Node<'p> {
-    name: &'p str,
-    depends_on: Vec<Edge<'p>>,
-}
-
-#[derive(Serialize)]
-struct Edge<'p> {
-    service: &'p str,
-    condition: Condition,
-    restart: bool,
-    required: bool,
-}
-
 fn json(project: &Project) -> String {
-    let services = project.services.iter().map(|(name, service)| Node {
-        name: name.as_str(),
+    let services = project.services.iter().map(|(name, service)| wire::GraphNode {
+        name: name.to_string(),
         depends_on: service
             .depends_on
             .iter()
-            .map(|(target, dependency)| Edge {
-                service: target.as_str(),
+            .map(|(target, dependency)| wire::GraphEdge {
+                service: target.to_string(),
                 condition: dependency.condition,
                 restart: dependency.restart,
                 required: dependency.required,
             })
             .collect(),
     });
-    let graph = Graph {
+    let graph = wire::Graph {
         services: services.collect(),
     };
     let mut text = serde_json::to_string_pretty(&graph).expect("our own shapes serialise");

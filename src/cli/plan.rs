@@ -4,36 +4,13 @@ use super::Result;
 use super::args::{Global, Plan};
 use super::{project, reach, terminal};
 use crate::api::wire;
-use crate::reconcile::{Intent, World};
+use crate::api::wire::UpRequest;
+use crate::config;
+use crate::reconcile::{Author, Cause, Now, Request, World};
 use crate::view::table;
 
 pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
-    let loaded = project::load(global)?;
-    if reach::running(&loaded.location)?.is_some() {
-        return Err(super::outcome::Outcome::usage(
-            "`plan` against a running project is not supported yet",
-        ));
-    }
-    let plan = World::new(0).plan(&loaded.project);
-    let plan = wire::Plan {
-        generation: 0,
-        steps: plan
-            .steps
-            .into_iter()
-            .map(|step| wire::PlanStep {
-                service: step.service.to_string(),
-                step: match step.intent {
-                    Intent::Start => wire::Step::Start,
-                    Intent::Restart => wire::Step::Restart,
-                    Intent::Live => wire::Step::Live,
-                    Intent::Stop => wire::Step::Stop,
-                    Intent::Keep => wire::Step::Keep,
-                },
-                fields: step.fields,
-                because: step.because,
-            })
-            .collect(),
-    };
+    let plan = foresee(global, &UpRequest::default())?;
     let changes = plan.steps.iter().any(|step| step.step != wire::Step::Keep);
     if args.json {
         project::print_json(&plan);
@@ -41,4 +18,36 @@ pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
         project::print(&table::plan(&plan, &terminal::for_stdout(global)));
     }
     Ok(if args.detailed_exitcode && changes { 2 } else { 0 })
+}
+
+/// From the running project, which knows what runs; else what a first `up` would start.
+fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
+    let (_, stream) = project::locate_running(global)?;
+    if let Some(stream) = stream {
+        return reach::converse(async {
+            let mut client = reach::client(stream).await?;
+            Ok(client.get(&path(request)).await?)
+        });
+    }
+    let loaded = project::load(global)?;
+    let names = config::select(&loaded.project, &request.names)?;
+    let asked = Request::Up {
+        names,
+        no_deps: request.no_deps,
+        profiles: request.profiles.clone(),
+    };
+    // Nothing has happened yet, at whatever time.
+    let now = Now { mono_ns: 0, wall_ns: 0 };
+    let cause = Cause::new(Author::User, "runner up");
+    Ok(World::new(0).plan(now, &loaded.project, Some(asked), &cause).into())
+}
+
+fn path(request: &UpRequest) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(request.names.iter().map(|name| ("service", name)));
+    query.extend_pairs(request.profiles.iter().map(|name| ("profile", name)));
+    if request.no_deps {
+        query.append_pair("no_deps", "1");
+    }
+    format!("/v1/plan?{}", query.finish())
 }

@@ -57,6 +57,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         exit_code_from: args.exit_code_from.clone(),
         detach: args.detach,
         console: !args.no_wait,
+        no_reload: args.no_reload,
     };
     reach::converse(async {
         let (frames, owner) = ask(&start, &request).await?;
@@ -114,7 +115,6 @@ fn refuse_what_comes_later(args: &Up) -> Result<()> {
     let later = [
         (args.tui, "--tui"),
         (args.http.is_some(), "--http"),
-        (args.no_reload, "--no-reload"),
         (args.log_format != "text", "--log-format"),
         (!args.command.is_empty(), "up -- CMD"),
     ];

@@ -50,6 +50,7 @@ pub(super) fn read(location: &Location, euid: u32, sink: &mut Sink) -> Document 
     for file in &location.files {
         reader.file(file, Role::Main, None);
     }
+    reader.sink.looked_for.files.extend(location.local.clone());
     if let Some(local) = location.local.as_ref().filter(|local| local.symlink_metadata().is_ok()) {
         reader.file(local, Role::Local, None);
     }
@@ -116,7 +117,7 @@ impl Reader<'_> {
                     .push(problem.suggest("files are read before any template can be rendered"));
                 continue;
             }
-            match include::expand(&folder, pattern) {
+            match include::expand(&folder, pattern, &mut self.sink.looked_for.folders) {
                 Ok(files) => {
                     // A glob may match the local file, which is laid over everything at the end.
                     for file in files {

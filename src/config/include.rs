@@ -1,5 +1,6 @@
 //! `include = ["services.d/*.toml"]`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobMatcher};
@@ -10,7 +11,9 @@ const DEEPEST: usize = 32;
 /// The files that a pattern names, in byte order. A pattern without wildcards names one file, whether it is there or
 /// not; a glob may match nothing. Hidden files are matched only by a pattern with the dot, so that an editor's backup
 /// is not taken in.
-pub(super) fn expand(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+///
+/// `folders`: takes up every folder in which a new file could match.
+pub(super) fn expand(folder: &Path, pattern: &str, folders: &mut BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, String> {
     if pattern.is_empty() || pattern.contains('\0') {
         return Err("this is no path".into());
     }
@@ -34,7 +37,7 @@ pub(super) fn expand(folder: &Path, pattern: &str) -> Result<Vec<PathBuf>, Strin
         });
     }
     let mut found = Vec::new();
-    walk(start, &parts, DEEPEST, &mut found);
+    walk(start, &parts, DEEPEST, folders, &mut found);
     found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     found.dedup();
     Ok(found)
@@ -50,7 +53,7 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-fn walk(folder: &Path, parts: &[Part<'_>], depth: usize, found: &mut Vec<PathBuf>) {
+fn walk(folder: &Path, parts: &[Part<'_>], depth: usize, folders: &mut BTreeSet<PathBuf>, found: &mut Vec<PathBuf>) {
     let Some((first, rest)) = parts.split_first() else {
         if folder.is_file() {
             found.push(folder.to_owned());
@@ -58,21 +61,23 @@ fn walk(folder: &Path, parts: &[Part<'_>], depth: usize, found: &mut Vec<PathBuf
         return;
     };
     match first {
-        Part::Name(name) => walk(&folder.join(name), rest, depth, found),
+        Part::Name(name) => walk(&folder.join(name), rest, depth, folders, found),
         Part::Glob(glob, hidden) => {
+            folders.insert(folder.to_owned());
             for name in names(folder) {
                 if (*hidden || !name.starts_with('.')) && glob.is_match(&name) {
-                    walk(&folder.join(&name), rest, depth, found);
+                    walk(&folder.join(&name), rest, depth, folders, found);
                 }
             }
         }
         Part::AnyDepth => {
-            walk(folder, rest, depth, found);
+            folders.insert(folder.to_owned());
+            walk(folder, rest, depth, folders, found);
             for name in names(folder).into_iter().filter(|name| !name.starts_with('.')) {
                 let below = folder.join(name);
                 let is_folder = below.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
                 if is_folder && depth > 0 {
-                    walk(&below, parts, depth - 1, found);
+                    walk(&below, parts, depth - 1, folders, found);
                 }
             }
         }
@@ -109,7 +114,7 @@ mod tests {
             std::fs::write(root.join(name), "").expect("written");
         }
         let names = |pattern: &str| -> Vec<String> {
-            let files = expand(root, pattern).expect("a glob");
+            let files = expand(root, pattern, &mut BTreeSet::new()).expect("a glob");
             files
                 .iter()
                 .map(|file| file.strip_prefix(root).expect("below").display().to_string())
@@ -120,6 +125,12 @@ mod tests {
         assert_eq!(names("d/{a,b}.toml"), ["d/a.toml", "d/b.toml"]);
         assert_eq!(names("missing.toml"), ["missing.toml"]);
         assert_eq!(names("none/*.toml"), Vec::<String>::new());
-        assert!(expand(root, "d/[.toml").is_err());
+        assert!(expand(root, "d/[.toml", &mut BTreeSet::new()).is_err());
+        let mut folders = BTreeSet::new();
+        expand(root, "**/*.toml", &mut folders).expect("a glob");
+        assert_eq!(
+            Vec::from_iter(folders),
+            [root.to_owned(), root.join("d"), root.join("d/e")]
+        );
     }
 }

@@ -28,8 +28,6 @@ const LATER: &[(&str, When)] = &[
     ("rollout", When::Used),
     ("outputs", When::Used),
     ("memory_limit", When::Used),
-    ("reload_signal", When::Used),
-    ("reload_command", When::Used),
     ("on_supervisor_exit", When::Is(&["stop"])),
     ("ports.*.shared", When::Used),
     ("project.http", When::Used),

@@ -21,6 +21,7 @@ mod graph;
 mod include;
 mod later;
 mod limits;
+mod mask;
 mod merge;
 mod node;
 mod ports;
@@ -44,8 +45,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use mask::Mask;
 pub use ports::{HashedPorts, PortSource};
-pub use problem::{FileId, Place, Problem, Problems, Severity, Source};
+pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
 pub use select::{Unknown, select};
 pub use shown::ShownCommand;
 pub use value::duration;
@@ -77,6 +79,8 @@ pub struct Loaded {
     pub warnings: Problems,
     /// What will be executed, in the order of the services, without the values of secrets.
     pub commands: Vec<ShownCommand>,
+    /// Over the values of secrets, for whoever shows something.
+    pub mask: Mask,
 }
 
 /// Reads, merges and checks the files of a project.
@@ -101,20 +105,22 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     if failed {
         return Err(problems);
     }
+    let project = Project {
+        name: settings.name,
+        dir: location.dir.clone(),
+        files,
+        exit: settings.exit,
+        exit_code_from: settings.exit_code_from.map(|(name, _)| ServiceName::new(name)),
+        shell: settings.shell,
+        state_dir: settings.state_dir,
+        services: services
+            .into_iter()
+            .map(|(name, service)| (name, Arc::new(service)))
+            .collect(),
+    };
     Ok(Loaded {
-        project: Project {
-            name: settings.name,
-            dir: location.dir.clone(),
-            files,
-            exit: settings.exit,
-            exit_code_from: settings.exit_code_from.map(|(name, _)| ServiceName::new(name)),
-            shell: settings.shell,
-            state_dir: settings.state_dir,
-            services: services
-                .into_iter()
-                .map(|(name, service)| (name, Arc::new(service)))
-                .collect(),
-        },
+        mask: Mask::new(&project, &inputs.env),
+        project,
         warnings: problems,
         commands,
     })

@@ -107,6 +107,15 @@ impl Problem {
 pub struct Problems {
     pub list: Vec<Problem>,
     pub sources: Vec<Source>,
+    /// What was looked for besides and may come into being: optional files, folders of globs.
+    pub looked_for: LookedFor,
+}
+
+/// Where a change would change what the files mean, though nothing was read there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookedFor {
+    pub files: BTreeSet<PathBuf>,
+    pub folders: BTreeSet<PathBuf>,
 }
 
 impl Problems {
@@ -166,6 +175,7 @@ pub(super) struct Sink {
     list: Vec<Problem>,
     /// Files whose text is no TOML: what is found in their remains would mostly be an echo of that.
     broken: BTreeSet<FileId>,
+    pub looked_for: LookedFor,
 }
 
 impl Sink {
@@ -175,6 +185,7 @@ impl Sink {
             sources: Vec::new(),
             list: Vec::new(),
             broken: BTreeSet::new(),
+            looked_for: LookedFor::default(),
         }
     }
 
@@ -268,6 +279,7 @@ impl Sink {
         Problems {
             list: self.list,
             sources: self.sources,
+            looked_for: self.looked_for,
         }
     }
 }

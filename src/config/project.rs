@@ -124,6 +124,7 @@ fn shared_env(
     }
     let folder = location.files[0].parent().unwrap_or(Path::new("/"));
     let default = folder.join(".env");
+    sink.looked_for.files.insert(default.clone());
     if default.is_file() {
         load_env_file(&default, None, captured, &mut env, sink);
     }
@@ -143,6 +144,7 @@ pub(super) fn read_env_file(item: &Node, captured: &Captured, env: &mut IndexMap
     };
     let required = table.and_then(|table| table.flag("required")).unwrap_or(true);
     if !required && path.symlink_metadata().is_err() {
+        sink.looked_for.files.insert(path);
         return;
     }
     load_env_file(&path, Some(item.place), captured, env, sink);

@@ -174,6 +174,8 @@ impl Builder<'_> {
                 Some("process") => StopScope::Process,
                 _ => StopScope::Tree,
             },
+            reload_signal: self.reload_signal(),
+            reload_command: fields.command("reload_command", shell),
             autostart: fields.flag("autostart").unwrap_or(true),
             profiles: fields.texts("profiles"),
             essential: fields.flag("essential").unwrap_or(false),
@@ -344,6 +346,23 @@ impl Builder<'_> {
         }]
     }
 
+    fn reload_signal(&mut self) -> Option<Signal> {
+        let fields = self.fields;
+        if let Some(entry) = fields
+            .table
+            .get("reload_command")
+            .filter(|_| fields.has("reload_signal"))
+        {
+            self.complain(
+                entry.key,
+                "reload_command",
+                "`reload_command` beside `reload_signal`",
+                "there is one way to reload: take one of them out",
+            );
+        }
+        fields.signal("reload_signal")
+    }
+
     fn success_exit_codes(&self) -> Vec<u8> {
         if !self.fields.has("success_exit_codes") {
             return vec![0];
@@ -410,6 +429,7 @@ impl Builder<'_> {
         for item in self.fields.items("secrets") {
             let Some(text) = item.text() else { continue };
             match GlobBuilder::new(text).build() {
+                Ok(_) if globs.iter().any(|known| known == text) => {}
                 Ok(_) => globs.push(text.to_owned()),
                 Err(error) => self.complain(item.place, "secrets", format!("no valid glob: {}", error.kind()), ""),
             }

@@ -12,14 +12,14 @@ use crate::spec::{Argv, Check, Probe, Service, ServiceName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownCommand {
     pub service: ServiceName,
-    /// `command`, `ready`, `health` or `stop_command`.
+    /// `command`, `ready`, `health`, `stop_command` or `reload_command`.
     pub key: &'static str,
     /// With `***` where a secret stands.
     pub argv: Argv,
 }
 
 /// Shorter values are no secrets: hiding every `1` would hide nothing and make the rest unreadable.
-const SHORTEST: usize = 4;
+pub(super) const SHORTEST: usize = 4;
 
 /// Names of variables that are secret in every service.
 pub(super) const SECRETS: &[&str] = &["*TOKEN*", "*SECRET*", "*PASSWORD*", "*KEY*"];
@@ -88,6 +88,7 @@ pub(super) fn commands(
     let commands = [
         ("command", Some(&shown.command)),
         ("stop_command", shown.stop_command.as_ref()),
+        ("reload_command", shown.reload_command.as_ref()),
     ];
     let probes = [("ready", &shown.ready), ("health", &shown.health)].into_iter();
     let probes = probes.flat_map(|(key, probe)| execs(probe.as_ref()).into_iter().map(move |argv| (key, argv)));

@@ -14,7 +14,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("a unit is missing; did you mean `\"{text}s\"`?"));
     }
     let mut rest = text;
-    let mut seconds = 0.0_f64;
+    let mut nanoseconds = 0_u128;
     while !rest.is_empty() {
         let digits = rest
             .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -24,24 +24,24 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let (unit, tail) = tail.split_at(letters);
         let number: f64 = number.parse().map_err(|_| BAD_DURATION.to_owned())?;
         let scale = match unit {
-            "ns" => 1e-9,
-            "us" | "\u{b5}s" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
+            "ns" => 1.0,
+            "us" | "\u{b5}s" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3_600e9,
+            "d" => 86_400e9,
             "" => return Err("a unit is missing: ns, us, ms, s, m, h or d".into()),
             other => return Err(format!("`{other}` is no unit; there are ns, us, ms, s, m, h and d")),
         };
-        seconds += number * scale;
+        // Rounded to whole nanoseconds, so that "1.1s" is 1.1 s; each part for itself, so that no part blurs another.
+        nanoseconds = nanoseconds.saturating_add((number * scale).round() as u128);
         rest = tail;
     }
-    if seconds > LONGEST.as_secs_f64() {
+    if nanoseconds > LONGEST.as_nanos() {
         return Err("longer than 100 years".into());
     }
-    // Rounded to whole nanoseconds, so that "1.1s" is 1.1 s.
-    Ok(Duration::from_nanos((seconds * 1e9).round() as u64))
+    Ok(Duration::from_nanos(nanoseconds as u64))
 }
 
 const BAD_DURATION: &str = "a duration is numbers with units, as in `\"500ms\"`, `\"10s\"`, `\"1m30s\"`";
@@ -163,6 +163,8 @@ mod tests {
             let wanted = Duration::from_millis(millis);
             assert_eq!(duration(&crate::spec::duration_text(wanted)), Ok(wanted));
         }
+        let finest = LONGEST - Duration::from_nanos(1);
+        assert_eq!(duration(&crate::spec::duration_text(finest)), Ok(finest));
     }
 
     #[test]

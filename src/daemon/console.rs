@@ -56,7 +56,7 @@ pub fn open(mut output: Subscription, mut events: broadcast::Receiver<Arc<wire::
             }
         }
     });
-    ByteStream(body)
+    ByteStream::of(body)
 }
 
 fn encode(chunk: Output, batch: &mut BytesMut) {

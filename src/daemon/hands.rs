@@ -140,6 +140,10 @@ impl Hands {
         &self.surroundings.captured
     }
 
+    pub fn surroundings(&self) -> &Arc<Surroundings> {
+        &self.surroundings
+    }
+
     pub fn guardian(&mut self) -> &mut Link {
         &mut self.guardian
     }
@@ -158,6 +162,7 @@ impl Hands {
                 }
             }
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
+            Action::Deliver { id, signal } => self.deliver(id, signal),
             Action::Kill { id, scope } => self.kill(id, scope),
             Action::Release { id } => self.release(id),
             Action::Probe {
@@ -182,8 +187,11 @@ impl Hands {
                 service,
                 timeout,
             } => {
-                let Purpose::Stop = purpose;
-                let Some(command) = &service.stop_command else { return };
+                let command = match purpose {
+                    Purpose::Stop => &service.stop_command,
+                    Purpose::Reload => &service.reload_command,
+                };
+                let Some(command) = command else { return };
                 let underway = Underway::start(self.tickets.take(), id, command, None, &self.inbox);
                 self.start_task(id, Task::Run(purpose), async move {
                     Fact::CommandEnded {
@@ -327,6 +335,18 @@ impl Hands {
             ticket: run.ticket,
             signal: signal.number(),
             target,
+            wakes: true,
+        };
+        self.order(&order, &[]);
+    }
+
+    fn deliver(&mut self, id: Incarnation, signal: Signal) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let order = Order::Signal {
+            ticket: run.ticket,
+            signal: signal.number(),
+            target: Target::Process,
+            wakes: false,
         };
         self.order(&order, &[]);
     }
@@ -360,6 +380,7 @@ impl Hands {
             Task::Probe(ProbeKind::Health),
             Task::Gate,
             Task::Run(Purpose::Stop),
+            Task::Run(Purpose::Reload),
         ] {
             self.cancel(id, task);
         }

@@ -7,13 +7,17 @@
 
 mod console;
 mod errand;
+mod events;
+mod files;
 mod hands;
 mod launch;
 mod link;
 mod present;
 mod reading;
 mod run;
+mod store;
 mod story;
 mod surroundings;
+mod waiting;
 
 pub use run::main;

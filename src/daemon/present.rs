@@ -6,7 +6,8 @@ use indexmap::IndexMap;
 
 use super::story;
 use crate::api::wire;
-use crate::reconcile::{Now, ServiceSnapshot, Snapshot, StateName};
+use crate::config::Mask;
+use crate::reconcile::{Blocker, Intent, Now, Plan, ServiceSnapshot, Snapshot, StateName};
 use crate::spec::{Project, ServiceName};
 use crate::sys;
 use crate::sys::usage::Usage;
@@ -48,6 +49,32 @@ pub struct Sources<'a> {
     /// CPU and memory of the tree of each pid, sampled for this answer.
     pub usage: HashMap<u32, Usage>,
     pub last_lines: &'a dyn Fn(&ServiceName, u32) -> Vec<String>,
+    pub mask: &'a Mask,
+    pub drift: Drift,
+    pub config_error: Option<String>,
+}
+
+/// What an `up` would do about each service, in words, where the file is newer than what is in force.
+pub type Drift = HashMap<ServiceName, String>;
+
+pub fn drift(plan: &Plan) -> Drift {
+    let pending = plan.steps.iter().filter_map(|step| {
+        let what = match step.intent {
+            Intent::Start => "start",
+            Intent::Restart => "restart",
+            Intent::Live => "live change",
+            Intent::Stop => "stop",
+            Intent::Keep => return None,
+        };
+        let fields: Vec<&str> = step.changes.iter().map(|change| change.field.as_str()).collect();
+        let because = if fields.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", fields.join(", "))
+        };
+        Some((step.service.clone(), format!("file is newer: {what} pending{because}")))
+    });
+    pending.collect()
 }
 
 pub fn ps(snapshot: &Snapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire::Ps {
@@ -56,6 +83,7 @@ pub fn ps(snapshot: &Snapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire
         project: sources.project.name.clone(),
         generation: snapshot.generation,
         settled: snapshot.settled,
+        config_error: sources.config_error.clone(),
         services: snapshot
             .services
             .iter()
@@ -87,6 +115,10 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
             Vec::new()
         }
     };
+    let hidden = |blocker: &Blocker| Blocker {
+        service: blocker.service.clone(),
+        what: sources.mask.text(&blocker.what).into_owned(),
+    };
     wire::Service {
         name: service.name.to_string(),
         state: service.state,
@@ -102,12 +134,19 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         url: None,
         cpu_percent,
         memory_bytes,
-        last_exit: service.last_exit.map(story::exit),
-        failure: service.failure.clone().map(|failure| story::failure(failure, lines())),
-        drift: None,
+        last_exit: service.last_end.map(|end| story::exit(end.status)),
+        failure: service
+            .failure
+            .clone()
+            .map(|failure| story::failure(failure, sources.mask, lines())),
+        drift: sources.drift.get(&service.name).cloned(),
         adopted: false,
-        waiting_on: service.waiting_on.clone(),
-        note: service.status_text.clone().or_else(|| service.probe_message.clone()),
+        waiting_on: service.waiting_on.iter().map(hidden).collect(),
+        note: service
+            .status_text
+            .as_ref()
+            .or(service.probe_message.as_ref())
+            .map(|note| sources.mask.text(note).into_owned()),
         since_s: story::seconds(now.mono_ns.saturating_sub(service.since_ns)),
         next_try_s: service
             .next_try_at_ns

@@ -93,7 +93,7 @@ pub fn stream(sources: Vec<Source>, request: wire::LogsRequest, pump: &Pump) -> 
             follow_on(subscription, follow, until, sink).await;
         }
     });
-    ByteStream(body)
+    ByteStream::of(body)
 }
 
 fn deadline(wall_ns: i64) -> Instant {

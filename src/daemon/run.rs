@@ -1,12 +1,13 @@
 //! The loop: wait for one thing, name it as a fact, step the World, let the hands perform, sleep until the next deadline.
 
+mod acting;
 mod answers;
+mod definition;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -19,7 +20,9 @@ use tokio::time::Instant;
 use super::hands::{Hands, Inbox};
 use super::launch::{self, Captured};
 use super::link::Link;
+use super::store::Store;
 use super::story::Story;
+use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
 use crate::api::server::{self, Call};
@@ -28,8 +31,9 @@ use crate::guardian;
 use crate::guardian::orders::{Order, Report};
 use crate::logs::Pump;
 use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
-use crate::spec::{ExitPolicy, Project, ServiceName};
+use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
+use definition::{Definition, News};
 
 /// How long the end waits for clients to read the last words.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -94,15 +98,15 @@ struct Daemon {
     world: World,
     hands: Hands,
     story: Story,
+    store: Store,
+    waiting: Waiting,
     meter: present::Meter,
-    project: Option<Arc<Project>>,
+    definition: Definition,
     /// Held, never looked at: the project is ours as long as it is open here or in the guardian.
     _lock: OwnedFd,
     /// What `up` said about the end, over what the file says.
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
-    /// What of both is in force.
-    ends: Option<(ExitPolicy, Option<ServiceName>)>,
     ending: Option<Ending>,
     /// Wall clock.
     began_ns: i64,
@@ -114,6 +118,7 @@ struct Daemon {
 /// Everything that the loop waits for.
 struct Inputs {
     inbox: mpsc::UnboundedReceiver<Inbox>,
+    news: mpsc::UnboundedReceiver<News>,
     calls: mpsc::Receiver<Call>,
     owner: Option<pipe::Receiver>,
     signals: Signals,
@@ -132,6 +137,7 @@ struct Signals {
 enum Happened {
     Guardian(io::Result<Vec<Report>>),
     Inbox(Inbox),
+    News(News),
     Call(Call),
     Signal(&'static str),
     /// SIGHUP: read the file anew.
@@ -161,22 +167,30 @@ impl Daemon {
         let server = tokio::task::spawn_local(server::serve(UnixListener::from_std(listener)?, call_sink, closed));
         let hands = Hands::new(guardian, pump, next_ticket, sink, Captured::now(), &boot);
         let seed = sys::clock::now().wall_ns as u64;
-        let daemon = Daemon {
+        let (news_sink, news) = mpsc::unbounded_channel();
+        let (store, complaints) = Store::open(&boot.state_dir);
+        let mut world = World::new(seed);
+        world.restore(store.wishes().clone());
+        let mut daemon = Daemon {
             released: !boot.foreground,
+            definition: Definition::new(news_sink),
+            story: Story::open(&boot.state_dir),
             boot,
             _lock: lock,
-            world: World::new(seed),
+            world,
             hands,
-            story: Story::new(),
+            store,
+            waiting: Waiting::default(),
             meter: present::Meter::default(),
-            project: None,
             exit: None,
             exit_code_from: None,
-            ends: None,
             ending: None,
             began_ns: sys::clock::now().wall_ns,
             stop_asked: false,
         };
+        for complaint in complaints {
+            daemon.warn(complaint);
+        }
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -187,6 +201,7 @@ impl Daemon {
             daemon,
             Inputs {
                 inbox,
+                news,
                 calls,
                 owner: Some(owner),
                 signals,
@@ -204,6 +219,7 @@ impl Daemon {
                 self.hands.take(item);
             }
             self.digest();
+            self.conclude();
             if let Err(error) = self.hands.guardian().flush() {
                 tracing::error!(%error, "the guardian is gone");
                 return 1;
@@ -213,9 +229,15 @@ impl Daemon {
     }
 
     async fn wait(&mut self, inputs: &mut Inputs) -> Happened {
-        let deadline = self.world.next_deadline().map(instant);
+        let deadlines = [
+            self.world.next_deadline(),
+            self.waiting.deadline(),
+            self.definition.deadline(),
+        ];
+        let deadline = deadlines.into_iter().flatten().min().map(instant);
         let Inputs {
             inbox,
+            news,
             calls,
             owner,
             signals,
@@ -231,6 +253,7 @@ impl Daemon {
         tokio::select! {
             reports = self.hands.guardian().reports() => Happened::Guardian(reports),
             Some(item) = inbox.recv() => Happened::Inbox(item),
+            Some(item) = news.recv() => Happened::News(item),
             Some(call) = calls.recv() => Happened::Call(call),
             Some(()) = signals.terminate.recv() => Happened::Signal("SIGTERM"),
             Some(()) = signals.interrupt.recv() => Happened::Signal("SIGINT"),
@@ -256,9 +279,10 @@ impl Daemon {
                 });
             }
             Happened::Inbox(item) => self.hands.take(item),
+            Happened::News(news) => self.hear(news),
             Happened::Call(call) => self.answer(call),
             Happened::Signal(name) => self.stop(Cause::new(Author::Signal, name)),
-            Happened::Hangup => self.reload(),
+            Happened::Hangup => self.read_for_hangup(),
             Happened::OwnerGone => {
                 inputs.owner = None;
                 // It may vanish after its Ctrl-C: that is no second one.
@@ -266,37 +290,16 @@ impl Daemon {
                     self.stop(Cause::new(Author::Signal, "the terminal of `runner up` is gone"));
                 }
             }
-            Happened::Deadline => self.step(Fact::TimePassed),
-        }
-    }
-
-    /// As a second `up`, but nobody asks for anything beyond what the file says. Before the first `up` there is nothing to
-    /// read anew.
-    fn reload(&mut self) {
-        if self.project.is_none() {
-            return;
-        }
-        match self.load() {
-            Ok(project) => self.configure(project, Cause::new(Author::Signal, "SIGHUP")),
-            Err(refusal) => {
-                tracing::warn!(
-                    "SIGHUP: {}, everything keeps running as before\n{}",
-                    refusal.title,
-                    refusal.detail
-                );
-                let cause = Cause::new(Author::Signal, "SIGHUP");
-                let rejected = wire::EventKind::ConfigRejected {
-                    message: refusal.detail,
-                };
-                self.story
-                    .tell_kind(sys::clock::now().wall_ns, None, 0, rejected, cause);
+            Happened::Deadline => {
+                self.read_what_is_quiet();
+                self.step(Fact::TimePassed);
             }
         }
     }
 
     /// A first stop is graceful, any further one is not.
     fn stop(&mut self, cause: Cause) {
-        if self.project.is_none() {
+        if self.definition.project.is_none() {
             self.ending = Some(Ending {
                 code: 0,
                 because: cause.detail,
@@ -336,7 +339,44 @@ impl Daemon {
         }
     }
 
+    /// After everything that one turn of the loop has brought: what people wish is kept, what happened is told, and who
+    /// waited for it is answered.
+    fn conclude(&mut self) {
+        if let Some(error) = self.story.flush() {
+            self.warn(format!(
+                "the history can't be written: {error}; `events` will have a gap"
+            ));
+            self.story.flush();
+        }
+        let now = sys::clock::now().mono_ns;
+        for (waiter, outcome) in self.waiting.over(now, &self.world) {
+            let answer = self.acted(&waiter.names, outcome);
+            drop(waiter.reply.send(answer));
+        }
+    }
+
+    /// What people asked for by hand outlives us.
+    fn keep_wishes(&mut self) {
+        if self.stop_asked {
+            return self.store.clear();
+        }
+        if let Err(error) = self.store.keep(self.world.wishes()) {
+            self.warn(format!(
+                "what you asked for by hand could not be kept on the disk: {error}"
+            ));
+        }
+    }
+
+    /// Something that people should hear of, though no service is concerned.
+    fn warn(&mut self, message: String) {
+        tracing::warn!(%message);
+        let kind = wire::EventKind::Warned { message };
+        let cause = Cause::new(Author::Runner, "note");
+        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, kind, cause);
+    }
+
     fn step(&mut self, fact: Fact) {
+        let by_hand = matches!(fact, Fact::Asked { .. } | Fact::Configured { .. });
         let now = sys::clock::now();
         let mut actions = Vec::new();
         self.world.step(now, fact, &mut actions);
@@ -346,8 +386,9 @@ impl Daemon {
                     if matches!(event.kind, EventKind::Settled { .. }) {
                         sys::memory::give_back();
                     }
+                    self.waiting.hear(&event);
                     let lines = reading::last_lines(
-                        self.project.as_deref(),
+                        self.definition.project.as_deref(),
                         event.service.as_ref(),
                         event.run,
                         self.began_ns,
@@ -358,6 +399,9 @@ impl Daemon {
                 other => self.hands.perform(other),
             }
         }
+        if by_hand {
+            self.keep_wishes();
+        }
     }
 
     async fn say_farewell(mut self, inputs: Inputs) -> u8 {
@@ -366,6 +410,9 @@ impl Daemon {
         let cause = Cause::new(Author::Runner, because.clone());
         let ended = wire::EventKind::Ended { code, because };
         self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
+        // The project came to its end: nothing that was wished of it is left.
+        self.store.clear();
+        self.conclude();
         // Late calls are answered by the dropped receiver: "runner is ending".
         drop(inputs.calls);
         inputs.closing.send_replace(true);

@@ -1,49 +1,65 @@
-//! Numbers and words for events: from what the `World` publishes to what clients read.
+//! Numbers and words for events: from what the `World` publishes to what clients read and the history keeps.
+//!
+//! An event is in the history before anybody is told of it, so that nobody can know of a number that a crash takes
+//! back. Secrets are hidden here, once for all who read.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::broadcast;
 
-use crate::api::wire;
-use crate::reconcile::{Event, EventKind, ExitStatus, Failure};
+use crate::api::{history, wire};
+use crate::config::Mask;
+use crate::reconcile::{Cause, Event, EventKind, ExitStatus, Failure, Intent, Step};
 
-/// A follower that is this many events behind loses the oldest; it is told how many.
-const FOLLOWER_BACKLOG: usize = 4096;
+/// A follower that is this many events behind reads them from the history.
+const FOLLOWER_BACKLOG: usize = 1024;
+/// The history is rotated before it grows beyond this; one older file is kept.
+const HISTORY_SIZE: u64 = 8 * 1024 * 1024;
 
 /// The events of this project, in order.
 pub struct Story {
     cursor: u64,
     followers: broadcast::Sender<Arc<wire::Event>>,
+    history: History,
+    /// Numbered, not yet written and told.
+    fresh: Vec<Arc<wire::Event>>,
+    mask: Mask,
 }
 
 impl Story {
-    pub fn new() -> Story {
+    /// Goes on with the numbers of what is there.
+    pub fn open(state_dir: &Path) -> Story {
+        let (history, cursor) = History::open(state_dir);
         Story {
-            cursor: 0,
+            cursor,
             followers: broadcast::channel(FOLLOWER_BACKLOG).0,
+            history,
+            fresh: Vec::new(),
+            mask: Mask::default(),
         }
+    }
+
+    /// What is hidden from now on.
+    pub fn hide(&mut self, mask: Mask) {
+        self.mask = mask;
+    }
+
+    pub fn mask(&self) -> &Mask {
+        &self.mask
     }
 
     /// `last_lines` is asked only where an event shows them.
     pub fn tell(&mut self, wall_ns: i64, event: Event, last_lines: impl FnOnce() -> Vec<String>) {
-        let kind = kind(event.kind, last_lines);
-        self.tell_kind(
-            wall_ns,
-            event.service.map(|name| name.to_string()),
-            event.run,
-            kind,
-            event.cause,
-        );
+        let kind = kind(event.kind, &self.mask, last_lines);
+        let service = event.service.map(|name| name.to_string());
+        self.tell_kind(wall_ns, service, event.run, kind, event.cause);
     }
 
-    pub fn tell_kind(
-        &mut self,
-        wall_ns: i64,
-        service: Option<String>,
-        run: u32,
-        kind: wire::EventKind,
-        cause: crate::reconcile::Cause,
-    ) {
+    pub fn tell_kind(&mut self, wall_ns: i64, service: Option<String>, run: u32, kind: wire::EventKind, cause: Cause) {
         self.cursor += 1;
         let event = wire::Event {
             cursor: self.cursor,
@@ -51,15 +67,126 @@ impl Story {
             service,
             run,
             kind,
-            cause,
+            cause: Cause::new(cause.by, self.mask.text(&cause.detail)),
         };
-        // Nobody listening is not an error.
-        let _ = self.followers.send(Arc::new(event));
+        self.fresh.push(Arc::new(event));
     }
 
-    pub fn follow(&self) -> broadcast::Receiver<Arc<wire::Event>> {
-        self.followers.subscribe()
+    /// Writes and tells what one turn of the loop has brought. The answer: the history has begun to fail.
+    pub fn flush(&mut self) -> Option<io::Error> {
+        if self.fresh.is_empty() {
+            return None;
+        }
+        let trouble = self.history.append(&self.fresh).err();
+        for event in self.fresh.drain(..) {
+            // Nobody listening is not an error.
+            let _ = self.followers.send(event);
+        }
+        trouble
     }
+
+    /// What comes from now on, and the number of the last event before it.
+    pub fn follow(&self) -> (broadcast::Receiver<Arc<wire::Event>>, u64) {
+        (self.followers.subscribe(), self.cursor - self.fresh.len() as u64)
+    }
+}
+
+/// The file that events are appended to.
+struct History {
+    folder: PathBuf,
+    file: Option<File>,
+    length: u64,
+    /// It could not be written: said once, until it can again.
+    failing: bool,
+}
+
+impl History {
+    fn open(folder: &Path) -> (History, u64) {
+        let mut history = History {
+            folder: folder.to_owned(),
+            file: None,
+            length: 0,
+            failing: false,
+        };
+        let last = history::last_cursor(folder).unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not read the history");
+            0
+        });
+        (
+            history.reopened().map(|()| history).unwrap_or_else(|error| {
+                tracing::warn!(%error, "could not open the history");
+                History {
+                    folder: folder.to_owned(),
+                    file: None,
+                    length: 0,
+                    failing: true,
+                }
+            }),
+            last,
+        )
+    }
+
+    fn reopened(&mut self) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.folder.join(history::FILE))?;
+        self.length = file.seek(SeekFrom::End(0))?;
+        // A line that a crash has cut off ends here.
+        if self.length > 0 && !ends_a_line(&file, self.length)? {
+            file.write_all(b"\n")?;
+            self.length += 1;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn append(&mut self, events: &[Arc<wire::Event>]) -> io::Result<()> {
+        let mut lines = Vec::with_capacity(events.len() * 256);
+        for event in events {
+            serde_json::to_writer(&mut lines, &**event).expect("our own shapes serialise");
+            lines.push(b'\n');
+        }
+        match self.write(&lines) {
+            Ok(()) => {
+                self.failing = false;
+                Ok(())
+            }
+            Err(_) if std::mem::replace(&mut self.failing, true) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.length + lines.len() as u64 > HISTORY_SIZE && self.length > 0 {
+            std::fs::rename(self.folder.join(history::FILE), self.folder.join(history::OLDER))?;
+            self.file = None;
+        }
+        if self.file.is_none() || self.failing {
+            self.reopened()?;
+        }
+        let file = self.file.as_mut().expect("just opened");
+        let written = file.write_all(lines);
+        // After a failure part of it may be there: what follows has to begin on a line of its own.
+        self.length = match &written {
+            Ok(()) => self.length + lines.len() as u64,
+            Err(_) => {
+                self.file = None;
+                self.length
+            }
+        };
+        written
+    }
+}
+
+fn ends_a_line(file: &File, length: u64) -> io::Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let mut last = [0];
+    file.read_exact_at(&mut last, length - 1)?;
+    Ok(last == *b"\n")
 }
 
 pub fn exit(status: ExitStatus) -> wire::Exit {
@@ -70,7 +197,7 @@ pub fn exit(status: ExitStatus) -> wire::Exit {
     }
 }
 
-pub fn failure(failure: Failure, last_lines: Vec<String>) -> wire::Failure {
+pub fn failure(failure: Failure, mask: &Mask, last_lines: Vec<String>) -> wire::Failure {
     let Failure {
         reason,
         message,
@@ -78,21 +205,26 @@ pub fn failure(failure: Failure, last_lines: Vec<String>) -> wire::Failure {
     } = failure;
     wire::Failure {
         reason,
-        message,
-        suggestion,
-        last_lines,
+        message: mask.text(&message).into_owned(),
+        suggestion: suggestion.map(|text| mask.text(&text).into_owned()),
+        last_lines: last_lines.iter().map(|line| mask.text(line).into_owned()).collect(),
     }
 }
 
-fn kind(kind: EventKind, last_lines: impl FnOnce() -> Vec<String>) -> wire::EventKind {
+fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) -> wire::EventKind {
+    let hidden = |text: String| mask.text(&text).into_owned();
     match kind {
-        EventKind::Waiting { on } => wire::EventKind::Waiting { on },
+        EventKind::Waiting { on } => wire::EventKind::Waiting {
+            on: on.into_iter().map(hidden).collect(),
+        },
         EventKind::Started { pid } => wire::EventKind::Started { pid },
         EventKind::Ready { after_ns, probe } => wire::EventKind::Ready {
             after_s: seconds(after_ns),
-            probe,
+            probe: probe.map(hidden),
         },
-        EventKind::Unhealthy { message } => wire::EventKind::Unhealthy { message },
+        EventKind::Unhealthy { message } => wire::EventKind::Unhealthy {
+            message: hidden(message),
+        },
         EventKind::Recovered => wire::EventKind::Recovered,
         EventKind::Exited { status, after_ns } => wire::EventKind::Exited {
             exit: exit(status),
@@ -105,38 +237,139 @@ fn kind(kind: EventKind, last_lines: impl FnOnce() -> Vec<String>) -> wire::Even
         } => wire::EventKind::Restarting {
             delay_s: seconds(delay_ns),
             attempt,
-            failure: why.map(|why| failure(why, last_lines())),
+            failure: why.map(|why| failure(why, mask, last_lines())),
         },
         EventKind::Failed { failure: why } => wire::EventKind::Failed {
-            failure: failure(why, last_lines()),
+            failure: failure(why, mask, last_lines()),
         },
         EventKind::Stopping => wire::EventKind::Stopping,
         EventKind::Stopped => wire::EventKind::Stopped,
+        EventKind::Signalled { signal } => wire::EventKind::Signalled {
+            signal: signal.to_string(),
+        },
+        EventKind::Reloaded => wire::EventKind::Reloaded,
+        EventKind::ReloadFailed { message } => wire::EventKind::ReloadFailed {
+            message: hidden(message),
+        },
         EventKind::Completed { status, after_ns } => wire::EventKind::Completed {
             exit: exit(status),
             after_s: seconds(after_ns),
         },
-        EventKind::Warned { message } => wire::EventKind::Warned { message },
+        EventKind::Warned { message } => wire::EventKind::Warned {
+            message: hidden(message),
+        },
         EventKind::ConfigApplied {
             generation,
-            restarts,
-            lives,
-            starts,
-            stops,
+            steps,
             unchanged,
-        } => wire::EventKind::ConfigApplied {
-            generation,
-            restarts,
-            lives,
-            starts,
-            stops,
-            unchanged,
-        },
+        } => applied(generation, steps, unchanged),
         EventKind::Settled { generation, failed } => wire::EventKind::Settled { generation, failed },
-        EventKind::Ending { because } => wire::EventKind::Ending { because },
+        EventKind::Ending { because } => wire::EventKind::Ending {
+            because: hidden(because),
+        },
+    }
+}
+
+fn applied(generation: u64, steps: Vec<Step>, unchanged: u32) -> wire::EventKind {
+    let count = |intent| steps.iter().filter(|step| step.intent == intent).count() as u32;
+    wire::EventKind::ConfigApplied {
+        generation,
+        restarts: count(Intent::Restart),
+        lives: count(Intent::Live),
+        starts: count(Intent::Start),
+        stops: count(Intent::Stop),
+        unchanged,
+        steps: steps.into_iter().map(wire::PlanStep::from).collect(),
     }
 }
 
 pub fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::Author;
+
+    fn tell(story: &mut Story, text: &str) {
+        let kind = wire::EventKind::Warned {
+            message: text.to_owned(),
+        };
+        story.tell_kind(0, None, 0, kind, Cause::new(Author::Runner, "test"));
+    }
+
+    fn cursors(folder: &Path) -> Vec<u64> {
+        let mut seen = Vec::new();
+        let see = &mut |cursor, _: &[u8]| {
+            seen.push(cursor);
+            true
+        };
+        history::read(folder, 0, see).expect("read");
+        seen
+    }
+
+    #[test]
+    fn numbers_go_on_over_lives_and_after_a_line_that_was_cut_off() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let mut story = Story::open(folder);
+        tell(&mut story, "one");
+        tell(&mut story, "two");
+        assert_eq!(
+            cursors(folder),
+            [] as [u64; 0],
+            "nothing is written before the turn is over"
+        );
+        assert!(story.flush().is_none());
+        drop(story);
+        let path = folder.join(history::FILE);
+        let whole = std::fs::read(&path).expect("read");
+        std::fs::write(&path, &whole[..whole.len() - 5]).expect("written");
+        let mut story = Story::open(folder);
+        tell(&mut story, "two again");
+        story.flush();
+        assert_eq!(cursors(folder), [1, 2]);
+    }
+
+    #[test]
+    fn whoever_follows_is_told_after_the_history() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut story = Story::open(folder.path());
+        tell(&mut story, "before");
+        let (mut receiver, before) = story.follow();
+        assert_eq!(before, 0, "it is still to come");
+        assert!(receiver.try_recv().is_err());
+        story.flush();
+        assert_eq!(receiver.try_recv().expect("told").cursor, 1);
+        assert_eq!(story.follow().1, 1);
+    }
+
+    #[test]
+    fn a_history_that_can_not_be_written_is_said_once_and_taken_up_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        let mut story = Story::open(&state);
+        tell(&mut story, "lost");
+        story.flush();
+        std::fs::create_dir(&state).expect("made");
+        tell(&mut story, "kept");
+        assert!(story.flush().is_none());
+        assert_eq!(cursors(&state), [2]);
+    }
+
+    #[test]
+    fn the_history_is_rotated_and_keeps_one_older_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut story = Story::open(folder.path());
+        let text = "x".repeat(100_000);
+        for _ in 0..200 {
+            tell(&mut story, &text);
+            story.flush();
+        }
+        let seen = cursors(folder.path());
+        assert_eq!(seen.last(), Some(&200));
+        assert!(seen.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no gap");
+        assert!(seen.len() > 80 && seen.len() < 200, "{}", seen.len());
+    }
 }

@@ -77,7 +77,7 @@ impl Guard {
             living.len()
         ));
         for ticket in living {
-            self.signal(ticket, libc::SIGTERM, Target::Group);
+            self.signal(ticket, libc::SIGTERM, Target::Group, true);
         }
         self.closing = Some(Closing {
             kill_at_ns: now + GRACE_NS,

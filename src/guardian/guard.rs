@@ -223,7 +223,12 @@ impl Guard {
                 self.next_ticket = self.next_ticket.max(launch.ticket.0 + 1);
                 self.launch(*launch);
             }
-            Order::Signal { ticket, signal, target } => self.signal(ticket, signal, target),
+            Order::Signal {
+                ticket,
+                signal,
+                target,
+                wakes,
+            } => self.signal(ticket, signal, target, wakes),
             Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
             Order::Release { ticket } => self.release(ticket),
@@ -231,7 +236,7 @@ impl Guard {
         }
     }
 
-    pub(super) fn signal(&mut self, ticket: Ticket, signal: i32, target: Target) {
+    pub(super) fn signal(&mut self, ticket: Ticket, signal: i32, target: Target, wakes: bool) {
         let Some(held) = self.held.get(&ticket).filter(|held| held.life != Life::Empty) else {
             return;
         };
@@ -240,7 +245,7 @@ impl Guard {
             Target::Group => held.signal_group(signal, self.groups_by_pidfd),
         };
         send(signal);
-        if signal != libc::SIGKILL {
+        if wakes && signal != libc::SIGKILL {
             send(libc::SIGCONT);
         }
     }

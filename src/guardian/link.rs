@@ -221,6 +221,7 @@ mod tests {
             ticket: Ticket(number),
             signal: 15,
             target: Target::Group,
+            wakes: true,
         }
     }
 

@@ -17,12 +17,13 @@ pub struct Ticket(pub u64);
 pub enum Order {
     /// Fork, set up, record, open the gate, execute.
     Spawn(Box<Launch>),
-    /// To the main process or to its group. Never fails loudly: what is gone needs no signal. SIGCONT is sent after
-    /// every signal but SIGKILL.
+    /// To the main process or to its group. Never fails loudly: what is gone needs no signal. `wakes`: SIGCONT follows,
+    /// except after SIGKILL, so that what is stopped hears of it.
     Signal {
         ticket: Ticket,
         signal: i32,
         target: Target,
+        wakes: bool,
     },
     /// SIGKILL. With `sweep`, also every descendant that left the group, until nothing is left.
     Kill {

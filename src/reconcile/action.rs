@@ -11,6 +11,7 @@ use crate::spec::{Service, Signal, StopScope};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
     Stop,
+    Reload,
 }
 
 /// How the project ended, for the exit code of `up` and its last line.
@@ -34,6 +35,11 @@ pub enum Action {
         id: Incarnation,
         signal: Signal,
         scope: StopScope,
+    },
+    /// Send the signal to the main process, and nothing after it: what was stopped stays stopped.
+    Deliver {
+        id: Incarnation,
+        signal: Signal,
     },
     /// SIGKILL by scope; for `Tree` sweep until nothing is left. Answered by `Exited` and `Emptied`, or `KillFailed`.
     Kill {

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::fact::ExitStatus;
 use super::failure::Failure;
-use crate::spec::ServiceName;
+use super::plan::Step;
+use crate::spec::{ServiceName, Signal};
 
 /// Who or what caused a transition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Author {
     User,
@@ -21,7 +22,7 @@ pub enum Author {
     Runner,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Cause {
     pub by: Author,
     /// One short phrase: `runner up`, `db is ready`, `exit code 1`.
@@ -83,6 +84,15 @@ pub enum EventKind {
     },
     Stopping,
     Stopped,
+    /// A signal was sent that somebody asked for by hand.
+    Signalled {
+        signal: Signal,
+    },
+    /// It was asked to read its own configuration anew: the signal was sent, or the command succeeded.
+    Reloaded,
+    ReloadFailed {
+        message: String,
+    },
     Completed {
         status: ExitStatus,
         after_ns: u64,
@@ -91,12 +101,12 @@ pub enum EventKind {
     Warned {
         message: String,
     },
+    /// A definition is in force from now on. Comes before anything is done about it.
     ConfigApplied {
         generation: u64,
-        restarts: u32,
-        lives: u32,
-        starts: u32,
-        stops: u32,
+        /// What is about to be done, as `plan` said it; without what is kept.
+        steps: Vec<Step>,
+        /// Services that are kept.
         unchanged: u32,
     },
     /// No service is in transition any more. `failed`: some selected service is neither ready nor completed.

@@ -7,7 +7,7 @@ use super::machine::{Life, Machine};
 use super::words;
 use crate::spec::{ExitPolicy, ServiceName};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub exit: ExitPolicy,
     pub code_from: Option<ServiceName>,
@@ -23,7 +23,7 @@ impl Default for Policy {
 }
 
 /// Everything is being stopped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ends {
     pub code: u8,
     pub because: String,

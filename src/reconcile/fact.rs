@@ -83,6 +83,15 @@ pub enum Request {
     Restart {
         names: Vec<ServiceName>,
     },
+    /// By `reload_signal` or `reload_command`; passes by what has neither or does not run.
+    Reload {
+        names: Vec<ServiceName>,
+    },
+    /// To the main processes of what runs.
+    Signal {
+        names: Vec<ServiceName>,
+        signal: Signal,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +103,8 @@ pub enum Fact {
         exit: ExitPolicy,
         exit_code_from: Option<ServiceName>,
         cause: Cause,
+        /// What somebody asked for together with it (`up`): both settle before anything is done.
+        request: Option<Request>,
     },
     Asked {
         request: Request,

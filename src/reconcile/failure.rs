@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The vocabulary of `services-toml.md`, "States".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     // before exec, permanent

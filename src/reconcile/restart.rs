@@ -11,7 +11,7 @@ const LOOP_RESTARTS: usize = 5;
 const LOOP_WINDOW: Duration = Duration::from_secs(60);
 
 /// A small seeded generator (splitmix64), so that the same facts give the same jitter.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
 
 impl Rng {
@@ -34,7 +34,7 @@ impl Rng {
 }
 
 /// What earlier runs say about the next one. Starts empty at every start that was asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct History {
     /// Restarts in a row without having been ready for `reset_after` in between.
     streak: u32,

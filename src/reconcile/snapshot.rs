@@ -6,7 +6,7 @@ use super::fact::ExitStatus;
 use super::failure::Failure;
 use crate::spec::ServiceName;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StateName {
     Stopped,
@@ -42,12 +42,23 @@ impl StateName {
 }
 
 /// One thing that a waiting service waits for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Blocker {
-    /// The dependency, or `None` for a gate of `wait_for` and for what another service still holds.
+    /// The dependency; nothing for a gate of `wait_for` and for what another service still holds.
     pub service: Option<ServiceName>,
     /// Fits after "waiting for": `db to be ready (starting)`, `db (stopped by you)`, `tcp://host:5432 (refused)`.
     pub what: String,
+}
+
+/// The end of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    pub run: u32,
+    pub status: ExitStatus,
+    /// Monotonic.
+    pub at_ns: u64,
+    /// From exec to the end.
+    pub took_ns: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +75,8 @@ pub struct ServiceSnapshot {
     pub started_at_ns: Option<i64>,
     /// Monotonic, of exec of the current run.
     pub started_mono_ns: Option<u64>,
-    pub last_exit: Option<ExitStatus>,
+    /// How the latest run that has ended did so.
+    pub last_end: Option<RunEnd>,
     pub failure: Option<Failure>,
     pub waiting_on: Vec<Blocker>,
     /// What the readiness probe said last and how often it was tried.

@@ -16,7 +16,7 @@ pub(super) fn after(at: u64, wait: Duration) -> u64 {
 }
 
 /// At most one deadline for each service.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(u64, ServiceId)>,
 }

@@ -1,11 +1,15 @@
 //! What is wanted of one service: the levels that people, file and graph set.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Author, Cause};
+use crate::spec::ServiceName;
 
 /// What people and the file asked for. All of it is a level: nothing here is consumed by acting on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Wish {
     /// Asked for by name, whatever its `autostart` and `profiles` say.
     pub named: bool,
@@ -17,11 +21,13 @@ pub(super) struct Wish {
     pub turn: u32,
     /// Replaces the waits of the stop ladder.
     pub patience: Option<Duration>,
+    /// Who asked last, and when (monotonic).
     pub cause: Cause,
+    pub asked_at: u64,
 }
 
 impl Wish {
-    pub fn new() -> Self {
+    pub fn new(now: u64) -> Self {
         Wish {
             named: false,
             stopped: false,
@@ -29,13 +35,52 @@ impl Wish {
             turn: 0,
             patience: None,
             cause: Cause::new(Author::Runner, "declared"),
+            asked_at: now,
         }
     }
 
-    /// Somebody asked for something of this service by its name.
-    pub fn is_by_hand(&self) -> bool {
+    /// Who asked for what it is now.
+    pub fn asked(&mut self, cause: &Cause, now: u64) {
+        self.cause = cause.clone();
+        self.asked_at = now;
+    }
+
+    pub fn by_hand(&self) -> ByHand {
+        ByHand {
+            named: self.named,
+            stopped: self.stopped,
+            alone: self.alone,
+        }
+    }
+}
+
+/// What somebody asked for of one service by its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    #[serde(default)]
+    pub named: bool,
+    #[serde(default)]
+    pub stopped: bool,
+    #[serde(default)]
+    pub alone: bool,
+}
+
+impl ByHand {
+    pub fn is_any(self) -> bool {
         self.named || self.stopped || self.alone
     }
+}
+
+/// What people asked for by hand, for the durable store: it outlives whoever was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// Everything that starts by itself.
+    #[serde(default)]
+    pub all: bool,
+    #[serde(default)]
+    pub profiles: BTreeSet<String>,
+    #[serde(default)]
+    pub services: BTreeMap<ServiceName, ByHand>,
 }
 
 /// What the whole graph makes of the wish. Settled for every service before any acts.

@@ -31,6 +31,18 @@ pub(super) fn duration(length: Duration) -> String {
     if words.is_empty() { "0s".to_owned() } else { words }
 }
 
+/// `1st`, `2nd`, `3rd`, `4th`, `11th`.
+pub(super) fn ordinal(number: u32) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
+}
+
 /// What a probe looks at, as in "waiting for http :3000/healthz".
 pub(super) fn check(check: &Check) -> String {
     match check {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Checked by `config`: letters, digits, `_`, `-`, `.` (not at the start), at most 64 bytes, with at most
 /// one `@`. It is therefore safe as a file name, as a log prefix and in a table.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct ServiceName(Arc<str>);
 

@@ -12,6 +12,7 @@ use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, Port, PortConflict, Protocol, Resource, Restart, Rung,
     Service, StopScope,
 };
+use super::written::Written;
 use super::{Argv, ServiceName};
 
 /// One difference, named as in the file.
@@ -156,7 +157,22 @@ shown! {
     StopScope => |value| match value { StopScope::Tree => "tree", StopScope::Group => "group", StopScope::Process => "process" };
     PortConflict => |value| match value { PortConflict::Fail => "fail", PortConflict::Next => "next", PortConflict::Kill => "kill" };
     super::Signal => |value| value;
-    Port => |value| match value.protocol { Protocol::Tcp => value.number.to_string(), Protocol::Udp => format!("{}/udp", value.number) };
+}
+
+/// Where a number came from is no difference.
+impl Compare for Port {
+    fn compare(&self, other: &Self, report: &mut Report<'_>) {
+        let text = |port: &Port| match port.protocol {
+            Protocol::Tcp => port.number.to_string(),
+            Protocol::Udp => format!("{}/udp", port.number),
+        };
+        let (old, new) = (text(self), text(other));
+        if old != new {
+            report.shown(old, new);
+        } else if self.shared != other.shared {
+            report.note(None);
+        }
+    }
 }
 
 /// Types that are only said to differ: long, or perhaps secret.
@@ -176,9 +192,6 @@ hidden!(
     String,
     Option<String>,
     PathBuf,
-    Argv,
-    Option<Argv>,
-    Check,
     Limit,
     Dependency,
     LogTarget,
@@ -186,6 +199,21 @@ hidden!(
     Vec<String>,
     Vec<Gate>,
 );
+
+/// As `hidden!`, for types that the file can say in several ways: they differ if they are written differently.
+macro_rules! hidden_as_written {
+    ($($kind:ty),* $(,)?) => {$(
+        impl Compare for $kind {
+            fn compare(&self, other: &Self, report: &mut Report<'_>) {
+                if self != other && self.written() != other.written() {
+                    report.note(None);
+                }
+            }
+        }
+    )*};
+}
+
+hidden_as_written!(Argv, Option<Argv>, Check);
 
 /// Tables: key by key. The order of keys is not a difference.
 fn compare_maps<K, V: Compare>(
@@ -264,7 +292,7 @@ impl Compare for Probe {
     }
 }
 
-fn kind_of(check: &Check) -> &'static str {
+pub(super) fn kind_of(check: &Check) -> &'static str {
     match check {
         Check::Http(_) => "http",
         Check::Tcp(_) => "tcp",

@@ -2,7 +2,7 @@
 
 use super::service::{Change, Service};
 use super::shape::{Key, Shape, TableShape};
-use super::{Difference, compare};
+use super::{Difference, compare, written};
 
 const R: Option<Change> = Some(Change::Restart);
 const L: Option<Change> = Some(Change::Live);
@@ -22,6 +22,11 @@ macro_rules! service_keys {
         /// Compares what the keys decide, in the order of the declaration.
         pub(super) fn compare_service(old: &Service, new: &Service, out: &mut Vec<Difference>) {
             $($(compare::field($name, $class, &old.$field, &new.$field, out);)?)*
+        }
+
+        /// Writes what the keys decide, in the order of the declaration.
+        pub(super) fn write_service(service: &Service, out: &mut serde_json::Map<String, serde_json::Value>) {
+            $($(written::field($name, &service.$field, out);)?)*
         }
     };
 }
@@ -63,8 +68,8 @@ service_keys! {
     "stop" L "" [Shape::List(&Shape::Tuple(&[Shape::Signal, Shape::Duration]))] "The ladder form of the two: `[[\"SIGINT\", \"5s\"], [\"SIGTERM\", \"10s\"]]`.";
     "stop_command" L "none" [Shape::Command] "Runs before the stop signal." => stop_command;
     "stop_scope" L "tree" [Shape::Choice(&["tree", "group", "process"])] "`tree`: the stop signal goes to the process group, SIGKILL to it and to every descendant that left it. `group`, `process`: both to no more than that." => stop_scope;
-    "reload_signal" L "" [Shape::Signal] "Used by `runner reload NAME` and by `action = \"reload\"`.";
-    "reload_command" L "" [Shape::Command] "As `reload_signal`, with a command.";
+    "reload_signal" L "" [Shape::Signal] "Used by `runner reload NAME` and by `action = \"reload\"`; goes to the main process." => reload_signal;
+    "reload_command" L "" [Shape::Command] "Instead of a signal: a command with the service's environment and user; it fails with any exit code but 0." => reload_command;
     "watch" L "" [Shape::Table(&WATCH)] "Restart, reload or signal it when files change; honours `.gitignore`.";
     "prepare" R "" [Shape::List(&Shape::Table(&PREPARE))] "Steps before the first start; skipped while `inputs` are unchanged and `creates` exists.";
     "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir` before `prepare`: a git repository or an archive.";

@@ -11,6 +11,7 @@ mod probe;
 mod project;
 mod service;
 mod shape;
+mod written;
 
 pub use common::{Argv, Bytes, ServiceName, Signal};
 pub use compare::{Difference, duration_text};

@@ -28,7 +28,7 @@ pub struct Project {
 }
 
 /// When `up` ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ExitPolicy {
     /// At least one service was started and every unscheduled one has ended by itself with no restart due.

@@ -59,6 +59,9 @@ pub struct Service {
     pub stop: Vec<Rung>,
     pub stop_command: Option<Argv>,
     pub stop_scope: StopScope,
+    /// How it is asked to read its own configuration anew; never both.
+    pub reload_signal: Option<Signal>,
+    pub reload_command: Option<Argv>,
     pub autostart: bool,
     pub profiles: Vec<String>,
     pub essential: bool,
@@ -102,7 +105,7 @@ pub enum PortConflict {
     Kill,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Its process was executed.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod detach;
 pub mod exec_failure;
 pub mod fifo;
+pub mod files;
 pub mod identity;
 pub mod limits;
 pub mod lock;

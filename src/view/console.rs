@@ -218,7 +218,8 @@ impl Console {
                 starts,
                 stops,
                 unchanged,
-            } => (*generation > 1 && restarts + lives + starts + stops > 0).then(|| {
+                steps,
+            } => (*generation > 1).then(|| {
                 let counts = [
                     (restarts, "restart"),
                     (lives, "live"),
@@ -234,9 +235,10 @@ impl Console {
                         noun => words::count((*count).into(), noun),
                     })
                     .collect();
-                style.dim(format!("services.toml changed: {}", told.join(", ")))
+                let head = style.dim(format!("services.toml changed: {}", told.join(", ")));
+                format!("{head}\n{}", table::steps(steps, "        ", style))
             }),
-            EventKind::ConfigRejected { message } => {
+            EventKind::ConfigRejected { message, .. } => {
                 let lines: Vec<_> = message.lines().map(plain).collect();
                 let head = style.bad("services.toml not applied, everything keeps running as before");
                 Some(format!("{head}\n\n{}\n", lines.join("\n")))
@@ -279,6 +281,11 @@ impl Console {
             EventKind::Failed { failure } => Some(table::failure(failure, self.column + 3, style)),
             EventKind::Stopping => Some(style.dim(format!("stopping ({})", plain(&event.cause.detail)))),
             EventKind::Stopped => Some(style.dim("stopped")),
+            EventKind::Signalled { signal } => {
+                Some(style.dim(format!("{signal} sent ({})", plain(&event.cause.detail))))
+            }
+            EventKind::Reloaded => Some(style.good("reloaded")),
+            EventKind::ReloadFailed { message } => Some(style.bad(format!("reload failed: {}", plain(message)))),
             EventKind::Completed { exit, after_s } => {
                 use crate::api::wire::Exit;
                 let code = match exit {

@@ -123,6 +123,7 @@ mod tests {
                 text: text.into(),
                 secret: false,
             }],
+            ..Problems::default()
         }
     }
 

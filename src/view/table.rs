@@ -132,10 +132,15 @@ fn first_line(text: &str) -> String {
 
 /// `runner plan`.
 pub fn plan(plan: &Plan, style: &Style) -> String {
-    let rows: Vec<Vec<Cell>> = plan.steps.iter().map(plan_row).collect();
+    steps(&plan.steps, "", style)
+}
+
+/// One line for each step, behind an indent.
+pub(super) fn steps(steps: &[PlanStep], indent: &str, style: &Style) -> String {
+    let rows: Vec<Vec<Cell>> = steps.iter().map(plan_row).collect();
     let widths = widths(&[], &rows);
     let mut out = String::new();
-    for (row, step) in rows.iter().zip(&plan.steps) {
+    for (row, step) in rows.iter().zip(steps) {
         let (sign, colored): (_, fn(&Style, &str) -> String) = match step.step {
             Step::Start => ("+", |style, sign| style.good(sign)),
             Step::Restart => ("~", |style, sign| style.pending(sign)),
@@ -143,6 +148,7 @@ pub fn plan(plan: &Plan, style: &Style) -> String {
             Step::Stop => ("-", |style, sign| style.bad(sign)),
             Step::Keep => ("=", |style, sign| style.dim(sign)),
         };
+        out.push_str(indent);
         out.push_str(&colored(style, sign));
         out.push(' ');
         push_row(&mut out, row, &widths, style, false);
@@ -158,10 +164,13 @@ fn plan_row(step: &PlanStep) -> Vec<Cell> {
         Step::Stop => "stop",
         Step::Keep => "keep",
     };
-    let why = match (step.step, step.fields.is_empty()) {
-        (Step::Start | Step::Keep, true) => String::new(),
-        (_, true) => first_line(&step.because),
-        (_, false) => plain(&step.fields.join(", ")).into_owned(),
+    // The same key of many entries is said once for each.
+    let because = first_line(&step.because);
+    let changes = plain(&step.changes.join(", ")).into_owned();
+    let why = match (changes.is_empty(), because.is_empty()) {
+        (true, _) => because,
+        (false, true) => changes,
+        (false, false) => format!("{changes} ({because})"),
     };
     vec![Cell::new(plain(&step.service)), Cell::new(word), Cell::new(why)]
 }

@@ -191,6 +191,7 @@ fn ex_04_signals_to_what_has_ended_are_nothing() {
                 ticket,
                 signal: libc::SIGTERM,
                 target,
+                wakes: true,
             },
             &[],
         );

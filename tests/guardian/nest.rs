@@ -207,6 +207,7 @@ impl Nest {
                 ticket,
                 signal,
                 target: Target::Group,
+                wakes: true,
             },
             &[],
         );

@@ -5,10 +5,10 @@ use crate::view::diagnostic;
 use crate::view::style::Style;
 
 /// xorshift64*, so that a seed replays.
-struct Chance(u64);
+pub(super) struct Chance(pub u64);
 
 impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

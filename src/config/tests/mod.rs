@@ -4,7 +4,9 @@ mod changes;
 mod fuzz;
 mod golden;
 mod loading;
+mod masking;
 mod meaning;
+mod written;
 
 use std::path::{Path, PathBuf};
 

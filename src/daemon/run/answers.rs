@@ -1,17 +1,22 @@
-//! What clients ask, and what they are told.
+//! What clients ask to be told.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use base64::Engine;
 
 use super::Daemon;
+use super::definition::Purpose;
 use crate::api::past;
-use crate::api::server::{ByteStream, Call, Reply, UpAnswer};
-use crate::api::wire::{self, Refusal};
+use crate::api::server::{ByteStream, Call};
+use crate::api::wire::{self, Outcome, ProjectState, Refusal};
 use crate::config;
-use crate::daemon::{console, present, reading};
+use crate::daemon::launch::Setting;
+use crate::daemon::{console, events, present, reading};
+use crate::guardian::MARK;
+use crate::guardian::orders::{Stdio, Ticket};
 use crate::logs::Filter;
-use crate::reconcile::{Author, Cause, Fact, Request};
-use crate::spec::{ExitPolicy, Project, Service, ServiceName};
+use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot};
+use crate::spec::{Argv, Project, ServiceName};
 use crate::sys;
 
 /// What one console may have queued before it misses lines.
@@ -19,158 +24,239 @@ const CONSOLE_BUDGET: usize = 4 * 1024 * 1024;
 
 impl Daemon {
     pub(super) fn answer(&mut self, call: Call) {
+        // A client that is gone needs no answer.
         match call {
-            // A client that is gone needs no answer.
+            Call::Project { reply } => drop(reply.send(Ok(self.project()))),
             Call::Ps { reply } => drop(reply.send(self.ps())),
+            Call::Inspect { name, reveal, reply } => drop(reply.send(self.inspect(&name, reveal))),
+            Call::Why { name, reply } => drop(reply.send(self.why(&name))),
+            Call::Health { names, reply } => drop(reply.send(self.health(&names))),
+            Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
+            Call::Act { act, request, reply } => self.act(act, request, reply),
+            Call::Wait { request, reply } => self.wait_for(request, reply),
+            Call::Run { request, reply } => drop(reply.send(self.one_off(&request))),
             Call::Up { request, reply } => self.up(request, reply),
-            Call::Down { request, reply } => {
-                let cause = Cause::new(Author::User, request.because.as_deref().unwrap_or("runner down"));
-                if request.hasten {
-                    self.stop_asked = true;
-                    self.step(Fact::Asked {
-                        request: Request::Hasten,
-                        cause,
-                    });
-                } else if self.project.is_none() {
-                    self.stop(cause);
-                } else {
-                    self.stop_asked = true;
-                    let timeout = request.timeout_ms.map(Duration::from_millis);
-                    self.step(Fact::Asked {
-                        request: Request::Down { timeout },
-                        cause,
-                    });
-                }
-                drop(reply.send(Ok(wire::DownAnswer {
-                    lock: self.boot.state_dir.join("lock"),
-                })));
-            }
+            Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
+            Call::Events { request, reply } => {
+                self.story.flush();
+                let stream = events::stream(&self.story, &self.boot.state_dir, request);
+                drop(reply.send(Ok(stream)));
+            }
         }
     }
 
-    fn up(&mut self, request: wire::UpRequest, reply: Reply<UpAnswer>) {
-        if self.stop_asked {
-            // Too late to join: who asks waits for the end and starts anew (`TW-10`).
-            return drop(reply.send(Err(Refusal::ending())));
-        }
-        let loaded = match self.load() {
-            Ok(project) => project,
-            Err(refusal) => return drop(reply.send(Err(refusal))),
-        };
-        let named = checked_names(&loaded, &request.names)
-            .and_then(|names| Ok((names, checked_names(&loaded, request.exit_code_from.as_slice())?)));
-        let (names, exit_code_from) = match named {
-            Ok(named) => named,
-            Err(refusal) => return drop(reply.send(Err(refusal))),
-        };
-        let console = request.console.then(|| self.console());
-        self.released |= request.detach;
-        self.exit = request.exit.or(self.exit);
-        self.exit_code_from = exit_code_from.into_iter().next().or(self.exit_code_from.take());
-        self.configure(loaded, Cause::new(Author::User, "runner up"));
-        let asked = Request::Up {
-            names,
-            no_deps: request.no_deps,
-            profiles: request.profiles,
-        };
-        self.step(Fact::Asked {
-            request: asked,
-            cause: Cause::new(Author::User, "runner up"),
-        });
-        let answer = match console {
-            Some(stream) => Ok(UpAnswer::Console(stream)),
-            None => self.ps().map(UpAnswer::Ps),
-        };
-        drop(reply.send(answer));
+    /// The definition in force.
+    pub(super) fn in_force(&self) -> Result<Arc<Project>, Refusal> {
+        let project = self.definition.project.clone();
+        project.ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))
     }
 
-    /// Reads the file anew. The last good definition stays in force when it is broken.
-    pub(super) fn load(&self) -> Result<Arc<Project>, Refusal> {
-        let inputs = config::Inputs {
-            env: self.hands.captured().variables().to_vec(),
-            euid: nix::unistd::geteuid().as_raw(),
-        };
-        // A number that our own service holds is as good as free.
-        let ours: Vec<u16> = self
-            .project
-            .iter()
-            .flat_map(|project| project.services.values())
-            .flat_map(ports)
-            .collect();
-        let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
-        let mut allocator = config::HashedPorts::new(&self.boot.location.key, is_free);
-        match config::load(&self.boot.location, &inputs, &mut allocator) {
-            Ok(loaded) => Ok(Arc::new(loaded.project)),
-            Err(problems) => Err(Refusal::new(422, "the file is not valid", problems.to_string())),
+    /// The one service that a word names.
+    fn one(&self, word: &str) -> Result<(Arc<Project>, ServiceName), Refusal> {
+        let project = self.in_force()?;
+        let names = checked_names(&project, &[word.to_owned()])?;
+        match names.as_slice() {
+            [name] => Ok((project, name.clone())),
+            _ => {
+                let detail = format!("`{word}` names {} services", names.len());
+                Err(Refusal::new(400, "one service is expected", detail))
+            }
         }
     }
 
-    pub(super) fn configure(&mut self, project: Arc<Project>, cause: Cause) {
-        let place = if self.released {
-            ExitPolicy::Never
-        } else {
-            ExitPolicy::All
-        };
-        let exit = self.exit.or(project.exit).unwrap_or(place);
-        let exit_code_from = self.exit_code_from.clone().or_else(|| project.exit_code_from.clone());
-        let ends = (exit, exit_code_from.clone());
-        if self.project.as_ref() == Some(&project) && self.ends.as_ref() == Some(&ends) {
-            return;
-        }
-        self.project = Some(project.clone());
-        self.ends = Some(ends);
-        self.step(Fact::Configured {
-            project,
-            exit,
-            exit_code_from,
-            cause,
-        });
-    }
-
-    fn console(&self) -> ByteStream {
+    pub(super) fn console(&self) -> ByteStream {
         let filter = Filter {
             console_only: true,
             ..Filter::default()
         };
-        console::open(self.hands.pump().subscribe(filter, CONSOLE_BUDGET), self.story.follow())
+        let (events, _) = self.story.follow();
+        console::open(self.hands.pump().subscribe(filter, CONSOLE_BUDGET), events)
     }
 
     fn logs(&self, request: wire::LogsRequest) -> Result<ByteStream, Refusal> {
-        let project = self
-            .project
-            .as_ref()
-            .ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))?;
-        let sources = past::sources(project, &request.services).map_err(no_such_service)?;
+        let project = self.in_force()?;
+        let sources = past::sources(&project, &request.services).map_err(no_such_service)?;
         if sources.is_empty() && !request.services.is_empty() {
             return Err(Refusal::new(409, "no output is kept", past::NO_LOG));
         }
         Ok(reading::stream(sources, request, self.hands.pump()))
     }
 
-    fn ps(&mut self) -> Result<wire::Ps, Refusal> {
-        let project = self
-            .project
-            .clone()
-            .ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))?;
+    pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
         let snapshot = self.world.snapshot();
+        let project = self.in_force()?;
+        Ok(self.present(&project, &snapshot))
+    }
+
+    fn present(&mut self, project: &Project, snapshot: &Snapshot) -> wire::Ps {
         let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
         let began_ns = self.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
-            project: &project,
+            project,
             usage: sys::usage::of_trees(&pids),
-            last_lines: &|name, run| reading::last_lines(Some(&project), Some(name), run, began_ns)(),
+            last_lines: &|name, run| reading::last_lines(Some(project), Some(name), run, began_ns)(),
+            mask: self.story.mask(),
+            drift: self.drift(),
+            config_error: self.config_error(),
         };
-        Ok(present::ps(&snapshot, &sources, &mut self.meter))
+        present::ps(snapshot, &sources, &mut self.meter)
+    }
+
+    /// The first line of why the file is not in force.
+    fn config_error(&self) -> Option<String> {
+        let message = self.definition.rejected.as_deref()?;
+        message.lines().next().map(str::to_owned)
+    }
+
+    /// What an `up` would do about a file that waits for one.
+    fn drift(&self) -> present::Drift {
+        let Some(pending) = &self.definition.pending else {
+            return present::Drift::default();
+        };
+        let cause = crate::reconcile::Cause::new(crate::reconcile::Author::User, "runner up");
+        let plan = self.world.plan(sys::clock::now(), pending, None, &cause);
+        present::drift(&plan)
+    }
+
+    /// How it came out, with the services that it was about; none named: all.
+    pub(super) fn acted(&mut self, names: &[ServiceName], outcome: Outcome) -> Result<wire::Acted, Refusal> {
+        let project = self.in_force()?;
+        let snapshot = match names {
+            [] => self.world.snapshot(),
+            names => Snapshot {
+                services: names.iter().filter_map(|name| self.world.service(name)).collect(),
+                ..self.world.snapshot_of_none()
+            },
+        };
+        let services = self.present(&project, &snapshot).services;
+        Ok(wire::Acted { outcome, services })
+    }
+
+    fn project(&self) -> wire::Project {
+        let snapshot = self.world.snapshot();
+        let mut services = indexmap::IndexMap::new();
+        for service in &snapshot.services {
+            *services.entry(service.state).or_insert(0) += 1;
+        }
+        let location = &self.boot.location;
+        let project = self.definition.project.as_deref();
+        let files = project.map_or(&location.files, |project| &project.files);
+        wire::Project {
+            name: project.map_or_else(
+                || location.name_override.clone().unwrap_or_default(),
+                |p| p.name.clone(),
+            ),
+            folder: location.dir.display().to_string(),
+            files: files.iter().map(|file| file.display().to_string()).collect(),
+            pid: nix::unistd::getppid().as_raw().unsigned_abs(),
+            daemon_pid: nix::unistd::getpid().as_raw().unsigned_abs(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: snapshot.generation,
+            settled: snapshot.settled,
+            state: match self.world.is_settled() {
+                _ if snapshot.ending || self.stop_asked => ProjectState::Ending,
+                None => ProjectState::Moving,
+                Some(true) => ProjectState::Up,
+                Some(false) => ProjectState::Failed,
+            },
+            reload: self.definition.reload,
+            config_error: self.config_error(),
+            services,
+        }
+    }
+
+    fn inspect(&mut self, word: &str, reveal: bool) -> Result<wire::Inspect, Refusal> {
+        let (project, name) = self.one(word)?;
+        let written = project.services[&name].written();
+        let definition = if reveal {
+            written
+        } else {
+            self.story.mask().definition(written)
+        };
+        let mut acted = self.acted(std::slice::from_ref(&name), Outcome::Done)?;
+        let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
+        Ok(wire::Inspect {
+            state: acted.services.pop().ok_or_else(gone)?,
+            name: name.to_string(),
+            definition,
+        })
+    }
+
+    fn why(&self, word: &str) -> Result<wire::Why, Refusal> {
+        let (project, name) = self.one(word)?;
+        let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
+        let why = self.world.why(sys::clock::now(), &name).ok_or_else(gone)?;
+        let mask = self.story.mask();
+        let hidden = |text: &str| mask.text(text).into_owned();
+        let link = |link: &crate::reconcile::Link| wire::WhyLink {
+            service: link.service.to_string(),
+            what: link.what.clone(),
+            because: hidden(&link.because),
+        };
+        let (culprit, run) = &why.culprit;
+        let lines = reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)();
+        Ok(wire::Why {
+            service: why.service.to_string(),
+            state: why.state,
+            chain: why.chain.iter().map(link).collect(),
+            suggestion: why.suggestion.as_deref().map(hidden),
+            last_lines: lines.iter().map(|line| hidden(line)).collect(),
+        })
+    }
+
+    fn health(&self, words: &[String]) -> Result<wire::Health, Refusal> {
+        let project = self.in_force()?;
+        let names = match checked_names(&project, words)? {
+            names if names.is_empty() => self.world.wanted(),
+            names => names,
+        };
+        let is_well = |name: &ServiceName| self.world.progress(name, Goal::Ready) == Progress::Reached;
+        let healthy = !self.stop_asked && names.iter().all(is_well);
+        Ok(wire::Health { healthy })
+    }
+
+    /// What a command in the service's place needs. The mark is left out: it is the user's own process.
+    fn one_off(&self, request: &wire::RunRequest) -> Result<wire::RunAnswer, Refusal> {
+        let (project, name) = self.one(&request.name)?;
+        let service = &project.services[&name];
+        let command = match request.command.as_slice() {
+            [] => service.command.clone(),
+            words => Argv {
+                words: words.to_vec(),
+                shell: false,
+            },
+        };
+        let nobody = Incarnation {
+            service: ServiceId(0),
+            run: 0,
+        };
+        let refused = |failure: crate::reconcile::Failure| Refusal {
+            suggestion: failure.suggestion,
+            ..Refusal::new(409, failure.reason.as_str(), failure.message)
+        };
+        let setting = Setting::of(nobody, service, self.hands.surroundings()).map_err(refused)?;
+        let streams = [Stdio::Null, Stdio::Null, Stdio::Null];
+        let launch = setting.launch(Ticket(0), &command, streams, None);
+        let mark = format!("{MARK}=").into_bytes();
+        let in_base64 = |bytes: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(bytes);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let env = launch.env.iter().filter(|entry| !entry.starts_with(&mark));
+        Ok(wire::RunAnswer {
+            programs: launch.programs.into_iter().map(text).collect(),
+            argv: launch.argv.into_iter().map(text).collect(),
+            env_base64: env.map(in_base64).collect(),
+            working_dir: text(launch.working_dir),
+            credentials: launch.credentials.map(|ids| (ids.uid, ids.gid, ids.groups)),
+            umask: launch.umask,
+            nice: launch.nice,
+            limits: launch.limits,
+        })
     }
 }
 
-fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
-    service.ports.values().map(|port| port.number)
-}
-
-fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
+pub(super) fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
     config::select(project, words).map_err(no_such_service)
 }
 

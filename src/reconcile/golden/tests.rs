@@ -280,7 +280,8 @@ fn facts(stage: &Stage) -> Vec<(&'static str, Fact)> {
 
 /// The name of a life, and of its parts where it has some.
 fn label(stage: &Stage) -> String {
-    let Some(machine) = stage.world.present(&build::name("web")) else {
+    let id = stage.world.id_of(&build::name("web"));
+    let Some(machine) = id.and_then(|id| stage.world.machine_of(id)) else {
         return "gone".to_owned();
     };
     let variant = |text: String| text.split([' ', '(', '{']).next().unwrap_or_default().to_owned();

@@ -9,6 +9,7 @@ use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::fact::ExitStatus;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::restart::Verdict;
+use crate::reconcile::snapshot::RunEnd;
 use crate::reconcile::words;
 use crate::spec::{Kind, Restart, Service, StopScope};
 
@@ -88,8 +89,13 @@ impl Machine {
     }
 
     fn note_exit(&mut self, status: ExitStatus, since: u64, step: &mut Step) {
-        self.last_exit = Some(status);
         let after_ns = step.now.mono_ns.saturating_sub(since);
+        self.last_end = Some(RunEnd {
+            run: self.run,
+            status,
+            at_ns: step.now.mono_ns,
+            took_ns: after_ns,
+        });
         let cause = Cause::new(Author::Exit, words::exit(status));
         self.publish(EventKind::Exited { status, after_ns }, cause, step);
     }

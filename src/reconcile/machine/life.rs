@@ -8,7 +8,7 @@ use crate::reconcile::health::Probing;
 use crate::reconcile::snapshot::StateName;
 use crate::spec::{Probe, Rung, Service};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) enum Life {
     /// Nothing lives and nothing is due.
     Stopped,
@@ -95,7 +95,7 @@ pub(in crate::reconcile) enum Gate {
 }
 
 /// A program that runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) struct Process {
     /// The definition it was started with, kept current by live edits.
     pub spec: Arc<Service>,
@@ -108,7 +108,7 @@ pub(in crate::reconcile) struct Process {
 }
 
 /// From the decision to end an incarnation until nothing of it is left.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) struct Stopping {
     pub spec: Arc<Service>,
     pub body: Body,
@@ -119,7 +119,7 @@ pub(in crate::reconcile) struct Stopping {
 }
 
 /// What of the incarnation is known to exist.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) enum Body {
     /// Ordered, no PID yet.
     Unborn,
@@ -132,7 +132,7 @@ pub(in crate::reconcile) enum Body {
     Leftovers,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) enum Phase {
     /// Waits for the PID to signal.
     Unborn,
@@ -151,7 +151,7 @@ pub(in crate::reconcile) enum Phase {
 }
 
 /// What the end of a stop means.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) enum Then {
     /// It was asked for: the wish decides.
     Wish,
@@ -159,7 +159,7 @@ pub(in crate::reconcile) enum Then {
 }
 
 /// How a run went, for the restart policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::reconcile) struct Judgement {
     pub result: Result<ExitStatus, Failure>,
     /// The exit status of the run, where it ended by itself.

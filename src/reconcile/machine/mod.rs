@@ -9,20 +9,25 @@ mod starts;
 mod stops;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::action::Action;
+use super::action::{Action, Purpose};
 use super::event::{Author, Cause, Event, EventKind};
-use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
+use super::fact::{Incarnation, Now, ServiceId};
 use super::failure::Failure;
 use super::restart::{History, Rng};
+use super::snapshot::RunEnd;
 use super::wish::{Lot, Wish};
-use crate::spec::{Change, Service, ServiceName};
+use crate::spec::{Change, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
 use life::Gate;
 pub(super) use life::Life;
 
-#[derive(Debug)]
+/// A reload command that takes longer is ended.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub id: ServiceId,
     /// The definition in force.
@@ -35,7 +40,9 @@ pub(super) struct Machine {
     /// The turn of the wish that the latest run answers.
     pub served: u32,
     pub history: History,
-    pub last_exit: Option<ExitStatus>,
+    pub last_end: Option<RunEnd>,
+    /// Why the latest run was begun.
+    pub begun: Option<Cause>,
     /// When the life became what it is, and why.
     pub since: u64,
     pub cause: Cause,
@@ -77,13 +84,14 @@ impl Machine {
         Machine {
             id,
             spec,
-            wish: Wish::new(),
+            wish: Wish::new(now.mono_ns),
             lot: Lot::default(),
             life: Life::Stopped,
             run: 0,
             served: 0,
             history: History::default(),
-            last_exit: None,
+            last_end: None,
+            begun: None,
             since: now.mono_ns,
             cause,
             moves: 0,
@@ -239,6 +247,50 @@ impl Machine {
                 service: spec,
             });
         }
+    }
+
+    /// Sends a signal that somebody asked for. What is about to be executed is not there to be told.
+    pub fn deliver(&mut self, signal: Signal, cause: &Cause, step: &mut Step) {
+        if self.life.process().is_none() {
+            return;
+        }
+        step.out.push(Action::Deliver {
+            id: self.incarnation(),
+            signal,
+        });
+        self.publish(EventKind::Signalled { signal }, cause.clone(), step);
+    }
+
+    /// Asks a program that runs to read its own configuration anew.
+    pub fn reload(&mut self, cause: &Cause, step: &mut Step) {
+        let (Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. }) =
+            &self.life
+        else {
+            return;
+        };
+        let (id, service) = (self.incarnation(), Arc::clone(&process.spec));
+        if let Some(signal) = service.reload_signal {
+            step.out.push(Action::Deliver { id, signal });
+            self.publish(EventKind::Reloaded, cause.clone(), step);
+        } else if service.reload_command.is_some() {
+            step.out.push(Action::Run {
+                id,
+                purpose: Purpose::Reload,
+                service,
+                timeout: RELOAD_TIMEOUT,
+            });
+        }
+    }
+
+    /// A reload needs no state of its own: whoever asked hears how it went.
+    pub fn on_reload_ended(&mut self, result: &Result<(), String>, step: &mut Step) {
+        let kind = match result {
+            Ok(()) => EventKind::Reloaded,
+            Err(words) => EventKind::ReloadFailed {
+                message: format!("reload_command {words}"),
+            },
+        };
+        self.publish(kind, Cause::new(Author::User, "reload_command"), step);
     }
 
     /// Nothing of it lives and none of its timers runs.

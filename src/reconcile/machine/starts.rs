@@ -91,6 +91,7 @@ impl Machine {
             self.history = History::default();
         }
         self.served = self.wish.turn;
+        self.begun = Some(self.cause.clone());
         self.run = self.run.saturating_add(1);
         if self.spec.wait_for.is_empty() || again != Again::default() {
             return self.spawn(again, step);

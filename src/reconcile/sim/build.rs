@@ -55,6 +55,8 @@ pub fn service(called: &str) -> Service {
         }],
         stop_command: None,
         stop_scope: StopScope::Tree,
+        reload_signal: None,
+        reload_command: None,
         autostart: true,
         profiles: Vec::new(),
         essential: false,

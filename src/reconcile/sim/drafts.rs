@@ -199,6 +199,11 @@ fn service(dice: &mut Dice, name: &str) -> Service {
             shell: false,
         });
     }
+    match dice.below(6) {
+        0 => service.reload_signal = Some(Signal::INT),
+        1 => service.reload_command = service.stop_command.clone(),
+        _ => {}
+    }
     service.autostart = !dice.once_in(6);
     if dice.once_in(6) {
         service.profiles = vec![dice.pick(&["dev", "test"]).to_owned()];

@@ -11,10 +11,12 @@ use super::laws::Laws;
 use super::sight::View;
 use super::text::{shown, told, words};
 use crate::reconcile::action::Action;
-use crate::reconcile::event::{Author, Cause};
+use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::fact::{Fact, Now, Request};
+use crate::reconcile::plan::{Intent, Plan, Step};
+use crate::reconcile::snapshot::{ServiceSnapshot, Snapshot, StateName};
 use crate::reconcile::world::World;
-use crate::spec::Project;
+use crate::spec::{Project, Signal};
 
 const SEC: u64 = 1_000_000_000;
 /// Long enough for every wait that a draft can hold.
@@ -104,39 +106,66 @@ impl History {
             project: &self.project,
             now: &snapshot,
         })?;
-        self.plan_is_empty()
+        self.plan_is_empty()?;
+        self.plans_are_true()
     }
 
     /// `plan` says "nothing to do" exactly when the same file and another `up` do nothing.
     fn plan_is_empty(&mut self) -> Result<(), String> {
-        if !self.world.plan(&self.project).is_empty() || self.laws.wishes.ending {
+        let project = Arc::clone(&self.project);
+        let cause = Cause::new(Author::User, "runner up");
+        let plan = self
+            .world
+            .plan(now(self.host.now), &project, Some(everything()), &cause);
+        if !plan.is_empty() || self.laws.wishes.ending {
             return Ok(());
         }
-        let mut actions = Vec::new();
-        let now = now(self.host.now);
-        let cause = Cause::new(Author::User, "runner up");
-        let (exit, exit_code_from) = (self.draft.exit, self.draft.code_from.clone());
-        let project = Arc::clone(&self.project);
-        self.world.step(
-            now,
-            Fact::Configured {
-                project,
-                exit,
-                exit_code_from,
-                cause: cause.clone(),
-            },
-            &mut actions,
-        );
-        let request = Request::Up {
-            names: Vec::new(),
-            no_deps: false,
-            profiles: Vec::new(),
-        };
-        self.laws.wishes.ask(&request, &self.project);
-        self.world.step(now, Fact::Asked { request, cause }, &mut actions);
+        self.laws.wishes.ask(&everything(), &self.project);
+        let actions = self.perform(self.configured(project, cause, Some(everything())))?;
         match actions.iter().find(|action| !matches!(action, Action::Publish(_))) {
             Some(action) => Err(format!("the plan was to do nothing, and `up` did {}", shown(action))),
             None => Ok(()),
+        }
+    }
+
+    /// What `plan` says of an edit is what is told when it comes into force, and what then happens.
+    fn plans_are_true(&mut self) -> Result<(), String> {
+        for _ in 0..3 {
+            if self.world.is_over() || self.laws.wishes.ending {
+                return Ok(());
+            }
+            self.draft.edit(&mut self.dice);
+            let project = self.draft.project(&mut self.dice);
+            let request = self.dice.once_in(2).then(everything);
+            let cause = Cause::new(Author::File, "services.toml");
+            let plan = self.world.plan(now(self.host.now), &project, request.clone(), &cause);
+            let before = self.world.snapshot();
+            self.project = Arc::clone(&project);
+            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
+            self.laws.wishes.settle(&project);
+            if let Some(request) = &request {
+                self.laws.wishes.ask(request, &project);
+            }
+            let actions = self.perform(self.configured(project, cause, request))?;
+            is_told(&plan, &actions)?;
+            let until = self.host.now + QUIET;
+            while !self.world.is_over() && self.next().is_some_and(|at| at <= until) {
+                self.forward()?;
+            }
+            if !self.world.is_over() {
+                has_happened(&plan, &before, &self.world.snapshot())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn configured(&self, project: Arc<Project>, cause: Cause, request: Option<Request>) -> Fact {
+        Fact::Configured {
+            project,
+            exit: self.draft.exit,
+            exit_code_from: self.draft.code_from.clone(),
+            cause,
+            request,
         }
     }
 
@@ -228,18 +257,12 @@ impl History {
         if !self.laws.wishes.ending {
             self.project = self.draft.project(&mut self.dice);
         }
-        let (exit, exit_code_from) = (self.draft.exit, self.draft.code_from.clone());
         if !self.laws.wishes.ending {
-            (self.laws.exit, self.laws.code_from) = (Some(exit), exit_code_from.clone());
+            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
         }
         let project = Arc::clone(&self.project);
         self.laws.wishes.settle(&project);
-        self.step(Fact::Configured {
-            project,
-            exit,
-            exit_code_from,
-            cause: Cause::new(Author::File, "services.toml"),
-        })
+        self.step(self.configured(project, Cause::new(Author::File, "services.toml"), None))
     }
 
     fn ask(&mut self, request: Request) -> Result<(), String> {
@@ -275,12 +298,17 @@ impl History {
             _ => vec![self.name()],
         };
         let timeout = self.dice.once_in(3).then(|| self.dice.wait(&[0, 100, 15_000]));
-        match self.dice.below(16) {
+        match self.dice.below(18) {
             0..5 => Request::Stop { names, timeout },
             5..8 => Request::Start { names },
             8..11 => Request::Restart { names },
             11..14 => self.up(),
             14 if self.dice.once_in(2) => Request::Down { timeout },
+            15..18 if self.dice.once_in(3) => Request::Reload { names },
+            15..18 if self.dice.once_in(2) => Request::Signal {
+                names,
+                signal: self.dice.pick(&[Signal::KILL, Signal::INT]),
+            },
             _ => Request::Hasten,
         }
     }
@@ -349,4 +377,76 @@ fn now(mono_ns: u64) -> Now {
         mono_ns,
         wall_ns: 1_700_000_000_000_000_000 + mono_ns as i64,
     }
+}
+
+/// `up` with nothing named.
+fn everything() -> Request {
+    Request::Up {
+        names: Vec::new(),
+        no_deps: false,
+        profiles: Vec::new(),
+    }
+}
+
+/// The steps of the plan are those that the World tells before it acts.
+fn is_told(plan: &Plan, actions: &[Action]) -> Result<(), String> {
+    let told = actions.iter().find_map(|action| match action {
+        Action::Publish(event) => match &event.kind {
+            EventKind::ConfigApplied { steps, generation, .. } => Some((steps, *generation)),
+            _ => None,
+        },
+        _ => None,
+    });
+    let planned: Vec<&Step> = plan.steps.iter().filter(|step| step.intent != Intent::Keep).collect();
+    match told {
+        Some((steps, generation)) if steps.iter().collect::<Vec<_>>() == planned && generation == plan.generation => {
+            Ok(())
+        }
+        other => Err(format!("planned {planned:?}, told {other:?}")),
+    }
+}
+
+fn goes_with_what_waited(service: &ServiceSnapshot, before: &Snapshot) -> bool {
+    let culprit = service.cause.detail.split(' ').next().unwrap_or_default();
+    let waited = |other: &ServiceSnapshot| other.name.as_str() == culprit && other.state == StateName::Waiting;
+    service.cause.by == Author::Dependency && before.services.iter().any(waited)
+}
+
+/// What was at rest before went the way that the plan said.
+fn has_happened(plan: &Plan, before: &Snapshot, after: &Snapshot) -> Result<(), String> {
+    fn find<'s>(snapshot: &'s Snapshot, step: &Step) -> Option<&'s ServiceSnapshot> {
+        snapshot.services.iter().find(|service| service.name == step.service)
+    }
+    for step in &plan.steps {
+        let (was, is) = (find(before, step), find(after, step));
+        let at_rest = was.is_none_or(|was| {
+            let retries = was.state == StateName::Failed && was.next_try_at_ns.is_some();
+            matches!(
+                was.state,
+                StateName::Ready | StateName::Stopped | StateName::Completed | StateName::Failed
+            ) && !retries
+        });
+        let stuck = was
+            .and_then(|was| was.failure.as_ref())
+            .is_some_and(|f| f.reason.as_str() == "stop_failed");
+        if !at_rest || stuck {
+            continue;
+        }
+        let (ran, runs) = (was.map_or(0, |was| was.run), is.map_or(0, |is| is.run));
+        let lives = is.is_some_and(|is| is.pid.is_some());
+        // Something that it needs may never come.
+        let waits = is.is_some_and(|is| matches!(is.state, StateName::Waiting | StateName::Failed));
+        let fine = match step.intent {
+            // It goes with another one, once that is there; which is not sure.
+            Intent::Restart if step.because.ends_with("comes back") => true,
+            Intent::Start | Intent::Restart => runs > ran || waits,
+            // What was waiting before is not foretold, nor who goes with it once it comes.
+            Intent::Keep | Intent::Live => runs == ran || is.is_some_and(|is| goes_with_what_waited(is, before)),
+            Intent::Stop => !lives,
+        };
+        if !fine {
+            return Err(format!("the plan said {step:?}; it was {was:?} and is {is:?}"));
+        }
+    }
+    Ok(())
 }

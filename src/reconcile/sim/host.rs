@@ -263,6 +263,12 @@ impl Host {
             Action::Spawn { id, service } => self.spawn(*id, service, dice),
             Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
             Action::Kill { id, scope } => self.kill(*id, *scope, dice),
+            // Of those that people send, only SIGKILL is sure to do something.
+            Action::Deliver { id, signal } => {
+                if *signal == Signal::KILL && self.bodies.contains_key(id) {
+                    self.plan(dice.delay(10), Coming::Exit(*id, ExitStatus::Signal(*signal)));
+                }
+            }
             Action::Release { id } => {
                 self.bodies.remove(id);
                 self.queue.retain(|_, coming| !coming.is_about(*id));
@@ -296,12 +302,12 @@ impl Host {
             Action::Run {
                 id, purpose, timeout, ..
             } => self.run(*id, *purpose, timeout.as_nanos() as u64, dice),
-            Action::CancelRun { id, .. } => {
+            Action::CancelRun { id, purpose } => {
                 if let Some(body) = self.bodies.get_mut(id) {
                     body.commanded = false;
                 }
                 self.queue
-                    .retain(|_, coming| !matches!(coming, Coming::Tell(Fact::CommandEnded { id: of, .. }) if of == id));
+                    .retain(|_, coming| !matches!(coming, Coming::Tell(Fact::CommandEnded { id: of, purpose: what, .. }) if of == id && what == purpose));
             }
             Action::Adjust { id, service } => {
                 if let Some(body) = self.bodies.get_mut(id) {
@@ -406,13 +412,14 @@ impl Host {
 
     fn run(&mut self, id: Incarnation, purpose: Purpose, timeout: u64, dice: &mut Dice) {
         let Some(body) = self.bodies.get_mut(&id) else { return };
-        body.commanded = true;
+        let stops = purpose == Purpose::Stop;
+        body.commanded |= stops;
         let took = dice.delay(3_000);
         let result = match took <= timeout && !dice.once_in(4) {
             true => Ok(()),
             false => Err("exited with code 1".to_owned()),
         };
-        if result.is_ok() && dice.once_in(2) {
+        if stops && result.is_ok() && dice.once_in(2) {
             self.plan(took, Coming::Exit(id, ExitStatus::Code(0)));
         }
         self.plan(

@@ -8,7 +8,7 @@ use super::body::Stage;
 use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
 use super::text::words;
 use super::wishes::Wishes;
-use crate::reconcile::action::Action;
+use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{Incarnation, Request, ServiceId};
 use crate::reconcile::failure::Reason;
@@ -58,12 +58,16 @@ impl Laws {
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
             Action::Spawn { id, service } => self.spawn(*id, service, view),
-            Action::Signal { id, .. } | Action::Kill { id, .. } => match view.host.bodies.get(id) {
-                None => broken("a signal goes to a living run only", words(*id)),
-                Some(body) if body.stage == Stage::Ordered => broken("a signal needs a process", words(*id)),
-                Some(body) if body.is_known_to_be_gone() => broken("a signal to what is known to be gone", words(*id)),
-                Some(_) => Ok(()),
-            },
+            Action::Signal { id, .. } | Action::Kill { id, .. } | Action::Deliver { id, .. } => {
+                match view.host.bodies.get(id) {
+                    None => broken("a signal goes to a living run only", words(*id)),
+                    Some(body) if body.stage == Stage::Ordered => broken("a signal needs a process", words(*id)),
+                    Some(body) if body.is_known_to_be_gone() => {
+                        broken("a signal to what is known to be gone", words(*id))
+                    }
+                    Some(_) => Ok(()),
+                }
+            }
             Action::Probe { id, kind, .. } => match view.host.bodies.get(id) {
                 Some(body) if body.probing[*kind as usize] => broken("a probe never overlaps itself", words(*id)),
                 Some(body) if body.executed && !body.exited => Ok(()),
@@ -72,7 +76,8 @@ impl Laws {
             Action::ProbeGate { id, .. } if view.host.gates.get(id) == Some(&true) => {
                 broken("a gate is tried once at a time", words(*id))
             }
-            Action::Run { id, .. } => match view.host.bodies.get(id) {
+            Action::Run { id, purpose, .. } => match view.host.bodies.get(id) {
+                Some(body) if body.executed && !body.exited && *purpose == Purpose::Reload => Ok(()),
                 Some(body) if body.executed && !body.exited && !body.commanded => Ok(()),
                 Some(_) | None => broken("a stop command needs a program that runs", words(*id)),
             },

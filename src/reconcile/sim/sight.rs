@@ -51,7 +51,7 @@ pub fn is_met(condition: Condition, on: &ServiceSnapshot, view: &View) -> bool {
         (Condition::Healthy, StateName::Ready) => runs,
         (Condition::Healthy, StateName::Completed) => oneshot,
         (Condition::Completed | Condition::CompletedSuccessfully, StateName::Completed) => true,
-        (Condition::Completed, StateName::Failed) => on.last_exit.is_some(),
+        (Condition::Completed, StateName::Failed) => on.last_end.is_some(),
         _ => false,
     }
 }
@@ -92,7 +92,7 @@ pub fn has_no_code(reason: Reason) -> bool {
 }
 
 pub fn code_of(service: &ServiceSnapshot) -> u8 {
-    let code = match service.last_exit {
+    let code = match service.last_end.map(|end| end.status) {
         // A run that never was, or that runner itself ended for its failure, has no code of its own.
         _ if service
             .failure

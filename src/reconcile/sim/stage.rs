@@ -77,6 +77,7 @@ impl Stage {
             exit: self.exit,
             exit_code_from: self.code_from.clone(),
             cause,
+            request: None,
         })
     }
 

@@ -62,7 +62,13 @@ pub fn shown(action: &Action) -> String {
         Action::Spawn { id, service } => format!("Spawn {} ({})", words(*id), service.name),
         Action::Probe { id, kind, attempt, .. } => format!("Probe {kind:?} {attempt} of {}", words(*id)),
         Action::ProbeGate { id, attempt, .. } => format!("ProbeGate {attempt} of {}", words(*id)),
-        Action::Run { id, timeout, .. } => format!("Run the stop command of {} ({timeout:?})", words(*id)),
+        Action::Run {
+            id, purpose, timeout, ..
+        } => {
+            let what = format!("{purpose:?}").to_lowercase();
+            format!("Run the {what} command of {} ({timeout:?})", words(*id))
+        }
+        Action::Deliver { id, signal } => format!("Deliver {signal} to {}", words(*id)),
         Action::Adjust { id, .. } => format!("Adjust {}", words(*id)),
         Action::Publish(event) => {
             let name = event.service.as_ref().map_or("project", |name| name.as_str());

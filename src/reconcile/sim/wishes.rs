@@ -45,7 +45,18 @@ impl Wishes {
                     self.wish_for(name, *no_deps, project, &desired);
                 }
             }
-            Request::Start { names } | Request::Restart { names } => {
+            Request::Reload { .. } | Request::Signal { .. } => {}
+            Request::Restart { names } => {
+                let stopped = self.stopped.clone();
+                for name in every(names) {
+                    // What is up anyway is wished for as it was.
+                    let wanted = desired.contains(&name) && !stopped.contains(&name);
+                    if !wanted || self.alone.contains(&name) || self.misses_something(&name, project) {
+                        self.wish_for(&name, false, project, &desired);
+                    }
+                }
+            }
+            Request::Start { names } => {
                 for name in every(names) {
                     self.wish_for(&name, false, project, &desired);
                 }
@@ -53,6 +64,11 @@ impl Wishes {
             Request::Stop { names, .. } => self.stopped.extend(every(names)),
         }
         self.settle(project);
+    }
+
+    fn misses_something(&self, name: &ServiceName, project: &Project) -> bool {
+        let mut on = project.services[name].depends_on.keys();
+        on.any(|on| self.stopped.contains(on) || self.misses_something(on, project))
     }
 
     pub fn end(&mut self) {

@@ -98,7 +98,7 @@ fn ex_01_an_exit_at_once_is_seen_once_with_its_code() {
         let mut stage = Stage::up([build::service("web")]);
         stage.executed("web");
         let first = stage.exited("web", status);
-        assert_eq!(stage.see("web").last_exit, Some(status));
+        assert_eq!(stage.see("web").last_end.map(|end| end.status), Some(status));
         assert!(matches!(stage.state("web"), StateName::Completed | StateName::Backoff));
         assert!(!first.is_empty() && stage.exited("web", status).is_empty(), "once");
     }

@@ -6,40 +6,70 @@ use std::sync::Arc;
 use super::{Edge, Node, Share, World, claims};
 use crate::reconcile::action::Action;
 use crate::reconcile::event::{Cause, Event, EventKind};
-use crate::reconcile::fact::{Now, ServiceId};
+use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
-use crate::spec::{Change, Project, Service};
-
-/// What a new definition means for the services that there are.
-#[derive(Default)]
-struct Counts {
-    restarts: u32,
-    lives: u32,
-    starts: u32,
-    stops: u32,
-    unchanged: u32,
-}
+use crate::reconcile::plan::{Changes, Intent};
+use crate::spec::{Change, Difference, Project, Service};
 
 impl World {
-    pub(super) fn configure(&mut self, now: Now, project: &Project, cause: Cause, out: &mut Vec<Action>) {
+    /// `request`: what was asked for together with it.
+    pub(super) fn configure(
+        &mut self,
+        now: Now,
+        project: &Project,
+        cause: Cause,
+        request: Option<Request>,
+        out: &mut Vec<Action>,
+    ) {
         if self.ending.is_some() {
             return;
         }
+        let before = self.stand();
+        let (changes, mut later) = self.define(now, project, &cause);
+        if let Some(request) = request {
+            self.ask(now, request, cause.clone(), out);
+        }
+        self.settle();
+        let steps = self.steps(&before, &changes);
+        let unchanged = steps.iter().filter(|step| step.intent == Intent::Keep).count();
+        let kind = EventKind::ConfigApplied {
+            generation: self.generation,
+            unchanged: u32::try_from(unchanged).unwrap_or(u32::MAX),
+            steps: steps.into_iter().filter(|step| step.intent != Intent::Keep).collect(),
+        };
+        out.push(Action::Publish(Event {
+            service: None,
+            run: 0,
+            kind,
+            cause,
+        }));
+        out.append(&mut later);
+    }
+
+    /// Brings a definition into force, down to the marks of who has to be looked at; nobody acts. What changed of each
+    /// service, and what hands have to be told of it.
+    pub(in crate::reconcile) fn define(
+        &mut self,
+        now: Now,
+        project: &Project,
+        cause: &Cause,
+    ) -> (Changes, Vec<Action>) {
         self.generation += 1;
-        let mut counts = Counts::default();
-        self.remove_missing(project, &cause, &mut counts);
+        self.settled = None;
+        let (mut changes, mut adjustments) = (Changes::new(), Vec::new());
+        self.remove_missing(project, cause);
         self.order.clear();
         for (name, spec) in &project.services {
             let id = match self.by_name.get(name) {
                 Some(&id) => {
-                    self.redefine(now, id, spec, &cause, &mut counts, out);
+                    let differences = self.redefine(now, id, spec, cause, &mut adjustments);
+                    if !differences.is_empty() {
+                        changes.insert(id, differences);
+                    }
                     id
                 }
-                None => {
-                    counts.starts += 1;
-                    self.add(now, spec, &cause)
-                }
+                None => self.add(now, spec, cause),
             };
             self.order.push(id);
         }
@@ -48,39 +78,20 @@ impl World {
             self.mark_wish(id);
             self.mark_restraint(id);
         }
-        self.settled = None;
-        let Counts {
-            restarts,
-            lives,
-            starts,
-            stops,
-            unchanged,
-        } = counts;
-        let kind = EventKind::ConfigApplied {
-            generation: self.generation,
-            restarts,
-            lives,
-            starts,
-            stops,
-            unchanged,
-        };
-        out.push(Action::Publish(Event {
-            service: None,
-            run: 0,
-            kind,
-            cause,
-        }));
+        (changes, adjustments)
     }
 
-    fn remove_missing(&mut self, project: &Project, cause: &Cause, counts: &mut Counts) {
+    fn remove_missing(&mut self, project: &Project, cause: &Cause) {
+        let now = self.now;
         for id in self.ids() {
             let Some(node) = self.node_mut(id) else { continue };
             if node.removed || project.services.contains_key(node.machine.name()) {
                 continue;
             }
             node.removed = true;
-            node.machine.wish.cause = Cause::new(cause.by, "no longer in the file");
-            counts.stops += u32::from(node.machine.life.is_living());
+            node.machine
+                .wish
+                .asked(&Cause::new(cause.by, "no longer in the file"), now);
         }
     }
 
@@ -90,7 +101,7 @@ impl World {
         if let Some(wish) = self.absent.remove(&spec.name) {
             machine.wish = wish;
         }
-        machine.wish.cause = cause.clone();
+        machine.wish.asked(cause, now.mono_ns);
         self.nodes.push(Some(Box::new(Node {
             machine,
             rank: 0,
@@ -114,33 +125,29 @@ impl World {
         id: ServiceId,
         spec: &Arc<Service>,
         cause: &Cause,
-        counts: &mut Counts,
         out: &mut Vec<Action>,
-    ) {
+    ) -> Vec<Difference> {
         let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
-            return;
+            return Vec::new();
         };
         let machine = &mut node.machine;
         if std::mem::take(&mut node.removed) {
-            machine.wish.cause = cause.clone();
+            machine.wish.asked(cause, now.mono_ns);
         }
         let changes = machine.spec.differences(spec);
         let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
+        machine.spec = Arc::clone(spec);
         if changes.is_empty() {
             // Written in another way: the same to a process.
-            machine.spec = Arc::clone(spec);
-            counts.unchanged += 1;
-            return;
+            return changes;
         }
-        machine.spec = Arc::clone(spec);
         let restarts = changes.iter().any(|change| change.class == Change::Restart);
         if restarts || ends_wait {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
-            machine.wish.cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));
-            counts.restarts += 1;
+            let cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));
+            machine.wish.asked(&cause, now.mono_ns);
         } else {
-            counts.lives += 1;
             machine.adjust(&mut Step {
                 now,
                 out,
@@ -149,6 +156,7 @@ impl World {
                 ended: &mut Vec::new(),
             });
         }
+        changes
     }
 
     /// Dependencies, ranks and port claims of the definition in force.
@@ -229,7 +237,7 @@ impl World {
         if self.by_name.get(machine.name()) == Some(&id) {
             self.by_name.remove(machine.name());
         }
-        if machine.wish.is_by_hand() {
+        if machine.wish.by_hand().is_any() {
             self.absent.insert(machine.name().clone(), machine.wish);
         }
     }

@@ -33,9 +33,10 @@ impl World {
             cause: Cause::new(by, because.clone()),
         }));
         self.ending = Some(ends);
+        let now = self.now;
         for id in self.ids() {
             if let Some(node) = self.node_mut(id) {
-                node.machine.wish.cause = Cause::new(by, because.clone());
+                node.machine.wish.asked(&Cause::new(by, because.clone()), now);
             }
             self.mark_wish(id);
             self.mark_dirty(id);

@@ -7,15 +7,20 @@ mod configure;
 mod ending;
 #[cfg(test)]
 mod full;
+mod goal;
 mod neighbours;
 mod request;
 mod view;
+mod why;
+
+pub use goal::{Goal, Progress};
+pub use why::{Link, Why};
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::action::Action;
+use super::action::{Action, Purpose};
 use super::exit::{Ends, Policy};
 use super::fact::{Fact, Incarnation, Now, ServiceId};
 use super::machine::{Exit, Machine, Step};
@@ -25,7 +30,9 @@ use super::wish::Wish;
 use crate::spec::{Condition, Protocol, ServiceName};
 
 /// All services, their graph and what people asked for.
-#[derive(Debug)]
+///
+/// A clone is another world: `plan` tries out in one what a step would do.
+#[derive(Clone, Debug)]
 pub struct World {
     /// By [`ServiceId`]; `None` once a removed service is gone.
     nodes: Vec<Option<Box<Node>>>,
@@ -33,6 +40,8 @@ pub struct World {
     /// In the file's order.
     order: Vec<ServiceId>,
     generation: u64,
+    /// Of the step under way (monotonic).
+    now: u64,
     selection: Selection,
     /// What was asked for by hand of services that the file does not hold now: it may come back with the next save.
     absent: BTreeMap<ServiceName, Wish>,
@@ -67,14 +76,14 @@ enum Transport {
     Udp,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct PortUse {
     declared: BTreeSet<ServiceId>,
     held: BTreeMap<ServiceId, bool>,
 }
 
 /// Which services people asked for, beside those asked for by name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Selection {
     /// Somebody has asked for anything yet.
     any: bool,
@@ -84,7 +93,7 @@ struct Selection {
 }
 
 /// A service and its place among the others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Node {
     machine: Machine,
     /// Distance from the services that depend on nothing, in the graph of the definition in force.
@@ -132,7 +141,7 @@ struct Share {
 }
 
 /// Sums over all services, kept current so that no question needs a walk.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tally {
     /// Something of it lives.
     living: u32,
@@ -165,6 +174,7 @@ impl World {
             by_name: BTreeMap::new(),
             order: Vec::new(),
             generation: 0,
+            now: 0,
             selection: Selection::default(),
             absent: BTreeMap::new(),
             policy: Policy::default(),
@@ -188,6 +198,7 @@ impl World {
         if self.over {
             return;
         }
+        self.now = now.mono_ns;
         let mut ended = Vec::new();
         self.take(now, fact, out, &mut ended);
         for &id in &ended {
@@ -241,12 +252,13 @@ impl World {
                 exit,
                 exit_code_from,
                 cause,
+                request,
             } => {
                 self.policy.exit = exit;
                 self.policy.code_from = exit_code_from;
-                self.configure(now, &project, cause, out);
+                self.configure(now, &project, cause, request, out);
             }
-            Fact::Asked { request, cause } => self.ask(request, cause, out),
+            Fact::Asked { request, cause } => self.ask(now, request, cause, out),
             Fact::Spawned { id, pid } => self.tell(now, id, out, ended, |m, step| m.on_spawned(pid, step)),
             Fact::Executed { id } => self.tell(now, id, out, ended, Machine::on_executed),
             Fact::SpawnFailed { id, failure } => {
@@ -285,13 +297,11 @@ impl World {
             Fact::GateProbed { id, attempt, outcome } => {
                 self.tell(now, id, out, ended, |m, step| m.on_gate_probed(attempt, &outcome, step));
             }
-            // There is one purpose so far; the incarnation alone says which command it was.
-            Fact::CommandEnded {
-                id,
-                purpose: super::action::Purpose::Stop,
-                result,
-            } => {
-                self.tell(now, id, out, ended, |m, step| m.on_command_ended(&result, step));
+            Fact::CommandEnded { id, purpose, result } => {
+                self.tell(now, id, out, ended, |m, step| match purpose {
+                    Purpose::Stop => m.on_command_ended(&result, step),
+                    Purpose::Reload => m.on_reload_ended(&result, step),
+                });
             }
             Fact::TimePassed => {}
         }
@@ -334,11 +344,8 @@ impl World {
     /// step may have ended the project.
     fn run(&mut self, now: Now, out: &mut Vec<Action>, ended: &mut Vec<ServiceId>) {
         loop {
-            if let Some((_, id)) = self.wishes.pop_first() {
-                self.settle_wish(id);
-            } else if let Some((_, id)) = self.restraints.pop_first() {
-                self.settle_restraint(id);
-            } else if let Some((rank, id)) = self.dirty.pop_first() {
+            self.settle();
+            if let Some((rank, id)) = self.dirty.pop_first() {
                 if self.may_start(id) {
                     self.starts.insert((rank, id));
                     self.keep_books(id);
@@ -348,6 +355,19 @@ impl World {
             } else if !self.end_if_due(out, ended) {
                 let Some((_, id)) = self.starts.pop_first() else { return };
                 self.compare(now, id, out, ended);
+            }
+        }
+    }
+
+    /// Wishes and restraints come to rest; nobody has acted on them yet.
+    pub(in crate::reconcile) fn settle(&mut self) {
+        loop {
+            if let Some((_, id)) = self.wishes.pop_first() {
+                self.settle_wish(id);
+            } else if let Some((_, id)) = self.restraints.pop_first() {
+                self.settle_restraint(id);
+            } else {
+                return;
             }
         }
     }

@@ -4,6 +4,7 @@ use super::{Bond, Edge, Node, PortKey, Share, World, claims};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use crate::reconcile::event::{Author, Cause};
 use crate::reconcile::fact::ServiceId;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::machine::{Life, Machine, Permit};
@@ -97,7 +98,11 @@ impl World {
         let lot = &mut node.machine.lot;
         let changed = (lot.held, lot.going) != (held, going);
         let was_going = std::mem::replace(&mut lot.going, going);
+        let asked = !lot.wanted || node.machine.wish.turn != node.machine.served;
         lot.held = held;
+        if going && !was_going && !asked {
+            self.blame_neighbour(id);
+        }
         if changed {
             self.mark_dependents(id);
             self.mark_dirty(id);
@@ -107,8 +112,23 @@ impl World {
         }
     }
 
+    /// It goes although nobody asked for that: because of what it needs.
+    fn blame_neighbour(&mut self, id: ServiceId) {
+        let Some(node) = self.node(id) else { return };
+        let because = |on: ServiceId, what: &str| self.name_of(on).map(|name| format!("{name} {what}"));
+        let holding = self.edges(node).find(|&edge| self.holds(edge));
+        let culprit = match holding {
+            Some(edge) => because(edge.on, "was stopped"),
+            None => self.cascade(node).and_then(|on| because(on, "was restarted")),
+        };
+        let now = self.now;
+        if let (Some(words), Some(node)) = (culprit, self.node_mut(id)) {
+            node.machine.wish.asked(&Cause::new(Author::Dependency, words), now);
+        }
+    }
+
     /// The graph that counts now: of the living incarnation, else of the definition.
-    fn edges<'a>(&self, node: &'a Node) -> Box<dyn Iterator<Item = Edge> + 'a> {
+    pub(super) fn edges<'a>(&self, node: &'a Node) -> Box<dyn Iterator<Item = Edge> + 'a> {
         if node.machine.life.is_living() {
             Box::new(node.bonds.iter().map(|bond| bond.edge))
         } else {
@@ -117,7 +137,7 @@ impl World {
     }
 
     /// A stop by hand reaches whoever can't do without. What only had to complete is not missed afterwards.
-    fn holds(&self, edge: Edge) -> bool {
+    pub(super) fn holds(&self, edge: Edge) -> bool {
         let needs_it_up = match edge.condition {
             Condition::Started | Condition::Healthy => edge.required,
             Condition::Completed | Condition::CompletedSuccessfully => false,
@@ -133,14 +153,24 @@ impl World {
     /// `restart = true`: it goes when its dependency is restarted, or when that came back as another run. What began
     /// after a restart was asked for (because it can do without) does not go for it.
     fn cascades(&self, node: &Node) -> bool {
-        !node.machine.wish.alone
-            && node.bonds.iter().any(|&Bond { edge, run, turn }| {
-                let Some(on) = self.machine(edge.on) else { return false };
-                let due = on.is_due() && on.run == run && on.wish.turn != turn;
-                let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
-                let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
-                edge.restart && (restarting || is_another)
-            })
+        self.cascade(node).is_some()
+    }
+
+    /// The dependency that it goes with.
+    pub(super) fn cascade(&self, node: &Node) -> Option<ServiceId> {
+        let takes_along = |&&Bond { edge, run, turn }: &&Bond| {
+            let Some(on) = self.machine(edge.on) else { return false };
+            let due = on.is_due() && on.run == run && on.wish.turn != turn;
+            let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
+            let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
+            edge.restart && (restarting || is_another)
+        };
+        let bond = node
+            .bonds
+            .iter()
+            .filter(|_| !node.machine.wish.alone)
+            .find(takes_along)?;
+        Some(bond.edge.on)
     }
 
     /// What the others allow it to do next; `None` if it does not exist.
@@ -190,7 +220,7 @@ impl World {
             && (on.wish.stopped || on.lot.held || !on.lot.wanted || has_failed(on, edge.condition))
     }
 
-    fn is_open(&self, edge: Edge) -> bool {
+    pub(super) fn is_open(&self, edge: Edge) -> bool {
         self.machine(edge.on)
             .is_none_or(|on| is_met(on, edge.condition) || self.is_waived(edge, on))
     }
@@ -204,11 +234,16 @@ impl World {
     }
 
     fn doom(&self, node: &Node) -> Option<Failure> {
+        self.doom_but(node, |_| false)
+    }
+
+    /// The same, if these are as good as not failed.
+    pub(super) fn doom_but(&self, node: &Node, freed: impl Fn(ServiceId) -> bool) -> Option<Failure> {
         if node.machine.wish.alone {
             return None;
         }
         node.dependencies.iter().find_map(|&edge| {
-            let on = self.machine(edge.on)?;
+            let on = self.machine(edge.on).filter(|_| !freed(edge.on))?;
             if !edge.required || is_met(on, edge.condition) || !has_failed(on, edge.condition) {
                 return None;
             }
@@ -224,7 +259,7 @@ impl World {
     }
 
     /// Declared ports that somebody else still holds.
-    fn taken_ports<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (PortKey, ServiceId)> + 'a {
+    pub(super) fn taken_ports<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = (PortKey, ServiceId)> + 'a {
         let me = node.machine.id;
         let wanted = node
             .machine

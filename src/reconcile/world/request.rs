@@ -7,18 +7,19 @@ use super::World;
 use crate::reconcile::action::Action;
 use crate::reconcile::event::Cause;
 use crate::reconcile::exit::Ends;
-use crate::reconcile::fact::{Request, ServiceId};
-use crate::reconcile::machine::Life;
+use crate::reconcile::fact::{Now, Request, ServiceId};
+use crate::reconcile::machine::{Life, Machine, Step};
+use crate::reconcile::wish::{ByHand, Wish, Wishes};
 use crate::spec::ServiceName;
 
 impl World {
-    pub(super) fn ask(&mut self, request: Request, cause: Cause, out: &mut Vec<Action>) {
+    pub(in crate::reconcile) fn ask(&mut self, now: Now, request: Request, cause: Cause, out: &mut Vec<Action>) {
         match request {
             Request::Down { timeout } => self.ask_down(timeout, cause, out),
             Request::Hasten => self.ask_hasten(),
             // Once everything is being stopped, only the end is left to be asked for.
-            Request::Up { .. } | Request::Start { .. } | Request::Stop { .. } | Request::Restart { .. }
-                if self.ending.is_some() => {}
+            Request::Up { .. } | Request::Start { .. } | Request::Stop { .. } if self.ending.is_some() => {}
+            Request::Restart { .. } | Request::Reload { .. } if self.ending.is_some() => {}
             Request::Up {
                 names,
                 no_deps,
@@ -27,32 +28,76 @@ impl World {
             Request::Start { names } => {
                 for id in self.named(&names) {
                     self.wish_for(id, false, &cause);
-                    self.try_again(id, true);
+                    self.try_again(id, true, &cause);
                 }
             }
             Request::Stop { names, timeout } => {
                 for id in self.named(&names) {
                     let Some(node) = self.node_mut(id) else { continue };
-                    node.machine.wish.stopped = true;
-                    node.machine.wish.patience = timeout;
-                    node.machine.wish.cause = cause.clone();
+                    let wish = &mut node.machine.wish;
+                    wish.patience = timeout;
+                    if !std::mem::replace(&mut wish.stopped, true) || timeout.is_some() {
+                        wish.asked(&cause, now.mono_ns);
+                    }
                     self.remark(id);
                 }
             }
             Request::Restart { names } => {
+                self.settled = None;
                 for id in self.named(&names) {
-                    self.wish_for(id, false, &cause);
+                    let needed = self.with_needs(id);
+                    let goes_on = |machine: &Machine| machine.lot.wanted && !machine.wish.alone;
+                    let stopped = |&on: &ServiceId| self.machine(on).is_some_and(|on| on.wish.stopped);
+                    if self.machine(id).is_some_and(goes_on) && !needed.iter().any(stopped) {
+                        // What is up anyway is wished for as it was.
+                        for on in needed {
+                            self.try_again(on, false, &cause);
+                        }
+                    } else {
+                        self.wish_for(id, false, &cause);
+                    }
                     if let Some(node) = self.node_mut(id) {
                         node.machine.wish.turn = node.machine.wish.turn.wrapping_add(1);
+                        node.machine.wish.asked(&cause, now.mono_ns);
                     }
+                    self.remark(id);
                 }
             }
+            Request::Reload { names } => {
+                self.for_each(now, &names, out, |machine, step| machine.reload(&cause, step));
+            }
+            Request::Signal { names, signal } => {
+                self.for_each(now, &names, out, |machine, step| machine.deliver(signal, &cause, step));
+            }
+        }
+    }
+
+    fn for_each(
+        &mut self,
+        now: Now,
+        names: &[ServiceName],
+        out: &mut Vec<Action>,
+        mut act: impl FnMut(&mut Machine, &mut Step),
+    ) {
+        for id in self.named(names) {
+            let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
+                continue;
+            };
+            let mut step = Step {
+                now,
+                out,
+                rng: &mut self.rng,
+                hasten: false,
+                ended: &mut Vec::new(),
+            };
+            act(&mut node.machine, &mut step);
         }
     }
 
     fn ask_up(&mut self, names: &[ServiceName], no_deps: bool, profiles: Vec<String>, cause: &Cause) {
         self.selection.any = true;
         self.settled = None;
+        let now = self.now;
         if names.is_empty() {
             self.selection.all = true;
             let leaving = self.nodes.iter_mut().flatten().filter(|node| node.removed);
@@ -72,7 +117,7 @@ impl World {
                 if let Some(node) = self.node_mut(id) {
                     let wish = &mut node.machine.wish;
                     if std::mem::take(&mut wish.stopped) || !node.machine.lot.wanted {
-                        wish.cause = cause.clone();
+                        wish.asked(cause, now);
                     }
                     wish.patience = None;
                 }
@@ -81,7 +126,7 @@ impl World {
             } else {
                 self.wish_for(id, no_deps, cause);
             }
-            self.try_again(id, false);
+            self.try_again(id, false, cause);
         }
     }
 
@@ -110,35 +155,40 @@ impl World {
     fn wish_for(&mut self, id: ServiceId, alone: bool, cause: &Cause) {
         self.selection.any = true;
         self.settled = None;
+        let now = self.now;
         if let Some(node) = self.node_mut(id) {
             node.machine.wish.named = true;
         }
         self.set_alone(id, alone);
-        let mut cleared = BTreeSet::from([id]);
-        let mut todo = vec![id];
-        while let Some(id) = todo.pop() {
+        let needed = if alone { vec![id] } else { self.with_needs(id) };
+        for &id in &needed {
             let Some(node) = self.node_mut(id) else { continue };
             let wish = &mut node.machine.wish;
             let was_stopped = std::mem::take(&mut wish.stopped);
             wish.patience = None;
             if was_stopped || !node.machine.lot.wanted {
-                node.machine.wish.cause = cause.clone();
-            }
-            if !alone {
-                todo.extend(
-                    node.dependencies
-                        .iter()
-                        .map(|edge| edge.on)
-                        .filter(|&on| cleared.insert(on)),
-                );
+                node.machine.wish.asked(cause, now);
             }
             self.remark(id);
         }
         if !alone {
-            for id in cleared {
-                self.try_again(id, false);
+            for id in needed {
+                self.try_again(id, false, cause);
             }
         }
+    }
+
+    /// It and everything that it needs, at whatever distance.
+    fn with_needs(&self, id: ServiceId) -> Vec<ServiceId> {
+        let mut seen = BTreeSet::from([id]);
+        let mut found = vec![id];
+        let mut at = 0;
+        while let Some(node) = found.get(at).map(|&id| self.node(id)) {
+            at += 1;
+            let on = node.iter().flat_map(|node| &node.dependencies).map(|edge| edge.on);
+            found.extend(on.filter(|&on| seen.insert(on)));
+        }
+        found
     }
 
     /// Asked for without its dependencies, or with them. What it needed so far stays wanted: no `up` stops anything.
@@ -158,7 +208,8 @@ impl World {
     }
 
     /// A failed service is tried again; `now`: also one that completed, or whose restart is not due yet.
-    fn try_again(&mut self, id: ServiceId, now: bool) {
+    fn try_again(&mut self, id: ServiceId, now: bool, cause: &Cause) {
+        let at = self.now;
         let Some(node) = self.node_mut(id) else { return };
         let machine = &mut node.machine;
         let again = match &machine.life {
@@ -171,6 +222,7 @@ impl World {
         // A turn that is due already covers this one.
         if again && machine.wish.turn == machine.served {
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
+            machine.wish.asked(cause, at);
         }
         self.remark(id);
     }
@@ -190,5 +242,39 @@ impl World {
             .iter()
             .filter_map(|name| self.by_name.get(name).copied())
             .collect()
+    }
+
+    /// What people asked for by hand. Costs a walk over all services.
+    pub fn wishes(&self) -> Wishes {
+        let present = self.nodes.iter().flatten().map(|node| &node.machine);
+        let present = present.map(|machine| (machine.name(), machine.wish.by_hand()));
+        let absent = self.absent.iter().map(|(name, wish)| (name, wish.by_hand()));
+        let by_hand = absent.chain(present).filter(|(_, by_hand)| by_hand.is_any());
+        Wishes {
+            all: self.selection.all,
+            profiles: self.selection.profiles.clone(),
+            services: by_hand.map(|(name, by_hand)| (name.clone(), by_hand)).collect(),
+        }
+    }
+
+    /// Takes over what was asked for of an earlier runner of this project; before the first definition.
+    pub fn restore(&mut self, wishes: Wishes) {
+        let Wishes {
+            all,
+            profiles,
+            services,
+        } = wishes;
+        self.selection.all |= all;
+        self.selection.any |= all || services.values().any(|by_hand| by_hand.named);
+        self.selection.profiles.extend(profiles);
+        for (name, ByHand { named, stopped, alone }) in services {
+            let wish = Wish {
+                named,
+                stopped,
+                alone,
+                ..Wish::new(self.now)
+            };
+            self.absent.insert(name, wish);
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! The World as plain data: for `ps` and `why`.
 
-use super::{Node, World};
+use std::collections::BTreeSet;
+
+use super::{Bond, Node, World};
+use crate::reconcile::fact::ServiceId;
 use crate::reconcile::machine::{Life, Machine};
 use crate::reconcile::snapshot::{Blocker, ServiceSnapshot, Snapshot};
 use crate::spec::{Gate, Service, ServiceName};
@@ -20,10 +23,18 @@ impl World {
             .map(|node| &**node)
             .filter(|node| node.removed);
         Snapshot {
-            generation: self.generation,
-            settled: self.generation > 0 && self.selection.any && self.tally.moving == 0,
-            ending: self.ending.is_some(),
             services: in_file.chain(leaving).map(|node| self.service_snapshot(node)).collect(),
+            ..self.snapshot_of_none()
+        }
+    }
+
+    /// The project without its services.
+    pub fn snapshot_of_none(&self) -> Snapshot {
+        Snapshot {
+            generation: self.generation,
+            settled: self.is_settled().is_some(),
+            ending: self.ending.is_some(),
+            services: Vec::new(),
         }
     }
 
@@ -46,7 +57,7 @@ impl World {
             pid: machine.life.pid(),
             started_at_ns: process.map(|process| process.executed_wall),
             started_mono_ns: process.map(|process| process.executed_at),
-            last_exit: machine.last_exit,
+            last_end: machine.last_end,
             failure: machine.life.failure().cloned(),
             waiting_on: self.waiting_on(node),
             probe_message,
@@ -63,7 +74,7 @@ impl World {
         }
     }
 
-    fn waiting_on(&self, node: &Node) -> Vec<Blocker> {
+    pub(super) fn waiting_on(&self, node: &Node) -> Vec<Blocker> {
         match &node.machine.life {
             Life::Waiting { .. } => self.blockers(node),
             // It names the first gate that is shut.
@@ -94,9 +105,9 @@ impl World {
 
 /// What a plan asks.
 impl World {
-    /// A service of the definition in force.
-    pub(in crate::reconcile) fn present(&self, name: &ServiceName) -> Option<&Machine> {
-        self.node(*self.by_name.get(name)?).map(|node| &node.machine)
+    /// The number of the definition in force, from 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Whether an `up` of everything, with the profiles that are on, would want it.
@@ -105,19 +116,67 @@ impl World {
             && (spec.profiles.is_empty() || spec.profiles.iter().any(|name| self.selection.profiles.contains(name)))
     }
 
-    /// The living dependents that are restarted when this service is.
-    pub(in crate::reconcile) fn restarted_with(&self, name: &ServiceName) -> Vec<ServiceName> {
-        let Some(node) = self.by_name.get(name).and_then(|&id| self.node(id)) else {
-            return Vec::new();
+    /// The services of the definition in force, in its order.
+    pub(in crate::reconcile) fn in_order(&self) -> impl Iterator<Item = ServiceId> + '_ {
+        self.order.iter().copied()
+    }
+
+    /// Services that are no longer in the file and still there.
+    pub(in crate::reconcile) fn leaving(&self) -> impl Iterator<Item = &Machine> {
+        let nodes = self.nodes.iter().flatten();
+        nodes.filter(|node| node.removed).map(|node| &node.machine)
+    }
+
+    /// Who goes on to lack something that failed for good. Dependencies come before dependents, so that the end of one
+    /// failure frees the whole chain behind it.
+    pub(in crate::reconcile) fn doomed(&self) -> BTreeSet<ServiceId> {
+        let is_doomed = |node: &&Node| matches!(node.machine.life, Life::Doomed { .. });
+        let mut nodes: Vec<&Node> = self
+            .nodes
+            .iter()
+            .flatten()
+            .map(|node| &**node)
+            .filter(is_doomed)
+            .collect();
+        nodes.sort_by_key(|node| node.rank);
+        let mut doomed = BTreeSet::new();
+        for node in nodes {
+            let freed = |on: ServiceId| self.node(on).is_some_and(|on| is_doomed(&on)) && !doomed.contains(&on);
+            if self.doom_but(node, freed).is_some() {
+                doomed.insert(node.machine.id);
+            }
+        }
+        doomed
+    }
+
+    /// The living dependents that are restarted when it comes as another run.
+    pub(in crate::reconcile) fn restarted_with(&self, id: ServiceId) -> impl Iterator<Item = &Machine> {
+        let bonded = self.node(id).into_iter().flat_map(|node| &node.bonded);
+        let bound = bonded.filter_map(|&dependent| self.node(dependent));
+        let takes_along = move |node: &&Node| {
+            let restarts = |bond: &Bond| bond.edge.on == id && bond.edge.restart && bond.run != 0;
+            !node.machine.wish.alone && node.bonds.iter().any(restarts)
         };
-        let bound = node.bonded.iter().filter_map(|&id| self.node(id)).filter(|dependent| {
-            let on = node.machine.id;
-            !dependent.machine.wish.alone
-                && dependent
-                    .bonds
-                    .iter()
-                    .any(|bond| bond.edge.on == on && bond.edge.restart)
-        });
-        bound.map(|dependent| dependent.machine.name().clone()).collect()
+        bound.filter(takes_along).map(|node| &node.machine)
+    }
+
+    /// `web needs it`, of a service that is wanted for others only.
+    pub(in crate::reconcile) fn needed_by(&self, id: ServiceId) -> Option<String> {
+        let node = self.node(id)?;
+        if node.machine.wish.named || self.selection.all && self.starts_by_itself(&node.machine.spec) {
+            return None;
+        }
+        let mut dependents = node.dependents.iter().filter_map(|&id| self.machine(id));
+        let dependent = dependents.find(|dependent| dependent.lot.desired)?;
+        Some(format!("{} needs it", dependent.name()))
+    }
+
+    /// Who holds it back by having been stopped by hand.
+    pub(in crate::reconcile) fn held_by(&self, id: ServiceId) -> Option<&ServiceName> {
+        let node = self
+            .node(id)
+            .filter(|node| node.machine.lot.held && node.machine.lot.wanted)?;
+        let edge = self.edges(node).find(|&edge| self.holds(edge))?;
+        self.name_of(edge.on)
     }
 }

@@ -1,0 +1,338 @@
+//! The files become the definition in force: when they are read, and what comes of it.
+//!
+//! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
+//! file changes nothing: the last good definition stays in force, and it is said once why.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::Daemon;
+use crate::api::server::{Reply, UpAnswer};
+use crate::api::wire::{self, Refusal};
+use crate::config::{self, Loaded, Problems};
+use crate::daemon::files::{Interest, Touched, Watch};
+use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
+use crate::spec::{ExitPolicy, Project, Service, ServiceName};
+use crate::sys;
+
+/// What reaches the loop about the files.
+pub enum News {
+    Touched(Touched),
+    Read {
+        purpose: Purpose,
+        loaded: Box<Result<Loaded, Problems>>,
+    },
+}
+
+/// What the files are read for.
+pub enum Purpose {
+    /// They were saved.
+    Save,
+    /// SIGHUP: as a second `up`, but nobody asks for anything beyond what the file says.
+    Hangup,
+    Up {
+        request: wire::UpRequest,
+        reply: Reply<UpAnswer>,
+    },
+    Plan {
+        request: wire::UpRequest,
+        reply: Reply<wire::Plan>,
+    },
+}
+
+/// What the project is, by its files.
+pub struct Definition {
+    /// In force.
+    pub project: Option<Arc<Project>>,
+    /// How `up` ends by itself, by the file and by who asked.
+    ends: Option<(ExitPolicy, Option<ServiceName>)>,
+    /// Edits are applied when they are saved.
+    pub reload: bool,
+    /// Read and good, but waiting for an `up` (`--no-reload`).
+    pub pending: Option<Arc<Project>>,
+    /// Why what stands in the files is not in force.
+    pub rejected: Option<String>,
+    watch: Option<Watch>,
+    quiet: Quiet,
+    /// For what they are being read now, or next.
+    queue: VecDeque<Purpose>,
+    reading: bool,
+    news: mpsc::UnboundedSender<News>,
+}
+
+impl Definition {
+    pub fn new(news: mpsc::UnboundedSender<News>) -> Definition {
+        Definition {
+            project: None,
+            ends: None,
+            reload: true,
+            pending: None,
+            rejected: None,
+            watch: None,
+            quiet: Quiet::default(),
+            queue: VecDeque::new(),
+            reading: false,
+            news,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<u64> {
+        self.quiet.deadline()
+    }
+}
+
+impl Daemon {
+    pub(super) fn hear(&mut self, news: News) {
+        match news {
+            News::Touched(Touched { open, lost }) => {
+                if lost {
+                    // The folder that was watched is another one now.
+                    self.definition.watch = None;
+                }
+                self.definition.quiet.changed(sys::clock::now().mono_ns, open);
+            }
+            News::Read { purpose, loaded } => {
+                self.definition.reading = false;
+                self.take_reading(purpose, *loaded);
+                self.read_next();
+            }
+        }
+    }
+
+    pub(super) fn read_what_is_quiet(&mut self) {
+        if self.definition.quiet.is_due(sys::clock::now().mono_ns) {
+            self.read(Purpose::Save);
+        }
+    }
+
+    pub(super) fn read_for_hangup(&mut self) {
+        // Before the first `up` there is nothing to read anew.
+        if self.definition.project.is_some() {
+            self.read(Purpose::Hangup);
+        }
+    }
+
+    /// Reads the files beside the loop; [`News::Read`] is the answer.
+    pub(super) fn read(&mut self, purpose: Purpose) {
+        self.definition.queue.push_back(purpose);
+        self.read_next();
+    }
+
+    fn read_next(&mut self) {
+        if self.definition.reading {
+            return;
+        }
+        let Some(purpose) = self.definition.queue.pop_front() else {
+            return;
+        };
+        self.definition.reading = true;
+        let inputs = config::Inputs {
+            env: self.hands.captured().variables().to_vec(),
+            euid: nix::unistd::geteuid().as_raw(),
+        };
+        // A number that our own service holds is as good as free.
+        let services = self
+            .definition
+            .project
+            .iter()
+            .flat_map(|project| project.services.values());
+        let ours: Vec<u16> = services.flat_map(ports).collect();
+        let location = self.boot.location.clone();
+        let news = self.definition.news.clone();
+        tokio::task::spawn_local(async move {
+            let read = move || {
+                let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
+                let mut allocator = config::HashedPorts::new(&location.key, is_free);
+                config::load(&location, &inputs, &mut allocator)
+            };
+            let loaded = tokio::task::spawn_blocking(read).await;
+            // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
+            let loaded = loaded.unwrap_or_else(|_| Err(Problems::default()));
+            let loaded = Box::new(loaded);
+            // After the loop nobody needs to know.
+            let _ = news.send(News::Read { purpose, loaded });
+        });
+    }
+
+    fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
+        self.watch_anew(match &loaded {
+            Ok(loaded) => &loaded.warnings,
+            Err(problems) => problems,
+        });
+        match purpose {
+            Purpose::Save => {
+                let ends = match &loaded {
+                    Ok(loaded) => self.ends_services(&loaded.project),
+                    Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
+                };
+                if self.definition.quiet.was_read(sys::clock::now().mono_ns, ends) {
+                    self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
+                }
+            }
+            Purpose::Hangup => {
+                let reload = std::mem::replace(&mut self.definition.reload, true);
+                self.saved(loaded, Cause::new(Author::Signal, "SIGHUP"));
+                self.definition.reload = reload;
+            }
+            Purpose::Up { request, reply } => self.up_with(loaded, request, reply),
+            Purpose::Plan { request, reply } => {
+                let plan = self.plan(loaded, &request);
+                drop(reply.send(plan));
+            }
+        }
+    }
+
+    /// Watches what would change the meaning of what was read. What changed before the watch began is found by one more
+    /// reading.
+    fn watch_anew(&mut self, problems: &Problems) {
+        let interest = Interest::of(problems);
+        if self
+            .definition
+            .watch
+            .as_ref()
+            .is_some_and(|watch| watch.is_for(&interest))
+        {
+            return;
+        }
+        let news = self.definition.news.clone();
+        let watch = Watch::start(interest, move |touched| drop(news.send(News::Touched(touched))));
+        for (folder, why) in &watch.polled {
+            let message = format!(
+                "changes in {} are looked for every 2s instead of being told at once: {why}",
+                folder.display()
+            );
+            self.warn(message);
+        }
+        self.definition.watch = Some(watch);
+        self.definition.quiet.changed(sys::clock::now().mono_ns, false);
+    }
+
+    fn ends_services(&self, project: &Project) -> bool {
+        let services = self
+            .definition
+            .project
+            .iter()
+            .flat_map(|project| project.services.keys());
+        services.into_iter().any(|name| !project.services.contains_key(name))
+    }
+
+    /// The files were saved and have been quiet since.
+    fn saved(&mut self, loaded: Result<Loaded, Problems>, cause: Cause) {
+        if self.stop_asked || self.definition.project.is_none() {
+            return;
+        }
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(problems) => return self.reject(problems.to_string(), wire::problems(&problems), cause),
+        };
+        if let Some(why) = self.unchangeable(&loaded.project) {
+            return self.reject(why, Vec::new(), cause);
+        }
+        let was_broken = self.definition.rejected.take().is_some();
+        let Loaded { project, mask, .. } = loaded;
+        if self.definition.project.as_deref() == Some(&project) {
+            self.definition.pending = None;
+            if was_broken {
+                self.tell_good_again(cause);
+            }
+            return;
+        }
+        let project = Arc::new(project);
+        self.story.hide(mask);
+        if self.definition.reload {
+            self.configure(project, cause, None);
+        } else if self.definition.pending.as_ref() != Some(&project) {
+            self.definition.pending = Some(project);
+            self.warn("services.toml has changed and is not applied (--no-reload): `runner plan` shows what is pending, `runner up` applies it".to_owned());
+        }
+    }
+
+    fn reject(&mut self, message: String, problems: Vec<wire::Problem>, cause: Cause) {
+        if self.definition.rejected.as_ref() == Some(&message) {
+            return;
+        }
+        tracing::warn!("services.toml not applied, everything keeps running as before\n{message}");
+        self.definition.rejected = Some(message.clone());
+        let kind = wire::EventKind::ConfigRejected { message, problems };
+        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, kind, cause);
+    }
+
+    /// It was broken, and is what is in force again.
+    fn tell_good_again(&mut self, cause: Cause) {
+        let services = self
+            .definition
+            .project
+            .as_ref()
+            .map_or(0, |project| project.services.len());
+        let kind = wire::EventKind::ConfigApplied {
+            generation: self.world.generation(),
+            restarts: 0,
+            lives: 0,
+            starts: 0,
+            stops: 0,
+            unchanged: u32::try_from(services).unwrap_or(u32::MAX),
+            steps: Vec::new(),
+        };
+        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, kind, cause);
+    }
+
+    /// What a running project can't change.
+    fn unchangeable(&self, project: &Project) -> Option<String> {
+        let now = self.definition.project.as_ref()?;
+        (now.state_dir != project.state_dir).then(|| {
+            format!(
+                "`project.state_dir` can't change while the project runs: `runner down` first (it is {})",
+                now.state_dir.display()
+            )
+        })
+    }
+
+    pub(super) fn good(&self, loaded: Result<Loaded, Problems>) -> Result<Loaded, Refusal> {
+        let invalid = |detail| Refusal::new(422, "the file is not valid", detail);
+        let loaded = loaded.map_err(|problems| invalid(problems.to_string()))?;
+        match self.unchangeable(&loaded.project) {
+            Some(why) => Err(invalid(why)),
+            None => Ok(loaded),
+        }
+    }
+
+    /// A definition comes into force, if it is another one, together with what is asked for.
+    pub(super) fn configure(&mut self, project: Arc<Project>, cause: Cause, request: Option<Request>) {
+        let (exit, exit_code_from) = self.ends_of(&project);
+        let ends = (exit, exit_code_from.clone());
+        self.definition.pending = None;
+        self.definition.rejected = None;
+        if self.definition.project.as_ref() == Some(&project) && self.definition.ends.as_ref() == Some(&ends) {
+            if let Some(request) = request {
+                self.step(Fact::Asked { request, cause });
+            }
+            return;
+        }
+        self.definition.project = Some(project.clone());
+        self.definition.ends = Some(ends);
+        self.step(Fact::Configured {
+            project,
+            exit,
+            exit_code_from,
+            cause,
+            request,
+        });
+    }
+
+    /// How `up` ends by itself: who asked wins over the file, and that over the place of use.
+    fn ends_of(&self, project: &Project) -> (ExitPolicy, Option<ServiceName>) {
+        let place = if self.released {
+            ExitPolicy::Never
+        } else {
+            ExitPolicy::All
+        };
+        let from = self.exit_code_from.clone().or_else(|| project.exit_code_from.clone());
+        (self.exit.or(project.exit).unwrap_or(place), from)
+    }
+}
+
+fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
+    service.ports.values().map(|port| port.number)
+}

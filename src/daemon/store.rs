@@ -1,0 +1,170 @@
+//! What people asked for by hand, kept on the disk: rename and fsync, two generations.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::reconcile::Wishes;
+
+const FILE: &str = "wishes.json";
+/// The generation before.
+const OLDER: &str = "wishes.1.json";
+const VERSION: u32 = 1;
+/// A larger file is none of ours.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    wishes: Wishes,
+}
+
+pub struct Store {
+    folder: PathBuf,
+    /// What is on the disk.
+    kept: Wishes,
+}
+
+impl Store {
+    /// What was asked for of an earlier runner of this project that did not come to its end. What can't be understood is set
+    /// aside and told, never taken for nothing.
+    pub fn open(folder: &Path) -> (Store, Vec<String>) {
+        let mut complaints = Vec::new();
+        let found = [FILE, OLDER].into_iter().find_map(|name| {
+            let path = folder.join(name);
+            match read(&path) {
+                Ok(wishes) => wishes,
+                Err(error) => {
+                    complaints.push(set_aside(&path, &error));
+                    None
+                }
+            }
+        });
+        let store = Store {
+            folder: folder.to_owned(),
+            kept: found.unwrap_or_default(),
+        };
+        (store, complaints)
+    }
+
+    pub fn wishes(&self) -> &Wishes {
+        &self.kept
+    }
+
+    /// Keeps what is wished now, if that is something else than before.
+    ///
+    /// # Errors
+    /// It is not on the disk; the next call tries again.
+    pub fn keep(&mut self, wishes: Wishes) -> io::Result<()> {
+        if wishes == self.kept {
+            return Ok(());
+        }
+        let stored = Stored {
+            version: VERSION,
+            wishes,
+        };
+        let text = serde_json::to_vec_pretty(&stored)?;
+        let (path, fresh) = (self.folder.join(FILE), self.folder.join("wishes.json.new"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&fresh)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        let _ = fs::rename(&path, self.folder.join(OLDER));
+        fs::rename(&fresh, &path)?;
+        File::open(&self.folder)?.sync_all()?;
+        self.kept = stored.wishes;
+        Ok(())
+    }
+
+    /// The project came to its end: nothing is wished any more.
+    pub fn clear(&mut self) {
+        for name in [FILE, OLDER] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+        self.kept = Wishes::default();
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Wishes>> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !found.is_file() || found.len() > LARGEST {
+        return Err(io::Error::other("it is no file of runner's"));
+    }
+    let stored: Stored = serde_json::from_slice(&fs::read(path)?)?;
+    if stored.version != VERSION {
+        return Err(io::Error::other(format!("it is of version {}", stored.version)));
+    }
+    Ok(Some(stored.wishes))
+}
+
+fn set_aside(path: &Path, why: &io::Error) -> String {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".corrupt");
+    let kept = match fs::rename(path, &aside) {
+        Ok(()) => format!("kept as {}", Path::new(&aside).display()),
+        Err(error) => format!("could not be set aside: {error}"),
+    };
+    format!("{} could not be read ({why}); {kept}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::ByHand;
+    use crate::spec::ServiceName;
+
+    fn stopped(name: &str) -> Wishes {
+        let by_hand = ByHand {
+            stopped: true,
+            ..ByHand::default()
+        };
+        Wishes {
+            all: true,
+            services: [(ServiceName::new(name), by_hand)].into(),
+            ..Wishes::default()
+        }
+    }
+
+    #[test]
+    fn wishes_outlive_the_store_and_a_torn_file_gives_way_to_the_one_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        let (mut store, complaints) = Store::open(folder);
+        assert_eq!((store.wishes(), complaints.len()), (&Wishes::default(), 0));
+        store.keep(stopped("db")).expect("kept");
+        store.keep(stopped("web")).expect("kept");
+        assert_eq!(Store::open(folder).0.wishes(), &stopped("web"));
+        let whole = fs::read(folder.join(FILE)).expect("read");
+        for length in 0..whole.len() {
+            fs::write(folder.join(FILE), &whole[..length]).expect("written");
+            let (store, complaints) = Store::open(folder);
+            assert_eq!(store.wishes(), &stopped("db"), "cut at {length}");
+            assert_eq!(complaints.len(), 1);
+            assert!(!folder.join(FILE).exists(), "set aside");
+        }
+    }
+
+    #[test]
+    fn what_is_cleared_is_forgotten_and_a_later_version_is_not_understood() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut store, _) = Store::open(folder.path());
+        store.keep(stopped("db")).expect("kept");
+        store.clear();
+        assert_eq!(Store::open(folder.path()).0.wishes(), &Wishes::default());
+        fs::write(folder.path().join(FILE), "{\"version\":2,\"wishes\":{}}").expect("written");
+        let (store, complaints) = Store::open(folder.path());
+        assert_eq!((store.wishes(), complaints.len()), (&Wishes::default(), 1));
+    }
+}

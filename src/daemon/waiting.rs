@@ -1,0 +1,125 @@
+//! Who waits for what: answers that are held back until something has come, or can't come any more.
+
+use std::collections::BTreeSet;
+
+use crate::api::server::Reply;
+use crate::api::wire::{self, Outcome};
+use crate::reconcile::{Event, EventKind, Goal, Progress, World};
+use crate::spec::ServiceName;
+
+/// One answer that is held back.
+pub struct Waiter {
+    pub aim: Aim,
+    /// What the answer is about.
+    pub names: Vec<ServiceName>,
+    /// Monotonic, ns.
+    pub deadline: Option<u64>,
+    pub reply: Reply<wire::Acted>,
+}
+
+/// What is waited for.
+pub enum Aim {
+    /// Each of these at its goal. What has been seen there is looked at once more at the end.
+    Goal {
+        goal: Goal,
+        left: Vec<ServiceName>,
+        failed: bool,
+    },
+    /// The whole project comes to rest.
+    Settled,
+    /// Each of these tells how its reload went, or ends.
+    Reload { left: BTreeSet<ServiceName>, failed: bool },
+}
+
+impl Aim {
+    pub fn goal(goal: Goal, names: &[ServiceName]) -> Aim {
+        Aim::Goal {
+            goal,
+            left: names.to_vec(),
+            failed: false,
+        }
+    }
+
+    /// How it came out; `None`: not yet. Costs as much as has come since the last look.
+    fn outcome(&mut self, names: &[ServiceName], world: &World) -> Option<Outcome> {
+        let failed = match self {
+            Aim::Settled => !world.is_settled()?,
+            Aim::Reload { left, failed } if left.is_empty() => *failed,
+            Aim::Reload { .. } => return None,
+            Aim::Goal { goal, left, failed } => {
+                while let Some(name) = left.last() {
+                    match world.progress(name, *goal) {
+                        Progress::Pending => return None,
+                        Progress::Reached => {}
+                        Progress::Missed => *failed = true,
+                    }
+                    left.pop();
+                }
+                // What was there first may have gone since.
+                *failed = false;
+                for name in names {
+                    match world.progress(name, *goal) {
+                        Progress::Pending => left.push(name.clone()),
+                        Progress::Reached => {}
+                        Progress::Missed => *failed = true,
+                    }
+                }
+                if !left.is_empty() {
+                    return None;
+                }
+                *failed
+            }
+        };
+        Some(if failed { Outcome::Failed } else { Outcome::Done })
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let Aim::Reload { left, failed } = self else { return };
+        let Some(name) = &event.service else { return };
+        let went_wrong = match event.kind {
+            EventKind::Reloaded => false,
+            EventKind::ReloadFailed { .. } | EventKind::Exited { .. } | EventKind::Stopping => true,
+            _ => return,
+        };
+        *failed |= left.remove(name) && went_wrong;
+    }
+}
+
+#[derive(Default)]
+pub struct Waiting(Vec<Waiter>);
+
+impl Waiting {
+    pub fn add(&mut self, waiter: Waiter) {
+        self.0.push(waiter);
+    }
+
+    /// When the first of them has waited long enough.
+    pub fn deadline(&self) -> Option<u64> {
+        self.0.iter().filter_map(|waiter| waiter.deadline).min()
+    }
+
+    pub fn hear(&mut self, event: &Event) {
+        for waiter in &mut self.0 {
+            waiter.aim.hear(event);
+        }
+    }
+
+    /// Those that wait no longer, with how it came out. Who has hung up is forgotten.
+    pub fn over(&mut self, now: u64, world: &World) -> Vec<(Waiter, Outcome)> {
+        let mut over = Vec::new();
+        let mut at = 0;
+        while at < self.0.len() {
+            let waiter = &mut self.0[at];
+            let late = waiter.deadline.is_some_and(|deadline| deadline <= now);
+            let outcome = waiter.aim.outcome(&waiter.names, world);
+            if waiter.reply.is_closed() {
+                self.0.swap_remove(at);
+            } else if let Some(outcome) = outcome.or(late.then_some(Outcome::TimedOut)) {
+                over.push((self.0.swap_remove(at), outcome));
+            } else {
+                at += 1;
+            }
+        }
+        over
+    }
+}

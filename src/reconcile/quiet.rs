@@ -1,0 +1,103 @@
+//! When a file that is being changed is taken for saved.
+
+use std::time::Duration;
+
+use super::timers::after;
+
+/// So long nothing may happen any more: editors save in several steps.
+const SHORT: Duration = Duration::from_millis(100);
+/// The same for what would end services, and while somebody may still be writing.
+const LONG: Duration = Duration::from_secs(1);
+
+/// The files of a project between two readings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quiet {
+    /// Nothing has changed since the last reading.
+    #[default]
+    Rest,
+    /// The last change was at this instant. `open`: whoever made it has not closed the file.
+    Settling { last: u64, open: bool },
+    /// What has been quiet is being read.
+    Reading { last: u64 },
+    /// It was read, and would end services: it is read once more when it has been quiet for longer.
+    Holding { last: u64 },
+}
+
+impl Quiet {
+    pub fn changed(&mut self, now: u64, open: bool) {
+        *self = Quiet::Settling { last: now, open };
+    }
+
+    /// When it has been quiet for long enough (monotonic nanoseconds).
+    pub fn deadline(self) -> Option<u64> {
+        match self {
+            Quiet::Rest | Quiet::Reading { .. } => None,
+            Quiet::Settling { last, open: false } => Some(after(last, SHORT)),
+            Quiet::Settling { last, open: true } | Quiet::Holding { last } => Some(after(last, LONG)),
+        }
+    }
+
+    /// Whether it is to be read now; the next answer is [`Quiet::was_read`]'s.
+    pub fn is_due(&mut self, now: u64) -> bool {
+        let due = self.deadline().is_some_and(|at| at <= now);
+        if let (true, Quiet::Settling { last, .. } | Quiet::Holding { last }) = (due, *self) {
+            *self = Quiet::Reading { last };
+        }
+        due
+    }
+
+    /// Whether what was read counts. Not if it has changed meanwhile; nor if it `ends` services (or is gone altogether)
+    /// and has not been quiet for long.
+    pub fn was_read(&mut self, now: u64, ends: bool) -> bool {
+        let Quiet::Reading { last } = *self else {
+            return false;
+        };
+        let holds = ends && now < after(last, LONG);
+        *self = if holds { Quiet::Holding { last } } else { Quiet::Rest };
+        !holds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn hr_02_a_save_in_several_steps_is_one_and_a_file_that_is_being_written_is_waited_for() {
+        let mut quiet = Quiet::default();
+        quiet.changed(0, false);
+        quiet.changed(60 * MS, false);
+        assert!(!quiet.is_due(159 * MS));
+        assert_eq!(quiet.deadline(), Some(160 * MS));
+        assert!(quiet.is_due(160 * MS));
+        assert!(quiet.was_read(161 * MS, false));
+        quiet.changed(0, true);
+        assert!(!quiet.is_due(999 * MS));
+        quiet.changed(999 * MS, false);
+        assert!(quiet.is_due(1_099 * MS));
+    }
+
+    #[test]
+    fn what_changed_while_it_was_read_does_not_count() {
+        let mut quiet = Quiet::default();
+        quiet.changed(0, false);
+        assert!(quiet.is_due(100 * MS));
+        quiet.changed(101 * MS, false);
+        assert!(!quiet.was_read(102 * MS, false));
+        assert_eq!(quiet.deadline(), Some(201 * MS));
+    }
+
+    #[test]
+    fn an_edit_that_ends_services_waits_for_a_second_of_quiet() {
+        let mut quiet = Quiet::default();
+        quiet.changed(0, false);
+        assert!(quiet.is_due(100 * MS));
+        assert!(!quiet.was_read(110 * MS, true));
+        assert_eq!(quiet.deadline(), Some(1_000 * MS));
+        assert!(quiet.is_due(1_000 * MS));
+        assert!(quiet.was_read(1_010 * MS, true));
+        assert_eq!(quiet, Quiet::Rest);
+    }
+}

@@ -1,0 +1,282 @@
+//! The chain of causes of one service's state, from what can be seen to what somebody did.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Edge, Node, World};
+use crate::reconcile::event::{Author, Cause};
+use crate::reconcile::fact::{Now, ServiceId};
+use crate::reconcile::failure::Failure;
+use crate::reconcile::machine::{Life, Machine};
+use crate::reconcile::snapshot::StateName;
+use crate::reconcile::words;
+use crate::spec::ServiceName;
+
+/// Why a service is as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    pub service: ServiceName,
+    pub state: StateName,
+    /// From the service itself to the first cause.
+    pub chain: Vec<Link>,
+    /// Fits after "try: ".
+    pub suggestion: Option<String>,
+    /// Whose last lines tell most, and of which run.
+    pub culprit: (ServiceName, u32),
+}
+
+/// `what` because `because`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub service: ServiceName,
+    /// `web is in back-off`.
+    pub what: String,
+    /// Fits after "because".
+    pub because: String,
+}
+
+impl World {
+    /// `None`: there is no such service.
+    pub fn why(&self, now: Now, name: &ServiceName) -> Option<Why> {
+        let mut node = self.node(*self.by_name.get(name)?)?;
+        let state = node.machine.life.name();
+        let (mut chain, mut seen) = (Vec::new(), BTreeSet::new());
+        loop {
+            seen.insert(node.machine.id);
+            chain.push(self.link(now, node));
+            match self
+                .culprit(node)
+                .filter(|on| !seen.contains(on))
+                .and_then(|on| self.node(on))
+            {
+                Some(on) => node = on,
+                None => break,
+            }
+        }
+        chain.extend(self.origin(now, node));
+        let machine = &node.machine;
+        Some(Why {
+            service: name.clone(),
+            state,
+            chain,
+            suggestion: self.advice(now, node),
+            culprit: (machine.name().clone(), machine.run),
+        })
+    }
+
+    /// The service whose state explains this one's.
+    fn culprit(&self, node: &Node) -> Option<ServiceId> {
+        match &node.machine.life {
+            Life::Waiting { .. } => self
+                .blocking(node)
+                .map(|edge| edge.on)
+                .or_else(|| self.port_holder(node)),
+            Life::Doomed { .. } => {
+                let edges = node.dependencies.iter();
+                let mut failed = edges.filter(|edge| self.machine(edge.on).is_some_and(|on| on.life.has_failed()));
+                failed.next().map(|edge| edge.on)
+            }
+            _ => None,
+        }
+    }
+
+    /// Of several dependencies that are not there, the one that needs a person first.
+    fn blocking(&self, node: &Node) -> Option<Edge> {
+        let edges = node.dependencies.iter().copied();
+        let shut = edges.filter(|&edge| !node.machine.wish.alone && (!self.is_open(edge) || self.holds(edge)));
+        shut.min_by_key(|edge| {
+            self.machine(edge.on).map_or(9, |on| match on.life.name() {
+                StateName::Failed => 0,
+                StateName::Stopped => 1,
+                StateName::Backoff | StateName::Unhealthy => 2,
+                StateName::Waiting => 3,
+                _ => 4,
+            })
+        })
+    }
+
+    fn port_holder(&self, node: &Node) -> Option<ServiceId> {
+        self.taken_ports(node).next().map(|(_, holder)| holder)
+    }
+
+    fn link(&self, now: Now, node: &Node) -> Link {
+        let machine = &node.machine;
+        let name = machine.name();
+        let state = match machine.life.name() {
+            StateName::Failed => "has failed",
+            StateName::Backoff => "is in back-off",
+            StateName::Completed => "has completed",
+            other => &format!("is {}", other.as_str()),
+        };
+        Link {
+            service: name.clone(),
+            what: format!("{name} {state}"),
+            because: self.reason(now, node),
+        }
+    }
+
+    fn reason(&self, now: Now, node: &Node) -> String {
+        let machine = &node.machine;
+        let since = words::duration(ago(now, machine.since));
+        match &machine.life {
+            Life::Waiting { .. } => self.wait_in_words(node),
+            Life::Gated { .. } => {
+                let gates: Vec<String> = self.waiting_on(node).into_iter().map(|gate| gate.what).collect();
+                format!("it waits for {} since {since} (wait_for)", gates.join(", "))
+            }
+            Life::Stopped if machine.wish.stopped => format!("{} {}", phrase(&machine.wish.cause), asked(now, machine)),
+            Life::Stopped if machine.lot.wanted => "it is about to be started".to_owned(),
+            Life::Stopped => self.unwanted(machine),
+            Life::Backoff { failure, .. } => match (&machine.last_end, failure) {
+                (Some(_), _) => last_end(now, machine),
+                (None, Some(failure)) => failure.message.clone(),
+                (None, None) => "it is started again and again (restart = \"always\")".to_owned(),
+            },
+            Life::Failed { failure, .. } | Life::Doomed { failure } => failure.message.clone(),
+            Life::Completed { .. } => last_end(now, machine),
+            Life::Starting { .. } => match machine.probe_words() {
+                (Some(words), attempts) => format!(
+                    "its readiness probe has not succeeded yet: {words}, {attempts} tries in {}",
+                    since
+                ),
+                (None, _) => format!("it runs since {} and is not done", since),
+            },
+            Life::Spawning { again, .. } | Life::Executing { again, .. } | Life::Retrying { again, .. } => {
+                match &again.quiet {
+                    Some(failure) => failure.message.clone(),
+                    None => "its program is being executed".to_owned(),
+                }
+            }
+            Life::Ready { .. } => match &machine.cause.by {
+                Author::Probe => format!("{} succeeded {} ago", machine.cause.detail, since),
+                _ => format!("it was executed {} ago and has no readiness probe", since),
+            },
+            Life::Unhealthy { .. } => machine.cause.detail.clone(),
+            Life::Stopping(_) => match machine.life.failure() {
+                Some(failure) => failure.message.clone(),
+                None => format!("{} {} ago", phrase(&machine.cause), since),
+            },
+        }
+    }
+
+    /// What stands in the way of a start that is wanted.
+    fn wait_in_words(&self, node: &Node) -> String {
+        let Some(edge) = self.blocking(node) else {
+            let blockers: Vec<String> = self.blockers(node).into_iter().map(|blocker| blocker.what).collect();
+            return format!("it waits for {}", blockers.join(", "));
+        };
+        let Some(on) = self.machine(edge.on) else {
+            return String::new();
+        };
+        let more = self.blockers(node).len().saturating_sub(1);
+        let more = match more {
+            0 => String::new(),
+            1 => ", and 1 more is not there yet".to_owned(),
+            count => format!(", and {count} more are not there yet"),
+        };
+        if on.wish.stopped {
+            return format!("it needs {} (depends_on), which was stopped by you{more}", on.name());
+        }
+        format!(
+            "it needs {} {} (depends_on){more}",
+            on.name(),
+            words::condition(edge.condition)
+        )
+    }
+
+    fn unwanted(&self, machine: &Machine) -> String {
+        let spec = &machine.spec;
+        if self.ending.is_some() {
+            "everything is being stopped".to_owned()
+        } else if !spec.autostart {
+            "nobody asked for it: `autostart = false`".to_owned()
+        } else if !self.starts_by_itself(spec) {
+            format!("none of its profiles is on ({})", spec.profiles.join(", "))
+        } else {
+            "it was not selected: `up` was asked for others".to_owned()
+        }
+    }
+
+    /// What led to the run or the state that explains it all.
+    fn origin(&self, now: Now, node: &Node) -> Option<Link> {
+        let machine = &node.machine;
+        let has_run = machine.run > 0 && !matches!(machine.life, Life::Stopped | Life::Doomed { .. });
+        if !has_run || machine.wish.asked_at == 0 {
+            return None;
+        }
+        let began = if machine.served > 0 { "restarted" } else { "started" };
+        Some(Link {
+            service: machine.name().clone(),
+            what: format!("{} was {began}", machine.name()),
+            because: format!("{} {}", phrase(&machine.wish.cause), asked(now, machine)),
+        })
+    }
+
+    fn advice(&self, now: Now, node: &Node) -> Option<String> {
+        let machine = &node.machine;
+        let name = machine.name();
+        match &machine.life {
+            Life::Backoff { until, failure } => {
+                let rest = Duration::from_nanos(until.saturating_sub(now.mono_ns));
+                let again = format!(
+                    "{name} is tried again in {}, or now with `runner start {name}`",
+                    words::duration(round(rest))
+                );
+                Some(match failure.as_ref().and_then(|failure| failure.suggestion.as_ref()) {
+                    Some(hint) => format!("{hint}; {again}"),
+                    None => again,
+                })
+            }
+            Life::Stopped if machine.wish.stopped => Some(format!("`runner start {name}`")),
+            Life::Stopped => (!machine.lot.wanted).then(|| format!("`runner start {name}`")),
+            Life::Starting { .. } => Some(format!("see `runner logs {name}`")),
+            Life::Unhealthy { .. } => Some(format!("see `runner logs {name}`, or `runner restart {name}`")),
+            life => life.failure().and_then(|failure: &Failure| failure.suggestion.clone()),
+        }
+    }
+}
+
+/// `its 4th run ended 3s ago with exit code 1, 200ms after it was started`.
+fn last_end(now: Now, machine: &Machine) -> String {
+    let Some(end) = machine.last_end else {
+        return "it has ended".to_owned();
+    };
+    format!(
+        "its {} run ended {} ago with {}, {} after it was started",
+        words::ordinal(end.run),
+        words::duration(ago(now, end.at_ns)),
+        words::exit(end.status),
+        words::duration(round(Duration::from_nanos(end.took_ns)))
+    )
+}
+
+fn ago(now: Now, at: u64) -> Duration {
+    round(Duration::from_nanos(now.mono_ns.saturating_sub(at)))
+}
+
+/// To what a person reads: seconds, below one tenths.
+fn round(length: Duration) -> Duration {
+    match length.as_millis() {
+        0 => Duration::from_millis(u64::from(!length.is_zero())),
+        millis @ 1..100 => Duration::from_millis(millis as u64),
+        millis @ 100..1000 => Duration::from_millis(millis as u64 / 100 * 100),
+        _ => Duration::from_secs(length.as_secs()),
+    }
+}
+
+fn asked(now: Now, machine: &Machine) -> String {
+    format!("{} ago", words::duration(ago(now, machine.wish.asked_at)))
+}
+
+/// Who did what; fits before "3s ago".
+fn phrase(cause: &Cause) -> String {
+    let detail = &cause.detail;
+    match cause.by {
+        Author::User => format!("somebody typed `{detail}`"),
+        Author::File => format!("services.toml was saved ({detail})"),
+        Author::Signal => format!("of {detail}"),
+        Author::Dependency | Author::Probe | Author::Watch | Author::Schedule | Author::Exit | Author::Runner => {
+            detail.clone()
+        }
+    }
+}
