@@ -502,6 +502,13 @@ fn the_api_has_a_component_for_every_shape() {
     assert!(answered.contains(&json!("waiting_on")));
 }
 
+#[test]
+fn every_grade_of_doctor_stands_in_the_schema() {
+    let schema = schema("doctor");
+    let listed = schema.pointer("/$defs/check/properties/status/enum").unwrap();
+    assert_eq!(*listed, Value::Array(variants::<wire::Grade>()));
+}
+
 /// The verbs that need no running project, as they are typed.
 #[test]
 fn json_of_offline_verbs_fits_its_schema() {
@@ -524,6 +531,11 @@ fn json_of_offline_verbs_fits_its_schema() {
         "message": "unknown key `restar`", "suggestion": "did you mean `restart`?",
     }] });
     assert_eq!(answer, wanted);
+    // It examines what it can of a project whose file is wrong.
+    fits(
+        "doctor",
+        &serde_json::from_slice(&project.run(&["doctor", "--json"]).stdout).unwrap(),
+    );
     let output = project.run(&["schema"]);
     assert_eq!(common::stdout(&output), reference::schema());
 }

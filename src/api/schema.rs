@@ -9,6 +9,7 @@ use super::wire;
 /// What each verb prints with `--json`; of `events` and `logs` it is one line.
 const VERBS: &[(&str, Shape)] = &[
     ("check", of::<wire::Check>()),
+    ("doctor", of::<wire::Doctor>()),
     ("events", of::<wire::Event>()),
     ("graph", of::<wire::Graph>()),
     ("inspect", of::<wire::Inspect>()),

@@ -314,6 +314,35 @@ pub fn problems(problems: &Problems) -> Vec<Problem> {
     problems.list.iter().map(one).collect()
 }
 
+/// `doctor --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Doctor {
+    pub checks: Vec<Finding>,
+}
+
+/// What one guarantee rests on here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    pub status: Grade,
+    pub name: String,
+    pub detail: String,
+    /// Fits after "try: ".
+    pub suggestion: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As good as it gets.
+    Ok,
+    /// It holds, by a lesser mechanism than there could be.
+    Tier,
+    /// Something may go wrong.
+    Warn,
+    /// Runner does not work like this.
+    Bad,
+}
+
 /// `logs --json`: one object a line. Exactly one of `line`, `line_base64` and `skipped` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("oneOf" = [{ "required": ["line"] }, { "required": ["line_base64"] }, { "required": ["skipped"] }]))]

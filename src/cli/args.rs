@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::completions;
 use super::outcome::Outcome;
 use crate::spec::ExitPolicy;
 
@@ -26,10 +27,10 @@ pub struct Cli {
 #[derive(Args, Debug, Clone)]
 pub struct Global {
     /// Use this file instead of services.toml (repeatable: later files add to earlier ones)
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Vec<PathBuf>,
     /// Work as if started in this folder
-    #[arg(short = 'C', value_name = "DIR")]
+    #[arg(short = 'C', value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: Option<PathBuf>,
     /// A name for a second copy of the same project
     #[arg(short, long, value_name = "NAME")]
@@ -39,7 +40,8 @@ pub struct Global {
         long = "profile",
         value_name = "NAME",
         env = "RUNNER_PROFILES",
-        value_delimiter = ','
+        value_delimiter = ',',
+        add = completions::profiles()
     )]
     pub profiles: Vec<String>,
     /// Colours in the output
@@ -76,8 +78,12 @@ pub enum Verb {
     Logs(Logs),
     /// Show what depends on what
     Graph(Graph),
+    /// Check the machine, and say which mechanism each guarantee rests on here
+    Doctor(Doctor),
     /// Print the JSON schema of services.toml
     Schema,
+    /// Print the lines that make a shell complete verbs, flags and live names
+    Completions(Completions),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -85,7 +91,7 @@ pub enum Verb {
 #[derive(Args, Debug)]
 pub struct Up {
     /// Services to start (nothing named: everything that starts by itself)
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::names())]
     pub names: Vec<String>,
     /// Go to the background: return 0 when all are ready or completed, 1 when settled with a failure
     #[arg(short, long)]
@@ -106,7 +112,7 @@ pub struct Up {
     #[arg(long, value_name = "POLICY")]
     pub exit: Option<ExitArg>,
     /// End when this service ends, with its exit code
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::services())]
     pub exit_code_from: Option<String>,
     #[arg(long, hide = true)]
     pub no_reload: bool,
@@ -177,7 +183,7 @@ pub struct Ps {
 #[derive(Args, Debug)]
 pub struct Logs {
     /// Services (nothing named: all)
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", add = completions::names())]
     pub names: Vec<String>,
     /// Go on with what comes
     #[arg(short, long)]
@@ -248,6 +254,28 @@ pub enum GraphFormat {
     Json,
 }
 
+#[derive(Args, Debug)]
+pub struct Doctor {
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// In bash: put `source <(runner completions bash)` into ~/.bashrc
+    #[arg(value_name = "SHELL")]
+    pub shell: ShellArg,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ShellArg {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}
+
 /// Durations as in the file: `500ms`, `10s`, `1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text)
@@ -270,33 +298,8 @@ pub fn print_short_help() -> u8 {
 
 /// Verbs of the contract that later steps bring.
 const LATER: &[&str] = &[
-    "start",
-    "stop",
-    "restart",
-    "reload",
-    "why",
-    "events",
-    "wait",
-    "inspect",
-    "run",
-    "attach",
-    "kill",
-    "scale",
-    "top",
-    "tui",
-    "open",
-    "ls",
-    "init",
-    "import",
-    "export",
-    "add",
-    "rm",
-    "health",
-    "clean",
-    "doctor",
-    "upgrade",
-    "completions",
-    "man",
+    "start", "stop", "restart", "reload", "why", "events", "wait", "inspect", "run", "attach", "kill", "scale", "top",
+    "tui", "open", "ls", "init", "import", "export", "add", "rm", "health", "clean", "upgrade", "man",
 ];
 
 /// Words that other tools use.

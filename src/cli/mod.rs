@@ -5,6 +5,8 @@
 
 mod args;
 mod check;
+mod completions;
+mod doctor;
 mod down;
 mod graph;
 mod logs;
@@ -25,6 +27,9 @@ use outcome::Outcome;
 
 /// Runs the command line and gives the exit code.
 pub fn run() -> u8 {
+    if completions::answered() {
+        return 0;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -44,7 +49,9 @@ pub fn run() -> u8 {
         Verb::Check(args) => project::check(&cli.global, args),
         Verb::Plan(args) => plan::plan(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
+        Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),
+        Verb::Completions(args) => completions::completions(args),
         Verb::Other(words) => args::unknown_verb(words),
     };
     match outcome {

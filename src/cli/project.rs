@@ -80,7 +80,8 @@ fn options(global: &Global) -> find::Options {
     }
 }
 
-fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
+/// Reads the file and says nothing about it.
+pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
     let location = locate(global)?;
     let inputs = Inputs {
         env: std::env::vars_os().collect(),

@@ -16,13 +16,13 @@ use crate::config::find::Location;
 use crate::guardian;
 use crate::sys::detach::start_detached;
 use crate::sys::lock::{Lock, LockText};
-use crate::sys::places::{self, SocketPath};
+use crate::sys::places::{self, Place, SocketPath};
 use crate::sys::{self};
 
 /// The name of the API socket inside the runtime folder.
-const SOCKET: &str = "api.sock";
+pub const SOCKET: &str = "api.sock";
 /// Beside the file; where sockets live when no better place can be written.
-const STATE_DIR: &str = ".runner";
+pub const STATE_DIR: &str = ".runner";
 
 /// A connection, and what holding on to it means.
 pub enum Reached {
@@ -119,6 +119,14 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let text = LockText::new(runtime_dir, None);
     text.write(held.file())
         .map_err(Outcome::io("write the project's lock"))?;
+    let place = Place {
+        dir: start.location.dir.clone(),
+        name_override: start.location.name_override.clone(),
+        state_dir: start.state_dir.to_owned(),
+    };
+    place
+        .write(runtime_dir)
+        .map_err(Outcome::io("write whose runtime folder it is"))?;
     let socket = runtime_dir.join(SOCKET);
     let listener = listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;

@@ -23,6 +23,7 @@ mod later;
 mod limits;
 mod mask;
 mod merge;
+mod names;
 mod node;
 mod ports;
 mod probe;
@@ -46,6 +47,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 pub use mask::Mask;
+pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
 pub use select::{Unknown, select};

@@ -71,6 +71,11 @@ fn inode(_: BorrowedFd) -> u64 {
     0
 }
 
+/// Whether pidfds have inodes of their own (pidfs, 6.9), which tell two processes of one number apart.
+pub fn is_unique() -> bool {
+    pidfd::open(std::process::id()).is_ok_and(|own| inode(own.as_fd()) != 0)
+}
+
 /// This boot, as /proc/sys/kernel/random/boot_id says; empty where there is none.
 pub fn boot_id() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();

@@ -84,6 +84,38 @@ pub fn groups_supported() -> bool {
     }
 }
 
+/// The wait status (wait(2)) that the kernel keeps of a process that was reaped, by somebody else too (`PIDFD_INFO_EXIT`
+/// of linux/pidfd.h, 6.15). `None` where it does not, or while the process is not reaped.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+pub fn kept_status(held: BorrowedFd) -> Option<i32> {
+    /// `struct pidfd_info`, its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        /// Numbers of the process, its parent, its users and groups.
+        numbers: [u32; 11],
+        exit_code: i32,
+    }
+    const EXIT: u64 = 1 << 3;
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`.
+    const GET_INFO: u64 = 3 << 30 | (size_of::<Info>() as u64) << 16 | 0xFF << 8 | 11;
+    let mut info = Info {
+        mask: EXIT,
+        ..Info::default()
+    };
+    // SAFETY: the descriptor is open while borrowed; `info` is as large as the number of the call says.
+    let result = unsafe { libc::ioctl(held.as_raw_fd(), GET_INFO as _, &raw mut info) };
+    (result == 0 && info.mask & EXIT != 0).then_some(info.exit_code)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn kept_status(_: BorrowedFd) -> Option<i32> {
+    None
+}
+
 /// Signals a process by number: only for a child of ours that is not reaped yet, so that the number can't be another's.
 /// 0 and 1 are refused.
 #[allow(unsafe_code)]

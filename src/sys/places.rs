@@ -6,9 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 
 /// The longest path that fits into `sockaddr_un` with its closing NUL.
-const SOCKET_PATH_MAX: usize = 107;
+pub const SOCKET_PATH_MAX: usize = 107;
+/// Says whose runtime folder it is.
+const PLACE: &str = "place.json";
 
 /// Makes (or finds) the runtime folder of a project and verifies that it is ours: mode 0700, owned by us, no symlink.
 ///
@@ -37,6 +40,58 @@ pub fn runtime_candidates(key: &str, state_dir: &Path) -> Vec<PathBuf> {
     candidates.push(state_dir.join("run"));
     candidates.retain(|path| is_private(path).is_ok());
     candidates
+}
+
+/// The runtime folders of this user's projects, whether or not a runner still lives there. Those that fell back to their
+/// project's own state folder can't be known.
+pub fn runtime_folders() -> Vec<PathBuf> {
+    folders_in(&bases())
+}
+
+fn folders_in(bases: &[PathBuf]) -> Vec<PathBuf> {
+    let ours = bases.iter().filter(|base| is_private(base).is_ok());
+    let entries = ours.filter_map(|base| std::fs::read_dir(base).ok()).flatten().flatten();
+    let mut folders: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| is_private(path).is_ok() && is_closed_to_others(path))
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// Why a better place than [`runtime_dir`] answers can't be had, if it is there: somebody else was first.
+pub fn taken_bases() -> Vec<String> {
+    let refused = |base: PathBuf| {
+        let error = is_private(&base).err()?;
+        (error.kind() != io::ErrorKind::NotFound).then(|| error.to_string())
+    };
+    bases().into_iter().filter_map(refused).collect()
+}
+
+/// Which project has a runtime folder: written there by who starts it, before anybody can connect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The project's real folder.
+    pub dir: PathBuf,
+    /// The name given with `-p`.
+    pub name_override: Option<String>,
+    pub state_dir: PathBuf,
+}
+
+impl Place {
+    /// # Errors
+    /// The disk is full, say, or a path is no UTF-8.
+    pub fn write(&self, runtime_dir: &Path) -> io::Result<()> {
+        let draft = runtime_dir.join(format!("{PLACE}.{}", std::process::id()));
+        std::fs::write(&draft, serde_json::to_vec(self)?)?;
+        // Whoever reads it meanwhile sees the whole of one or the other.
+        std::fs::rename(&draft, runtime_dir.join(PLACE))
+    }
+
+    /// `None` where nothing was written, or nothing that is understood.
+    pub fn read(runtime_dir: &Path) -> Option<Place> {
+        serde_json::from_slice(&std::fs::read(runtime_dir.join(PLACE)).ok()?).ok()
+    }
 }
 
 fn bases() -> Vec<PathBuf> {
@@ -95,6 +150,10 @@ fn is_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+fn is_closed_to_others(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0)
+}
+
 /// A path by which a Unix socket can be bound or connected however long its real path is.
 #[derive(Debug)]
 pub struct SocketPath {
@@ -151,6 +210,36 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&made, &link).unwrap();
         assert!(private_dir(&link).is_err());
+    }
+
+    #[test]
+    fn private_folders_of_ours_are_listed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base");
+        for path in [base.clone(), base.join("b"), base.join("a"), base.join("open")] {
+            private_dir(&path).unwrap();
+        }
+        std::fs::set_permissions(base.join("open"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(base.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(base.join("a"), base.join("link")).unwrap();
+        let missing = dir.path().join("missing");
+        assert_eq!(folders_in(&[missing, base.clone()]), [base.join("a"), base.join("b")]);
+    }
+
+    #[test]
+    fn a_place_is_read_back_and_may_be_missing_or_broken() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Place::read(dir.path()), None);
+        let place = Place {
+            dir: "/srv/shop".into(),
+            name_override: Some("copy".into()),
+            state_dir: "/srv/shop/.runner/copies/copy".into(),
+        };
+        place.write(dir.path()).unwrap();
+        assert_eq!(Place::read(dir.path()), Some(place));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left");
+        std::fs::write(dir.path().join(PLACE), "{").unwrap();
+        assert_eq!(Place::read(dir.path()), None);
     }
 
     #[test]

@@ -166,6 +166,16 @@ pub struct Calls {
     pub close_range: bool,
 }
 
+impl Calls {
+    /// As the default, but clone3(2) is asked too, which a [`Forker`] finds out with its first child.
+    pub fn examined() -> Calls {
+        Calls {
+            clone3: clone3_is_allowed(),
+            ..Calls::default()
+        }
+    }
+}
+
 impl Default for Calls {
     fn default() -> Self {
         Calls {
@@ -334,6 +344,19 @@ fn block_all() -> libc::sigset_t {
 fn restore(before: &libc::sigset_t) {
     // SAFETY: `before` is a mask that pthread_sigmask gave us.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn clone3_is_allowed() -> bool {
+    // SAFETY: a size of zero is refused before anything is read or forked (clone3(2)).
+    let result = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0) };
+    result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn clone3_is_allowed() -> bool {
+    false
 }
 
 /// As fork(2), with the pidfd taken at birth.

@@ -2,6 +2,7 @@
 
 pub mod console;
 pub mod diagnostic;
+pub mod doctor;
 mod escape;
 pub mod lines;
 pub mod style;

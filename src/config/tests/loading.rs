@@ -291,3 +291,16 @@ fn dp_07_a_thousand_services_load_in_an_instant() {
     let problems = Folder::with(&knot).load().unwrap_err();
     assert_eq!(problems.list.len(), 1);
 }
+
+#[test]
+fn a_half_written_file_still_has_names() {
+    let folder = Folder::with(
+        "[defaults]\nlabels = 'all'\n[templates.t]\nprofiles = ['dev']\n\
+         [services.web]\ncommand = 'x'\nrestar = 1\nextends = 't'\n\
+         [services.db]\nlabels = ['back', 7]\n[services.'no name']\n[services.mail]\nprofiles = ['dev', 'test']\nport",
+    );
+    let names = super::super::names(&folder.locate(&[], None), nix::unistd::geteuid().as_raw());
+    assert_eq!(names.services, ["web", "db", "mail"]);
+    assert_eq!(names.labels, ["all", "back"]);
+    assert_eq!(names.profiles, ["dev", "test"]);
+}
