@@ -6,7 +6,7 @@ use super::Stream;
 use super::cut::Line;
 
 /// A longer pattern is not one that a person typed.
-const PATTERN_BYTES: usize = 4096;
+const PATTERN_BYTES: usize = 2048;
 /// What a compiled pattern may hold, and as much again for its cache.
 const PATTERN_MEMORY: usize = 1 << 20;
 
