@@ -283,12 +283,20 @@ impl Session<'_> {
             hasten: self.asked_to_stop,
             because: Some(why.to_owned()),
         };
-        self.asked_to_stop = true;
+        let again = std::mem::replace(&mut self.asked_to_stop, true);
+        match self.ask_to_stop(&request).await {
+            // It may be on its way out: its last word, or the end of its stream, says so.
+            Err(_) if again => Ok(false),
+            asked => asked.map(|()| false),
+        }
+    }
+
+    async fn ask_to_stop(&self, request: &DownRequest) -> Result<()> {
         if let Some(stream) = reach::running(self.location)? {
             let mut client = reach::client(stream).await?;
-            let _: DownAnswer = client.post("/v1/down", &request).await?;
+            let _: DownAnswer = client.post("/v1/down", request).await?;
         }
-        Ok(false)
+        Ok(())
     }
 
     async fn draw(&mut self, screen: &mut Screen) {

@@ -250,10 +250,13 @@ impl Daemon {
     }
 
     fn reject(&mut self, message: String, problems: Vec<wire::Problem>, cause: Cause) {
-        if self.definition.rejected.as_ref() == Some(&message) {
+        let is_known = self.definition.rejected.as_ref() == Some(&message);
+        // A person who asks again is told again.
+        if is_known && cause.by == Author::File {
             return;
         }
-        tracing::warn!("services.toml not applied, everything keeps running as before\n{message}");
+        let why = &cause.detail;
+        tracing::warn!("{why}: not applied, everything keeps running as before\n{message}");
         self.definition.rejected = Some(message.clone());
         let kind = wire::EventKind::ConfigRejected { message, problems };
         self.story.tell_kind(sys::clock::now().wall_ns, None, 0, kind, cause);
