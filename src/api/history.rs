@@ -28,13 +28,13 @@ pub fn cursor(line: &[u8]) -> Option<u64> {
 /// Every event after this number, from old to new, as its line without the line end. `see` tells whether to go on.
 pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut last = after;
-    for name in [OLDER, FILE] {
-        let Some(mut file) = open(&state_dir.join(name))? else {
-            continue;
-        };
+    // The newer one first: a rotation between the two then shows some events twice, and never leaves any out. Whoever reads
+    // slowly keeps both open.
+    let newer = open(&state_dir.join(FILE))?;
+    let older = open(&state_dir.join(OLDER))?;
+    for mut file in [older, newer].into_iter().flatten() {
         let mut line = Vec::new();
         while next_line(&mut file, &mut line)? {
-            // A rotation between the two files may show some twice.
             let Some(cursor) = cursor(&line).filter(|cursor| *cursor > last) else {
                 continue;
             };
@@ -45,6 +45,12 @@ pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> boo
         }
     }
     Ok(())
+}
+
+/// After which event to go on for whoever has seen `since`: a number that was not given yet is of another history, and all
+/// of this one is news.
+pub fn resume(since: u64, newest: u64) -> u64 {
+    if since > newest { 0 } else { since }
 }
 
 /// The number of the newest event, by the whole files.
@@ -109,6 +115,26 @@ mod tests {
         assert_eq!(read_all(folder, 2), [3, 4]);
         assert_eq!(read_all(folder, 99), [] as [u64; 0]);
         assert_eq!(last_cursor(folder).expect("read"), 4);
+    }
+
+    #[test]
+    fn a_rotation_under_a_slow_reader_loses_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (older, newer) = (folder.path().join(OLDER), folder.path().join(FILE));
+        std::fs::write(&older, "{\"cursor\":1}\n").expect("written");
+        std::fs::write(&newer, "{\"cursor\":2}\n").expect("written");
+        let mut seen = Vec::new();
+        let see = &mut |cursor, _: &[u8]| {
+            if seen.is_empty() {
+                std::fs::rename(&newer, &older).expect("rotated");
+                std::fs::write(&newer, "{\"cursor\":3}\n").expect("written");
+            }
+            seen.push(cursor);
+            true
+        };
+        read(folder.path(), 0, see).expect("read");
+        assert_eq!(seen, [1, 2], "what came later is read later");
+        assert_eq!(read_all(folder.path(), 2), [3]);
     }
 
     #[test]

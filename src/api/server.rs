@@ -5,11 +5,12 @@
 //! there are too many, the one goes that has been idle (or has not finished its request) for longest, so that whoever
 //! sends a whole request is heard. Answers that go on for long have a cap of their own below the total.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -146,44 +148,66 @@ impl Body for ByteStream {
 }
 
 /// One of the places for answers that go on.
-pub(super) type Held = OwnedSemaphorePermit;
+#[derive(Debug)]
+pub(super) struct Held {
+    _place: OwnedSemaphorePermit,
+    _busy: Busy,
+}
+
+/// A request of a connection is being answered: as long as this is kept, the connection is not given up for another.
+#[derive(Debug)]
+struct Busy(Arc<watch::Sender<usize>>);
+
+impl Busy {
+    fn on(requests: &Arc<watch::Sender<usize>>) -> Busy {
+        requests.send_modify(|count| *count += 1);
+        Busy(requests.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
 
 /// What a connection's requests need.
 #[derive(Clone)]
 pub(super) struct Desk {
     pub calls: mpsc::Sender<Call>,
     places: Arc<Semaphore>,
-    /// A request of this connection is being answered.
-    busy: Rc<Cell<bool>>,
+    /// How many requests of this connection are being answered.
+    requests: Arc<watch::Sender<usize>>,
 }
 
 impl Desk {
     /// A place for an answer that goes on.
     pub fn hold(&self) -> Result<Held, Refusal> {
-        self.places.clone().try_acquire_owned().map_err(|_| {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
             let detail = format!("{MAX_HELD} clients follow or wait already");
             Refusal::new(429, "too many followers", detail)
+        })?;
+        Ok(Held {
+            _place: place,
+            _busy: Busy::on(&self.requests),
         })
     }
 
     /// The request is whole: from now until its answer is there the connection is not given up for another.
     pub async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.busy.set(true);
-        let sent = self.calls.send(call(reply)).await;
-        let answer = match sent {
+        let _busy = Busy::on(&self.requests);
+        match self.calls.send(call(reply)).await {
             Ok(()) => answer.await.unwrap_or_else(|_| Err(Refusal::ending())),
             Err(_) => Err(Refusal::ending()),
-        };
-        self.busy.set(false);
-        answer
+        }
     }
 }
 
 /// A connection, for whoever needs its place.
 struct Guest {
     task: AbortHandle,
-    busy: Rc<Cell<bool>>,
+    requests: Arc<watch::Sender<usize>>,
 }
 
 /// Serves until `closing` turns true, then lets the answers under way come to their end. Must run inside a `LocalSet`.
@@ -206,14 +230,14 @@ pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, mut closin
                 if guests.len() >= MAX_CONNECTIONS {
                     make_room(&mut guests);
                 }
-                let busy = Rc::new(Cell::new(false));
+                let requests = Arc::new(watch::Sender::new(0));
                 let desk = Desk {
                     calls: calls.clone(),
                     places: places.clone(),
-                    busy: busy.clone(),
+                    requests: requests.clone(),
                 };
                 let task = tasks.spawn_local(converse(stream, desk, closing.clone()));
-                guests.push_back(Guest { task, busy });
+                guests.push_back(Guest { task, requests });
             }
             Ok(_) => tracing::warn!("refused a connection of another user"),
             Err(error) => {
@@ -233,7 +257,7 @@ fn make_room(guests: &mut VecDeque<Guest>) {
     if guests.len() < MAX_CONNECTIONS {
         return;
     }
-    if let Some(idle) = guests.iter().position(|guest| !guest.busy.get()) {
+    if let Some(idle) = guests.iter().position(|guest| *guest.requests.borrow() == 0) {
         let guest = guests.remove(idle).expect("just found");
         guest.task.abort();
     }
@@ -246,6 +270,7 @@ fn is_welcome(stream: &UnixStream) -> bool {
 }
 
 async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<bool>) {
+    let abandoned = abandoned(stream.as_fd().try_clone_to_owned(), desk.requests.subscribe());
     let service = service_fn(move |request| {
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(routes::respond(request, desk).await) }
@@ -259,6 +284,7 @@ async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<b
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = abandoned => return,
         _ = closing.wait_for(|closing| *closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -267,4 +293,21 @@ async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<b
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Ends when the peer has hung up and a request of it is still being answered. hyper sees that by itself only as long as
+/// nothing has come behind the request.
+async fn abandoned(socket: io::Result<OwnedFd>, mut requests: watch::Receiver<usize>) {
+    let watched = socket.and_then(|socket| UnixStream::from_std(socket.into()));
+    // Without a descriptor to spare it is found out at the next write.
+    let Ok(socket) = watched else { return pending().await };
+    while let Ok(ready) = socket.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            break;
+        }
+        // What has come is hyper's to read: we wait for what is new.
+        let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+    // The sender goes with the connection.
+    let _ = requests.wait_for(|count| *count > 0).await;
 }

@@ -1,7 +1,5 @@
 //! A verb's conversation with the running project.
 
-use std::time::Duration;
-
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,12 +9,6 @@ use super::progress::Progress;
 use super::{Result, project, reach};
 use crate::api::client::{self, Client};
 use crate::config::find::Location;
-use crate::sys::lock::LockText;
-use crate::sys::places::{self, Place};
-use crate::sys::processes;
-
-/// What is answered at once is, even on a busy machine, by then.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running project, connected.
 pub struct Call {
@@ -36,9 +28,9 @@ impl Call {
 
     /// One question that is answered at once. Of a runner that does not answer it is said why.
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
-        match tokio::time::timeout(PATIENCE, self.client.get(path)).await {
+        match tokio::time::timeout(reach::PATIENCE, self.client.get(path)).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(silent(&self.location)),
+            Err(_) => Err(reach::silent(&self.location)),
         }
     }
 }
@@ -65,46 +57,4 @@ pub async fn wait<T>(
     };
     progress.erase();
     outcome
-}
-
-/// It holds its socket and says nothing: what is known of it without asking.
-fn silent(location: &Location) -> Outcome {
-    let folder = location.dir.display();
-    let Some(guardian) = guardian_of(location) else {
-        return Outcome::failed(format!("the runner of {folder} does not answer"));
-    };
-    let mut roles = vec![guardian];
-    roles.extend(processes::children(guardian));
-    let stopped = roles.into_iter().filter_map(processes::stat).find(|stat| {
-        // Services are children of the guardian as well, and may be stopped as they like.
-        matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
-    });
-    match stopped {
-        Some(stat) => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
-                stat.pid
-            ),
-            suggestion: Some(format!(
-                "`kill -CONT {}` lets it go on; its services run meanwhile",
-                stat.pid
-            )),
-        },
-        None => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
-            ),
-            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
-        },
-    }
-}
-
-fn guardian_of(location: &Location) -> Option<u32> {
-    let candidates = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
-    let state_dir = candidates
-        .iter()
-        .find_map(|folder| Place::read(folder))
-        .map_or_else(|| location.dir.join(reach::STATE_DIR), |place| place.state_dir);
-    let text: LockText = serde_json::from_slice(&std::fs::read(state_dir.join("lock")).ok()?).ok()?;
-    text.guardian
 }

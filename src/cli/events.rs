@@ -58,17 +58,19 @@ fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
 
 fn from_history(state_dir: &std::path::Path, teller: &mut Teller) -> Result<u8> {
     let mut failed = None;
-    let read = history::read(
-        state_dir,
-        teller.last.unwrap_or(0),
-        &mut |_, line| match teller.tell(line) {
+    let after = match teller.last {
+        Some(since) => history::last_cursor(state_dir).map(|newest| history::resume(since, newest)),
+        None => Ok(0),
+    };
+    let read = after.and_then(|after| {
+        history::read(state_dir, after, &mut |_, line| match teller.tell(line) {
             Ok(goes_on) => goes_on,
             Err(error) => {
                 failed = Some(error);
                 false
             }
-        },
-    );
+        })
+    });
     read.map_err(Outcome::io("read the history"))?;
     failed.map_or(Ok(0), Err)
 }
@@ -87,7 +89,8 @@ impl Teller {
         let event: wire::Event = serde_json::from_slice(line)
             .map_err(|error| Outcome::failed(format!("an event was not understood: {error}")))?;
         // Numbers have no gap: one that is missing was too old to be kept.
-        if let Some(last) = self.last.filter(|last| event.cursor > last + 1 && !self.quiet) {
+        let is_behind = |last: &u64| event.cursor.checked_sub(*last).is_some_and(|ahead| ahead > 1);
+        if let Some(last) = self.last.filter(is_behind).filter(|_| !self.quiet) {
             let (from, to) = (last + 1, event.cursor - 1);
             terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
         }

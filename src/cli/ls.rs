@@ -54,11 +54,11 @@ async fn look(folder: PathBuf) -> Option<LsProject> {
         Err(_) => {
             let dir = place.as_ref().map(|place| place.dir.display().to_string());
             Some(LsProject {
+                pid: place.as_ref().and_then(|place| reach::holder_of(&place.state_dir)),
                 name: place
                     .and_then(|place| place.name_override)
                     .unwrap_or_else(|| "-".to_owned()),
                 folder: dir.unwrap_or_else(|| folder.display().to_string()),
-                pid: None,
                 services: None,
                 state: ProjectState::Silent,
             })

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Result;
 use super::outcome::Outcome;
@@ -23,6 +24,8 @@ use crate::sys::{self};
 pub const SOCKET: &str = "api.sock";
 /// Beside the file; where sockets live when no better place can be written.
 pub const STATE_DIR: &str = ".runner";
+/// What is answered at once is, even on a busy machine, by then.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection, and what holding on to it means.
 pub enum Reached {
@@ -39,6 +42,7 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
         match connect(&runtime_dir.join(SOCKET)) {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) if is_nobody(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent(location)),
             Err(error) => {
                 return Err(Outcome::io(format_args!(
                     "reach the runner of {}",
@@ -50,8 +54,9 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
     Ok(None)
 }
 
+/// Gives up after [`PATIENCE`], with `WouldBlock`: in front of a runner that was stopped the queue may be full.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(SocketPath::of(socket)?.path())
+    places::connect(socket, PATIENCE)
 }
 
 /// Private from the first instant: it is bound in a folder of mode 0700.
@@ -89,6 +94,7 @@ pub struct Start<'a> {
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
+    places::keep_own_access();
     prepare_state_dir(start.state_dir)?;
     loop {
         let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
@@ -249,4 +255,51 @@ pub async fn client(stream: UnixStream) -> Result<Client> {
     stream.set_nonblocking(true).map_err(Outcome::io("talk to runner"))?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(Outcome::io("talk to runner"))?;
     Ok(Client::over(stream).await?)
+}
+
+/// It holds its socket and says nothing: what is known of it without asking.
+pub fn silent(location: &Location) -> Outcome {
+    let folder = location.dir.display();
+    let Some(guardian) = guardian_of(location) else {
+        return Outcome::failed(format!("the runner of {folder} does not answer"));
+    };
+    let mut roles = vec![guardian];
+    roles.extend(sys::processes::children(guardian));
+    let stopped = roles.into_iter().filter_map(sys::processes::stat).find(|stat| {
+        // Services are children of the guardian as well, and may be stopped as they like.
+        matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
+    });
+    match stopped {
+        Some(stat) => Outcome::Failed {
+            message: format!(
+                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
+                stat.pid
+            ),
+            suggestion: Some(format!(
+                "`kill -CONT {}` lets it go on; its services run meanwhile",
+                stat.pid
+            )),
+        },
+        None => Outcome::Failed {
+            message: format!(
+                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
+            ),
+            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
+        },
+    }
+}
+
+fn guardian_of(location: &Location) -> Option<u32> {
+    let candidates = places::runtime_candidates(&location.key, &location.dir.join(STATE_DIR));
+    let state_dir = candidates
+        .iter()
+        .find_map(|folder| Place::read(folder))
+        .map_or_else(|| location.dir.join(STATE_DIR), |place| place.state_dir);
+    holder_of(&state_dir)
+}
+
+/// The guardian of a project, by what stands in its lock.
+pub fn holder_of(state_dir: &Path) -> Option<u32> {
+    let text: LockText = serde_json::from_slice(&fs::read(state_dir.join("lock")).ok()?).ok()?;
+    text.guardian
 }

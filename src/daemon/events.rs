@@ -19,7 +19,7 @@ pub fn stream(story: &Story, state_dir: &Path, request: EventsRequest) -> ByteSt
     // Followed before the history is read: what is told meanwhile waits, and is known by its number.
     let (live, newest) = story.follow();
     let after = match request.since {
-        Some(since) => since,
+        Some(since) => history::resume(since, newest),
         None if request.follow => newest,
         None => 0,
     };

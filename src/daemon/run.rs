@@ -413,13 +413,20 @@ impl Daemon {
         // The project came to its end: nothing that was wished of it is left.
         self.store.clear();
         self.conclude();
-        // Late calls are answered by the dropped receiver: "runner is ending".
-        drop(inputs.calls);
+        let Daemon {
+            mut hands,
+            boot,
+            waiting,
+            story,
+            ..
+        } = self;
+        // Late calls, and who waits for what does not come any more, are answered by what is dropped: "runner is ending".
+        // Nor is there anything left to follow.
+        drop((inputs.calls, waiting, story));
         inputs.closing.send_replace(true);
         if tokio::time::timeout(FAREWELL, inputs.server).await.is_err() {
             tracing::info!("a client did not read its last words");
         }
-        let Daemon { mut hands, boot, .. } = self;
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();
         hands.stop();
