@@ -195,8 +195,10 @@ impl Daemon {
             what: link.what.clone(),
             because: hidden(&link.because),
         };
-        let (culprit, run) = &why.culprit;
-        let lines = reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)();
+        let lines = match &why.wrote {
+            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)(),
+            None => Vec::new(),
+        };
         Ok(wire::Why {
             service: why.service.to_string(),
             state: why.state,
