@@ -1,5 +1,6 @@
 //! What clients ask to be told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -18,6 +19,7 @@ use crate::logs::Filter;
 use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot};
 use crate::spec::{Argv, Project, ServiceName};
 use crate::sys;
+use crate::sys::usage::Usage;
 
 /// What one console may have queued before it misses lines.
 const CONSOLE_BUDGET: usize = 4 * 1024 * 1024;
@@ -86,16 +88,16 @@ impl Daemon {
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
         let snapshot = self.world.snapshot();
         let project = self.in_force()?;
-        Ok(self.present(&project, &snapshot))
+        let usage = usage_of(&snapshot);
+        Ok(self.present(&project, &snapshot, usage))
     }
 
-    fn present(&mut self, project: &Project, snapshot: &Snapshot) -> wire::Ps {
-        let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
         let began_ns = self.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
-            usage: sys::usage::of_trees(&pids),
+            usage,
             last_lines: &|name, run| reading::last_lines(Some(project), Some(name), run, began_ns)(),
             mask: self.story.mask(),
             drift: self.drift(),
@@ -120,7 +122,8 @@ impl Daemon {
         present::drift(&plan)
     }
 
-    /// How it came out, with the services that it was about; none named: all.
+    /// How it came out, with the services that it was about; none named: all. What they use is not looked at: that would
+    /// cost as much as there are processes.
     pub(super) fn acted(&mut self, names: &[ServiceName], outcome: Outcome) -> Result<wire::Acted, Refusal> {
         let project = self.in_force()?;
         let snapshot = match names {
@@ -130,7 +133,7 @@ impl Daemon {
                 ..self.world.snapshot_of_none()
             },
         };
-        let services = self.present(&project, &snapshot).services;
+        let services = self.present(&project, &snapshot, HashMap::new()).services;
         Ok(wire::Acted { outcome, services })
     }
 
@@ -175,10 +178,15 @@ impl Daemon {
         } else {
             self.story.mask().definition(written)
         };
-        let mut acted = self.acted(std::slice::from_ref(&name), Outcome::Done)?;
+        let snapshot = Snapshot {
+            services: self.world.service(&name).into_iter().collect(),
+            ..self.world.snapshot_of_none()
+        };
+        let usage = usage_of(&snapshot);
+        let mut ps = self.present(&project, &snapshot, usage);
         let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
         Ok(wire::Inspect {
-            state: acted.services.pop().ok_or_else(gone)?,
+            state: ps.services.pop().ok_or_else(gone)?,
             name: name.to_string(),
             definition,
         })
@@ -256,6 +264,12 @@ impl Daemon {
             limits: launch.limits,
         })
     }
+}
+
+/// Of the trees of all that run; reads every process of the machine.
+fn usage_of(snapshot: &Snapshot) -> HashMap<u32, Usage> {
+    let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    sys::usage::of_trees(&pids)
 }
 
 pub(super) fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {
