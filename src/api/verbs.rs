@@ -83,6 +83,8 @@ pub struct Project {
     /// Real path.
     pub folder: String,
     pub files: Vec<String>,
+    /// For `curl --unix-socket`.
+    pub socket: String,
     /// Of the guardian, which lives as long as the project does.
     pub pid: u32,
     pub daemon_pid: u32,
@@ -122,6 +124,8 @@ pub struct Ls {
 pub struct LsProject {
     pub name: String,
     pub folder: String,
+    /// For `curl --unix-socket`.
+    pub socket: String,
     pub pid: Option<u32>,
     /// How many there are; none is known of a runner that does not answer.
     pub services: Option<u32>,

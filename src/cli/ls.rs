@@ -46,6 +46,7 @@ async fn look(folder: PathBuf) -> Option<LsProject> {
             services: Some(project.services.values().sum()),
             name: project.name,
             folder: project.folder,
+            socket: project.socket,
             pid: Some(project.pid),
             state: project.state,
         }),
@@ -58,6 +59,7 @@ async fn look(folder: PathBuf) -> Option<LsProject> {
                     .and_then(|place| place.name_override)
                     .unwrap_or_else(|| "-".to_owned()),
                 folder: dir.unwrap_or_else(|| folder.display().to_string()),
+                socket: folder.join(reach::SOCKET).display().to_string(),
                 pid: None,
                 services: None,
                 state: ProjectState::Silent,

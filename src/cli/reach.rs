@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Result;
 use super::outcome::Outcome;
+pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
 use crate::api::client::Client;
 use crate::config::find::Location;
@@ -19,8 +20,6 @@ use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, SocketPath};
 use crate::sys::{self};
 
-/// The name of the API socket inside the runtime folder.
-pub const SOCKET: &str = "api.sock";
 /// Beside the file; where sockets live when no better place can be written.
 pub const STATE_DIR: &str = ".runner";
 

@@ -7,6 +7,7 @@ use base64::Engine;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::boot::SOCKET;
 use crate::api::past;
 use crate::api::server::{ByteStream, Call};
 use crate::api::wire::{self, Outcome, ProjectState, Refusal};
@@ -153,6 +154,7 @@ impl Daemon {
             ),
             folder: location.dir.display().to_string(),
             files: files.iter().map(|file| file.display().to_string()).collect(),
+            socket: self.boot.runtime_dir.join(SOCKET).display().to_string(),
             pid: nix::unistd::getppid().as_raw().unsigned_abs(),
             daemon_pid: nix::unistd::getpid().as_raw().unsigned_abs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
