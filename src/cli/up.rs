@@ -289,9 +289,8 @@ impl Session<'_> {
                     }
                     _ => screen.event(&event),
                 }
-                match event.kind {
-                    EventKind::Ended { code, because } => return Some(End::Project { code, because }),
-                    _ => {}
+                if let EventKind::Ended { code, because } = event.kind {
+                    return Some(End::Project { code, because });
                 }
             }
         }
