@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::Service;
+use super::wire::{Event, Service};
 use crate::reconcile::{Goal, StateName};
 
 /// `POST /v1/start`, `stop`, `restart`, `reload`, `kill`; and, without `names`, `POST /v1/services/NAME/start` and so on.
@@ -57,7 +57,7 @@ pub struct WaitRequest {
 }
 
 /// `why --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     pub service: String,
     pub state: StateName,
@@ -66,6 +66,9 @@ pub struct Why {
     pub suggestion: Option<String>,
     /// What the service at the end of the chain wrote last.
     pub last_lines: Vec<String>,
+    /// The newest events of the services in the chain, from the history.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 /// `what` because `because`.

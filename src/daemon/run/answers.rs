@@ -32,7 +32,13 @@ impl Daemon {
             Call::Project { reply } => drop(reply.send(Ok(self.project()))),
             Call::Ps { reply } => drop(reply.send(self.ps())),
             Call::Inspect { name, reveal, reply } => drop(reply.send(self.inspect(&name, reveal))),
-            Call::Why { name, reply } => drop(reply.send(self.why(&name))),
+            Call::Why { name, reply } => match self.why(&name) {
+                Ok(why) => {
+                    self.story.flush();
+                    events::add_recent(why, &self.boot.state_dir, reply);
+                }
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
             Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
             Call::Act { act, request, reply } => self.act(act, request, reply),
@@ -215,6 +221,7 @@ impl Daemon {
             chain: why.chain.iter().map(link).collect(),
             suggestion: why.suggestion.as_deref().map(hidden),
             last_lines: lines.iter().map(|line| hidden(line)).collect(),
+            events: Vec::new(),
         })
     }
 
