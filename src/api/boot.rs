@@ -21,6 +21,9 @@ pub struct Boot {
     pub colour: bool,
 }
 
+/// The name of the API socket in the runtime folder.
+pub const SOCKET: &str = "api.sock";
+
 /// Hidden verb: `runner __daemon BOOT`.
 pub const DAEMON_VERB: &str = "__daemon";
 

@@ -3,7 +3,7 @@
 //! The daemon appends (`daemon::story`); it and, when nothing runs, a client read here.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The file that is written, in the state folder.
@@ -51,6 +51,23 @@ pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> boo
 /// of this one is news.
 pub fn resume(since: u64, newest: u64) -> u64 {
     if since > newest { 0 } else { since }
+}
+
+/// The newest events, as many as stand in the last bytes of the file that is written.
+pub fn tail(state_dir: &Path, bytes: u64, see: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let Some(mut file) = open(&state_dir.join(FILE))? else {
+        return Ok(());
+    };
+    let length = file.get_ref().metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let mut line = Vec::new();
+    // The first one is cut, and no event then.
+    while next_line(&mut file, &mut line)? {
+        if cursor(&line).is_some() {
+            see(&line);
+        }
+    }
+    Ok(())
 }
 
 /// The number of the newest event, by the whole files.
@@ -115,6 +132,9 @@ mod tests {
         assert_eq!(read_all(folder, 2), [3, 4]);
         assert_eq!(read_all(folder, 99), [] as [u64; 0]);
         assert_eq!(last_cursor(folder).expect("read"), 4);
+        let mut newest = Vec::new();
+        tail(folder, 20, &mut |line| newest.push(line.to_vec())).expect("read");
+        assert_eq!(newest, [b"{\"cursor\":4}".to_vec()]);
     }
 
     #[test]

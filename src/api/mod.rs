@@ -9,7 +9,7 @@ pub mod events;
 pub mod frames;
 pub mod history;
 pub mod metrics;
-mod openapi;
+pub mod openapi;
 mod params;
 pub mod past;
 pub mod query;

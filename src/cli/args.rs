@@ -224,8 +224,8 @@ pub struct Stop {
 
 #[derive(Args, Debug)]
 pub struct Kill {
-    /// NAME or @LABEL (nothing named: all)
-    #[arg(value_name = "NAME", add = completions::names())]
+    /// NAME or @LABEL
+    #[arg(value_name = "NAME", required = true, add = completions::names())]
     pub names: Vec<String>,
     /// With or without SIG, or a number
     #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]

@@ -2,8 +2,9 @@
 
 use super::Result;
 use super::args::{Down, Global};
+use super::progress::Progress;
 use super::reach::Holder;
-use super::{project, reach, terminal};
+use super::{call, project, reach, terminal};
 use crate::api::wire::{DownAnswer, DownRequest};
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
@@ -24,11 +25,15 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
     };
     let ending = reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let answer: DownAnswer = client.post("/v1/down", &request).await?;
-        let ending = Holder::of(&answer.lock);
-        // The lock alone says it all, unless somebody has deleted it.
-        client.until_closed().await;
-        Ok(ending)
+        let mut progress = Progress::new(global, false);
+        let end = async {
+            let answer: DownAnswer = client.post("/v1/down", &request).await?;
+            let ending = Holder::of(&answer.lock);
+            // The lock alone says it all, unless somebody has deleted it.
+            client.until_closed().await;
+            Ok(ending)
+        };
+        call::wait(&location, end, &mut progress).await
     })?;
     ending.wait();
     Ok(0)

@@ -35,10 +35,11 @@ pub fn dry_run(global: &Global, request: &UpRequest) -> Result<u8> {
 fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     let (_, stream) = project::locate_running(global)?;
     if let Some(stream) = stream {
-        return reach::converse(async {
+        let plan = reach::converse(async {
             let mut client = reach::client(stream).await?;
             Ok(client.get(&path(request)).await?)
         });
+        return plan.map_err(|outcome| project::rejected(global, outcome));
     }
     let loaded = project::load(global)?;
     let names = config::select(&loaded.project, &request.names)?;

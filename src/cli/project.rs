@@ -112,6 +112,22 @@ pub fn load(global: &Global) -> Result<Read> {
     }
 }
 
+/// What is wrong with the files now, as `check` shows it on stdout; nothing if nothing is.
+pub fn diagnosis(global: &Global) -> Option<String> {
+    let problems = read(global).ok()?.1.err()?;
+    Some(diagnostic::problems(&problems, &terminal::for_stdout(global)))
+}
+
+/// A running project found its files broken: their problems with their places, as long as they are still there.
+pub fn rejected(global: &Global, outcome: Outcome) -> Outcome {
+    match (outcome, read(global)) {
+        (Outcome::Usage { .. }, Ok((_, Err(problems)))) => Outcome::Invalid {
+            rendered: diagnostic::problems(&problems, &terminal::for_stderr(global)),
+        },
+        (outcome, _) => outcome,
+    }
+}
+
 pub fn check(global: &Global, args: &Check) -> Result<u8> {
     let (_, loaded) = read(global)?;
     if args.json {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Result;
 use super::outcome::Outcome;
+pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
 use crate::api::client::Client;
 use crate::config::find::Location;
@@ -20,8 +21,6 @@ use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, SocketPath};
 use crate::sys::{self};
 
-/// The name of the API socket inside the runtime folder.
-pub const SOCKET: &str = "api.sock";
 /// Beside the file; where sockets live when no better place can be written.
 pub const STATE_DIR: &str = ".runner";
 /// What is answered at once is, even on a busy machine, by then.

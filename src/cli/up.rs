@@ -11,7 +11,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::args::{Global, Up};
 use super::outcome::Outcome;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, plan, project, reach, terminal};
+use super::{Result, act, plan, project, reach, terminal};
 use crate::api::client::{self, Client, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
@@ -75,10 +75,14 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             location: &loaded.location,
             state_dir: &loaded.project.state_dir,
             owner,
-            detach: args.detach,
             deadline: args.wait_timeout.map(|timeout| Instant::now() + timeout),
+            arrival: match args.detach {
+                true => Some(arrival(loaded.location.clone(), &args.names)),
+                false => None,
+            },
             asked_to_stop: false,
             watcher: None,
+            diagnose: &|| project::diagnosis(global),
         };
         session.follow(frames, &mut screen).await
     })
@@ -145,11 +149,28 @@ struct Session<'a> {
     state_dir: &'a std::path::Path,
     /// Open while we stay with a project that we started.
     owner: Option<OwnedFd>,
-    detach: bool,
     deadline: Option<Instant>,
+    /// `-d`: whether all that was asked for is up, once that is known.
+    arrival: Option<Arrival>,
     asked_to_stop: bool,
     /// A second connection, for the block of what is being waited for.
     watcher: Option<Client>,
+    /// Looks at the files that were rejected.
+    diagnose: &'a dyn Fn() -> Option<String>,
+}
+
+/// Answers with the outcome of the start.
+type Arrival = tokio::task::JoinHandle<Result<wire::Acted>>;
+
+/// Waits beside the output, on a connection of its own. Nothing named: until the project has come to rest.
+fn arrival(location: Location, names: &[String]) -> Arrival {
+    let path = act::wait_path(names, "up", None);
+    tokio::task::spawn_local(async move {
+        let lost = || Outcome::failed("the runner that was just asked is gone");
+        let stream = reach::running(&location)?.ok_or_else(lost)?;
+        let mut client = reach::client(stream).await?;
+        Ok(client.get(&path).await?)
+    })
 }
 
 /// What ends the following.
@@ -160,9 +181,7 @@ enum End {
         because: String,
     },
     /// `-d`: all is as it should be, or settled with a failure.
-    Settled {
-        failed: bool,
-    },
+    Settled(wire::Acted),
     Detached,
     TimedOut,
     /// The stream broke without a last word.
@@ -180,8 +199,11 @@ impl Session<'_> {
                 screen.last_words(code, &because);
                 Ok(code)
             }
-            End::Settled { failed } => {
-                if !failed && !screen.is_quiet() {
+            End::Settled(acted) => {
+                let failed = acted.outcome != wire::Outcome::Done;
+                if failed {
+                    screen.troubles(&acted);
+                } else if !screen.is_quiet() {
                     terminal::say("runner  all is up: `runner logs -f` shows the output, `runner down` stops it");
                 }
                 Ok(u8::from(failed))
@@ -231,6 +253,7 @@ impl Session<'_> {
                     }
                 }
                 () = at(self.deadline) => return Ok(End::TimedOut),
+                acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted)),
                 _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
                 frame = frames.next(), if screen.has_room() => match frame? {
                     None => return Ok(End::Lost),
@@ -257,11 +280,17 @@ impl Session<'_> {
             } => screen.output(&service, stream, &bytes),
             Frame::Skipped { service, stream, lines } => screen.skipped(&service, stream, lines),
             Frame::Event(event) => {
-                screen.event(&event);
-                match event.kind {
-                    EventKind::Ended { code, because } => return Some(End::Project { code, because }),
-                    EventKind::Settled { failed, .. } if self.detach => return Some(End::Settled { failed }),
-                    _ => {}
+                match (&event.kind, self.diagnose) {
+                    (EventKind::ConfigRejected { problems, .. }, diagnose) if !problems.is_empty() => {
+                        match diagnose() {
+                            Some(diagnosis) => screen.rejected(&diagnosis),
+                            None => screen.event(&event),
+                        }
+                    }
+                    _ => screen.event(&event),
+                }
+                if let EventKind::Ended { code, because } = event.kind {
+                    return Some(End::Project { code, because });
                 }
             }
         }
@@ -320,6 +349,18 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Never, if the waiting broke off: then the project has ended, and its stream tells more.
+async fn arrived(arrival: &mut Option<Arrival>) -> wire::Acted {
+    if let Some(task) = arrival {
+        let acted = task.await;
+        *arrival = None;
+        if let Ok(Ok(acted)) = acted {
+            return acted;
+        }
+    }
+    std::future::pending().await
 }
 
 fn redraws() -> Interval {

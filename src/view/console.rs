@@ -137,6 +137,16 @@ impl Console {
         }
     }
 
+    /// The file was rejected, and somebody has looked at it: its problems, each with its place.
+    pub fn rejected(&self, diagnosis: &str, out: &mut Vec<u8>) {
+        self.say(&format!("{}\n\n{diagnosis}", self.rejected_head()), out);
+    }
+
+    fn rejected_head(&self) -> String {
+        self.style
+            .bad("services.toml not applied, everything keeps running as before")
+    }
+
     /// A line of runner's own.
     fn say(&self, words: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{}  {}\n", self.style.dim(RUNNER), words.trim_end()).as_bytes());
@@ -169,13 +179,16 @@ impl Console {
                         noun => words::count((*count).into(), noun),
                     })
                     .collect();
-                let head = style.dim(format!("services.toml changed: {}", told.join(", ")));
+                let head = match steps.is_empty() {
+                    true => format!("services.toml saved: nothing to do, {}", told.join(", ")),
+                    false => format!("services.toml changed: {}", told.join(", ")),
+                };
+                let head = style.dim(head);
                 format!("{head}\n{}", table::steps(steps, "        ", style))
             }),
             EventKind::ConfigRejected { message, .. } => {
                 let lines: Vec<_> = message.lines().map(plain).collect();
-                let head = style.bad("services.toml not applied, everything keeps running as before");
-                Some(format!("{head}\n\n{}\n", lines.join("\n")))
+                Some(format!("{}\n\n{}\n", self.rejected_head(), lines.join("\n")))
             }
             EventKind::Ending { because } => Some(style.dim(format!("stopping everything: {}", plain(because)))),
             EventKind::Warned { message } => Some(style.pending(plain(message))),

@@ -13,7 +13,9 @@ use tokio::sync::{Notify, mpsc};
 use crate::api::wire::{self, EventKind};
 use crate::cli::terminal;
 use crate::logs::Stream;
+use crate::reconcile::StateName;
 use crate::sys;
+use crate::view::acted;
 use crate::view::block;
 use crate::view::console::Console;
 use crate::view::style::Style;
@@ -128,6 +130,14 @@ impl Screen {
         }
     }
 
+    /// The file was saved and is broken.
+    pub fn rejected(&mut self, diagnosis: &str) {
+        if self.full && !self.quiet {
+            self.erase_block();
+            self.console.rejected(diagnosis, &mut self.text);
+        }
+    }
+
     /// Only a terminal has a block, and only while something is not as it should be.
     pub fn shows_progress(&self) -> bool {
         self.style.terminal && !self.quiet && !self.settled && self.has_room()
@@ -178,6 +188,14 @@ impl Screen {
         if let Some(written) = self.written.take() {
             let _ = written.join();
         }
+    }
+
+    /// What is not up although it was asked for, as the last words.
+    pub fn troubles(&self, acted: &wire::Acted) {
+        let is_up = |service: &wire::Service| matches!(service.state, StateName::Ready | StateName::Completed);
+        let mut troubles = acted.clone();
+        troubles.services.retain(|service| service.wanted && !is_up(service));
+        terminal::say_raw(&acted::lines(&troubles, "up", &self.style));
     }
 
     /// Why it ended, as the last line; before it, what failed and was not mended.

@@ -167,15 +167,15 @@ impl Daemon {
             }
             Act::Kill => {
                 let signal = signal_of(request.signal.as_deref())?;
-                let names = if all { self.world.wanted() } else { named };
-                if let Some(name) = names.iter().find(|name| !all && !self.runs(name)) {
-                    return Err(Refusal::new(
-                        409,
-                        "not running",
-                        format!("{name} has no process to signal"),
-                    ));
+                if all {
+                    // Too much to happen by leaving something out.
+                    return Err(Refusal::new(400, "request not understood", "`kill` needs a name"));
                 }
-                (names.clone(), Request::Signal { names, signal }, None)
+                if let Some(name) = named.iter().find(|name| !self.runs(name)) {
+                    let detail = format!("{name} has no process to signal");
+                    return Err(Refusal::new(409, "not running", detail));
+                }
+                (named.clone(), Request::Signal { names: named, signal }, None)
             }
         })
     }

@@ -1,11 +1,13 @@
 //! What clients ask to be told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::boot::SOCKET;
 use crate::api::past;
 use crate::api::server::{ByteStream, Call};
 use crate::api::wire::{self, Outcome, ProjectState, Refusal};
@@ -18,6 +20,7 @@ use crate::logs::Filter;
 use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot};
 use crate::spec::{Argv, Project, ServiceName};
 use crate::sys;
+use crate::sys::usage::Usage;
 
 /// What one console may have queued before it misses lines.
 const CONSOLE_BUDGET: usize = 4 * 1024 * 1024;
@@ -29,7 +32,13 @@ impl Daemon {
             Call::Project { reply } => drop(reply.send(Ok(self.project()))),
             Call::Ps { reply } => drop(reply.send(self.ps())),
             Call::Inspect { name, reveal, reply } => drop(reply.send(self.inspect(&name, reveal))),
-            Call::Why { name, reply } => drop(reply.send(self.why(&name))),
+            Call::Why { name, reply } => match self.why(&name) {
+                Ok(why) => {
+                    self.story.flush();
+                    events::add_recent(why, &self.boot.state_dir, reply);
+                }
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
             Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
             Call::Act { act, request, reply } => self.act(act, request, reply),
@@ -86,16 +95,16 @@ impl Daemon {
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
         let snapshot = self.world.snapshot();
         let project = self.in_force()?;
-        Ok(self.present(&project, &snapshot))
+        let usage = usage_of(&snapshot);
+        Ok(self.present(&project, &snapshot, usage))
     }
 
-    fn present(&mut self, project: &Project, snapshot: &Snapshot) -> wire::Ps {
-        let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
         let began_ns = self.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
-            usage: sys::usage::of_trees(&pids),
+            usage,
             last_lines: &|name, run| reading::last_lines(Some(project), Some(name), run, began_ns)(),
             mask: self.story.mask(),
             drift: self.drift(),
@@ -120,7 +129,8 @@ impl Daemon {
         present::drift(&plan)
     }
 
-    /// How it came out, with the services that it was about; none named: all.
+    /// How it came out, with the services that it was about; none named: all. What they use is not looked at: that would
+    /// cost as much as there are processes.
     pub(super) fn acted(&mut self, names: &[ServiceName], outcome: Outcome) -> Result<wire::Acted, Refusal> {
         let project = self.in_force()?;
         let snapshot = match names {
@@ -130,7 +140,7 @@ impl Daemon {
                 ..self.world.snapshot_of_none()
             },
         };
-        let services = self.present(&project, &snapshot).services;
+        let services = self.present(&project, &snapshot, HashMap::new()).services;
         Ok(wire::Acted { outcome, services })
     }
 
@@ -150,6 +160,7 @@ impl Daemon {
             ),
             folder: location.dir.display().to_string(),
             files: files.iter().map(|file| file.display().to_string()).collect(),
+            socket: self.boot.runtime_dir.join(SOCKET).display().to_string(),
             pid: nix::unistd::getppid().as_raw().unsigned_abs(),
             daemon_pid: nix::unistd::getpid().as_raw().unsigned_abs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -175,10 +186,15 @@ impl Daemon {
         } else {
             self.story.mask().definition(written)
         };
-        let mut acted = self.acted(std::slice::from_ref(&name), Outcome::Done)?;
+        let snapshot = Snapshot {
+            services: self.world.service(&name).into_iter().collect(),
+            ..self.world.snapshot_of_none()
+        };
+        let usage = usage_of(&snapshot);
+        let mut ps = self.present(&project, &snapshot, usage);
         let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
         Ok(wire::Inspect {
-            state: acted.services.pop().ok_or_else(gone)?,
+            state: ps.services.pop().ok_or_else(gone)?,
             name: name.to_string(),
             definition,
         })
@@ -195,14 +211,17 @@ impl Daemon {
             what: link.what.clone(),
             because: hidden(&link.because),
         };
-        let (culprit, run) = &why.culprit;
-        let lines = reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)();
+        let lines = match &why.wrote {
+            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)(),
+            None => Vec::new(),
+        };
         Ok(wire::Why {
             service: why.service.to_string(),
             state: why.state,
             chain: why.chain.iter().map(link).collect(),
             suggestion: why.suggestion.as_deref().map(hidden),
             last_lines: lines.iter().map(|line| hidden(line)).collect(),
+            events: Vec::new(),
         })
     }
 
@@ -254,6 +273,12 @@ impl Daemon {
             limits: launch.limits,
         })
     }
+}
+
+/// Of the trees of all that run; reads every process of the machine.
+fn usage_of(snapshot: &Snapshot) -> HashMap<u32, Usage> {
+    let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    sys::usage::of_trees(&pids)
 }
 
 pub(super) fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {

@@ -41,8 +41,8 @@ pub(super) struct Machine {
     pub served: u32,
     pub history: History,
     pub last_end: Option<RunEnd>,
-    /// Why the latest run was begun.
-    pub begun: Option<Cause>,
+    /// The first run that answers what was asked for last.
+    pub asked_run: u32,
     /// When the life became what it is, and why.
     pub since: u64,
     pub cause: Cause,
@@ -91,7 +91,7 @@ impl Machine {
             served: 0,
             history: History::default(),
             last_end: None,
-            begun: None,
+            asked_run: 0,
             since: now.mono_ns,
             cause,
             moves: 0,

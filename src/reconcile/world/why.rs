@@ -21,8 +21,8 @@ pub struct Why {
     pub chain: Vec<Link>,
     /// Fits after "try: ".
     pub suggestion: Option<String>,
-    /// Whose last lines tell most, and of which run.
-    pub culprit: (ServiceName, u32),
+    /// Whose last lines tell more, and of which run; where all is as somebody wished, none do.
+    pub wrote: Option<(ServiceName, u32)>,
 }
 
 /// `what` because `because`.
@@ -60,7 +60,7 @@ impl World {
             state,
             chain,
             suggestion: self.advice(now, node),
-            culprit: (machine.name().clone(), machine.run),
+            wrote: is_troubled(machine).then(|| (machine.name().clone(), machine.run)),
         })
     }
 
@@ -71,13 +71,22 @@ impl World {
                 .blocking(node)
                 .map(|edge| edge.on)
                 .or_else(|| self.port_holder(node)),
-            Life::Doomed { .. } => {
-                let edges = node.dependencies.iter();
-                let mut failed = edges.filter(|edge| self.machine(edge.on).is_some_and(|on| on.life.has_failed()));
-                failed.next().map(|edge| edge.on)
-            }
+            Life::Doomed { .. } => self.failed_need(node).map(|edge| edge.on),
             _ => None,
         }
+    }
+
+    fn failed_need(&self, node: &Node) -> Option<Edge> {
+        let mut edges = node.dependencies.iter().copied();
+        edges.find(|edge| self.machine(edge.on).is_some_and(|on| on.life.has_failed()))
+    }
+
+    fn need_in_words(&self, edge: Edge, more: &str) -> String {
+        let on = self.name_of(edge.on).map_or("", ServiceName::as_str);
+        format!(
+            "it needs {on} {} (depends_on), {more}",
+            words::condition(edge.condition)
+        )
     }
 
     /// Of several dependencies that are not there, the one that needs a person first.
@@ -132,7 +141,11 @@ impl World {
                 (None, Some(failure)) => failure.message.clone(),
                 (None, None) => "it is started again and again (restart = \"always\")".to_owned(),
             },
-            Life::Failed { failure, .. } | Life::Doomed { failure } => failure.message.clone(),
+            Life::Doomed { failure } => match self.failed_need(node) {
+                Some(edge) => self.need_in_words(edge, "and that has failed"),
+                None => failure.message.clone(),
+            },
+            Life::Failed { failure, .. } => failure.message.clone(),
             Life::Completed { .. } => last_end(now, machine),
             Life::Starting { .. } => match machine.probe_words() {
                 (Some(words), attempts) => format!(
@@ -204,7 +217,7 @@ impl World {
         if !has_run || machine.wish.asked_at == 0 {
             return None;
         }
-        let began = if machine.served > 0 { "restarted" } else { "started" };
+        let began = if machine.asked_run > 1 { "restarted" } else { "started" };
         Some(Link {
             service: machine.name().clone(),
             what: format!("{} was {began}", machine.name()),
@@ -234,6 +247,13 @@ impl World {
             life => life.failure().and_then(|failure: &Failure| failure.suggestion.clone()),
         }
     }
+}
+
+fn is_troubled(machine: &Machine) -> bool {
+    matches!(
+        machine.life.name(),
+        StateName::Failed | StateName::Backoff | StateName::Unhealthy | StateName::Starting
+    )
 }
 
 /// `its 4th run ended 3s ago with exit code 1, 200ms after it was started`.
