@@ -87,7 +87,10 @@ impl Teller {
         let event: wire::Event = serde_json::from_slice(line)
             .map_err(|error| Outcome::failed(format!("an event was not understood: {error}")))?;
         // Numbers have no gap: one that is missing was too old to be kept.
-        if let Some(last) = self.last.filter(|last| event.cursor > last + 1 && !self.quiet) {
+        if let Some(last) = self
+            .last
+            .filter(|&last| event.cursor > last.saturating_add(1) && !self.quiet)
+        {
             let (from, to) = (last + 1, event.cursor - 1);
             terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
         }
