@@ -34,12 +34,19 @@ impl Call {
         Ok(Call { location, client })
     }
 
-    /// One question that is answered at once. Of a runner that does not answer it is said why.
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
-        match tokio::time::timeout(PATIENCE, self.client.get(path)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(silent(&self.location)),
-        }
+        in_time(&self.location, self.client.get(path)).await
+    }
+}
+
+/// One question that is answered at once. Of a runner that does not answer it is said why.
+pub async fn in_time<T>(
+    location: &Location,
+    answer: impl Future<Output = std::result::Result<T, client::Error>>,
+) -> Result<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(silent(location)),
     }
 }
 
