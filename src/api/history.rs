@@ -28,8 +28,7 @@ pub fn cursor(line: &[u8]) -> Option<u64> {
 /// Every event after this number, from old to new, as its line without the line end. `see` tells whether to go on.
 pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut last = after;
-    // The newer one first: a rotation between the two then shows some events twice, and never leaves any out. Whoever reads
-    // slowly keeps both open.
+    // The newer one is held first: a rotation from now on shows some twice, and hides none.
     let newer = open(&state_dir.join(FILE))?;
     let older = open(&state_dir.join(OLDER))?;
     for mut file in [older, newer].into_iter().flatten() {
@@ -45,12 +44,6 @@ pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> boo
         }
     }
     Ok(())
-}
-
-/// After which event to go on for whoever has seen `since`: a number that was not given yet is of another history, and all
-/// of this one is news.
-pub fn resume(since: u64, newest: u64) -> u64 {
-    if since > newest { 0 } else { since }
 }
 
 /// The newest events, as many as stand in the last bytes of the file that is written.
@@ -138,23 +131,22 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_under_a_slow_reader_loses_nothing() {
+    fn a_rotation_while_the_older_file_is_read_hides_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (older, newer) = (folder.path().join(OLDER), folder.path().join(FILE));
-        std::fs::write(&older, "{\"cursor\":1}\n").expect("written");
-        std::fs::write(&newer, "{\"cursor\":2}\n").expect("written");
+        let folder = folder.path();
+        std::fs::write(folder.join(OLDER), "{\"cursor\":1}\n").expect("written");
+        std::fs::write(folder.join(FILE), "{\"cursor\":2}\n{\"cursor\":3}\n").expect("written");
         let mut seen = Vec::new();
-        let see = &mut |cursor, _: &[u8]| {
-            if seen.is_empty() {
-                std::fs::rename(&newer, &older).expect("rotated");
-                std::fs::write(&newer, "{\"cursor\":3}\n").expect("written");
+        read(folder, 0, &mut |cursor, _| {
+            if cursor == 1 {
+                std::fs::rename(folder.join(FILE), folder.join(OLDER)).expect("rotated");
+                std::fs::write(folder.join(FILE), "{\"cursor\":4}\n").expect("written");
             }
             seen.push(cursor);
             true
-        };
-        read(folder.path(), 0, see).expect("read");
-        assert_eq!(seen, [1, 2], "what came later is read later");
-        assert_eq!(read_all(folder.path(), 2), [3]);
+        })
+        .expect("read");
+        assert!(seen.starts_with(&[1, 2, 3]), "{seen:?}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A verb's conversation with the running project.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -9,6 +11,11 @@ use super::progress::Progress;
 use super::{Result, project, reach};
 use crate::api::client::{self, Client};
 use crate::config::find::Location;
+use crate::sys::places::{self, Place};
+use crate::sys::processes;
+
+/// What is answered at once is, even on a busy machine, by then.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running project, connected.
 pub struct Call {
@@ -26,12 +33,19 @@ impl Call {
         Ok(Call { location, client })
     }
 
-    /// One question that is answered at once. Of a runner that does not answer it is said why.
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
-        match tokio::time::timeout(reach::PATIENCE, self.client.get(path)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(reach::silent(&self.location)),
-        }
+        in_time(&self.location, self.client.get(path)).await
+    }
+}
+
+/// One question that is answered at once. Of a runner that does not answer it is said why.
+pub async fn in_time<T>(
+    location: &Location,
+    answer: impl Future<Output = std::result::Result<T, client::Error>>,
+) -> Result<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(silent(location)),
     }
 }
 
@@ -57,4 +71,45 @@ pub async fn wait<T>(
     };
     progress.erase();
     outcome
+}
+
+/// It holds its socket and says nothing: what is known of it without asking.
+pub fn silent(location: &Location) -> Outcome {
+    let folder = location.dir.display();
+    let Some(guardian) = guardian_of(location) else {
+        return Outcome::failed(format!("the runner of {folder} does not answer"));
+    };
+    let mut roles = vec![guardian];
+    roles.extend(processes::children(guardian));
+    let stopped = roles.into_iter().filter_map(processes::stat).find(|stat| {
+        // Services are children of the guardian as well, and may be stopped as they like.
+        matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
+    });
+    match stopped {
+        Some(stat) => Outcome::Failed {
+            message: format!(
+                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
+                stat.pid
+            ),
+            suggestion: Some(format!(
+                "`kill -CONT {}` lets it go on; its services run meanwhile",
+                stat.pid
+            )),
+        },
+        None => Outcome::Failed {
+            message: format!(
+                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
+            ),
+            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
+        },
+    }
+}
+
+fn guardian_of(location: &Location) -> Option<u32> {
+    let candidates = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
+    let state_dir = candidates
+        .iter()
+        .find_map(|folder| Place::read(folder))
+        .map_or_else(|| location.dir.join(reach::STATE_DIR), |place| place.state_dir);
+    reach::holder_of(&state_dir)
 }

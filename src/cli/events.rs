@@ -58,8 +58,10 @@ fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
 
 fn from_history(state_dir: &std::path::Path, teller: &mut Teller) -> Result<u8> {
     let mut failed = None;
+    // As the daemon does it: a number that was not given out yet is one of a history that is gone.
+    let is_known = |since| Ok(since <= history::last_cursor(state_dir)?);
     let after = match teller.last {
-        Some(since) => history::last_cursor(state_dir).map(|newest| history::resume(since, newest)),
+        Some(since) => is_known(since).map(|is_known| if is_known { since } else { 0 }),
         None => Ok(0),
     };
     let read = after.and_then(|after| {
@@ -89,8 +91,10 @@ impl Teller {
         let event: wire::Event = serde_json::from_slice(line)
             .map_err(|error| Outcome::failed(format!("an event was not understood: {error}")))?;
         // Numbers have no gap: one that is missing was too old to be kept.
-        let is_behind = |last: &u64| event.cursor.checked_sub(*last).is_some_and(|ahead| ahead > 1);
-        if let Some(last) = self.last.filter(is_behind).filter(|_| !self.quiet) {
+        if let Some(last) = self
+            .last
+            .filter(|&last| event.cursor > last.saturating_add(1) && !self.quiet)
+        {
             let (from, to) = (last + 1, event.cursor - 1);
             terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
         }

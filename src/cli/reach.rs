@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::Result;
+use super::call::{PATIENCE, silent};
 use super::outcome::Outcome;
 pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
@@ -23,8 +23,6 @@ use crate::sys::{self};
 
 /// Beside the file; where sockets live when no better place can be written.
 pub const STATE_DIR: &str = ".runner";
-/// What is answered at once is, even on a busy machine, by then.
-pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection, and what holding on to it means.
 pub enum Reached {
@@ -254,47 +252,6 @@ pub async fn client(stream: UnixStream) -> Result<Client> {
     stream.set_nonblocking(true).map_err(Outcome::io("talk to runner"))?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(Outcome::io("talk to runner"))?;
     Ok(Client::over(stream).await?)
-}
-
-/// It holds its socket and says nothing: what is known of it without asking.
-pub fn silent(location: &Location) -> Outcome {
-    let folder = location.dir.display();
-    let Some(guardian) = guardian_of(location) else {
-        return Outcome::failed(format!("the runner of {folder} does not answer"));
-    };
-    let mut roles = vec![guardian];
-    roles.extend(sys::processes::children(guardian));
-    let stopped = roles.into_iter().filter_map(sys::processes::stat).find(|stat| {
-        // Services are children of the guardian as well, and may be stopped as they like.
-        matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
-    });
-    match stopped {
-        Some(stat) => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
-                stat.pid
-            ),
-            suggestion: Some(format!(
-                "`kill -CONT {}` lets it go on; its services run meanwhile",
-                stat.pid
-            )),
-        },
-        None => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
-            ),
-            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
-        },
-    }
-}
-
-fn guardian_of(location: &Location) -> Option<u32> {
-    let candidates = places::runtime_candidates(&location.key, &location.dir.join(STATE_DIR));
-    let state_dir = candidates
-        .iter()
-        .find_map(|folder| Place::read(folder))
-        .map_or_else(|| location.dir.join(STATE_DIR), |place| place.state_dir);
-    holder_of(&state_dir)
 }
 
 /// The guardian of a project, by what stands in its lock.

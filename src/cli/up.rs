@@ -10,9 +10,10 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::args::{Global, Up};
 use super::outcome::Outcome;
+use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, act, plan, project, reach, terminal};
-use crate::api::client::{self, Client, Frames};
+use super::{Result, act, call, plan, project, reach, terminal};
+use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
@@ -81,7 +82,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
                 false => None,
             },
             asked_to_stop: false,
-            watcher: None,
+            watcher: Watcher::default(),
             diagnose: &|| project::diagnosis(global),
         };
         session.follow(frames, &mut screen).await
@@ -153,8 +154,7 @@ struct Session<'a> {
     /// `-d`: whether all that was asked for is up, once that is known.
     arrival: Option<Arrival>,
     asked_to_stop: bool,
-    /// A second connection, for the block of what is being waited for.
-    watcher: Option<Client>,
+    watcher: Watcher,
     /// Looks at the files that were rejected.
     diagnose: &'a dyn Fn() -> Option<String>,
 }
@@ -222,7 +222,8 @@ impl Session<'_> {
 
     /// Says who was not there in time, and what each waits for.
     async fn timed_out(&mut self, screen: &Screen) -> Outcome {
-        let waiting = self.look().await.map_or_else(Vec::new, |ps| screen.waiting(&ps));
+        let ps = self.watcher.look(self.location).await;
+        let waiting = ps.map_or_else(Vec::new, |ps| screen.waiting(&ps));
         let mut message = "not everything was ready in time; the project stays up".to_owned();
         for line in waiting {
             message.push('\n');
@@ -323,30 +324,14 @@ impl Session<'_> {
     async fn ask_to_stop(&self, request: &DownRequest) -> Result<()> {
         if let Some(stream) = reach::running(self.location)? {
             let mut client = reach::client(stream).await?;
-            let _: DownAnswer = client.post("/v1/down", request).await?;
+            let _: DownAnswer = call::in_time(self.location, client.post("/v1/down", request)).await?;
         }
         Ok(())
     }
 
     async fn draw(&mut self, screen: &mut Screen) {
-        if let Some(ps) = self.look().await {
+        if let Some(ps) = self.watcher.look(self.location).await {
             screen.progress(&ps);
-        }
-    }
-
-    /// Only a picture: when it can't be had there is none.
-    async fn look(&mut self) -> Option<wire::Ps> {
-        if self.watcher.is_none()
-            && let Ok(Some(stream)) = reach::running(self.location)
-        {
-            self.watcher = reach::client(stream).await.ok();
-        }
-        match self.watcher.as_mut()?.get("/v1/services").await {
-            Ok(ps) => Some(ps),
-            Err(_) => {
-                self.watcher = None;
-                None
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Global, Top};
-use super::call::Call;
+use super::call::{Call, PATIENCE, silent};
 use super::outcome::Outcome;
 use super::{Result, reach, terminal};
 use crate::api::client::Chunks;
@@ -76,9 +76,9 @@ async fn look(global: &Global) -> Result<Option<wire::Ps>> {
         Err(Outcome::NotRunning { .. }) => return Ok(None),
         begun => begun?,
     };
-    match tokio::time::timeout(reach::PATIENCE, call.client.get("/v1/services")).await {
+    match tokio::time::timeout(PATIENCE, call.client.get("/v1/services")).await {
         Ok(ps) => Ok(ps.ok()),
-        Err(_) => Err(reach::silent(&call.location)),
+        Err(_) => Err(silent(&call.location)),
     }
 }
 

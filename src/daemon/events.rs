@@ -23,7 +23,9 @@ pub fn stream(story: &Story, state_dir: &Path, request: EventsRequest) -> ByteSt
     // Followed before the history is read: what is told meanwhile waits, and is known by its number.
     let (live, newest) = story.follow();
     let after = match request.since {
-        Some(since) => history::resume(since, newest),
+        // A number that was not given out yet is one of a history that is gone: all of this one is newer.
+        Some(since) if since > newest => 0,
+        Some(since) => since,
         None if request.follow => newest,
         None => 0,
     };

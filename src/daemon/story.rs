@@ -262,7 +262,7 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
             generation,
             steps,
             unchanged,
-        } => applied(generation, steps, unchanged),
+        } => applied(generation, steps, unchanged, mask),
         EventKind::Settled { generation, failed } => wire::EventKind::Settled { generation, failed },
         EventKind::Ending { because } => wire::EventKind::Ending {
             because: hidden(because),
@@ -270,7 +270,13 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
     }
 }
 
-fn applied(generation: u64, steps: Vec<Step>, unchanged: u32) -> wire::EventKind {
+/// Its reason may be what a failure says, which may name anything.
+pub fn step(step: Step, mask: &Mask) -> wire::PlanStep {
+    let because = mask.text(&step.because).into_owned();
+    wire::PlanStep { because, ..step.into() }
+}
+
+fn applied(generation: u64, steps: Vec<Step>, unchanged: u32, mask: &Mask) -> wire::EventKind {
     let count = |intent| steps.iter().filter(|step| step.intent == intent).count() as u32;
     wire::EventKind::ConfigApplied {
         generation,
@@ -279,7 +285,7 @@ fn applied(generation: u64, steps: Vec<Step>, unchanged: u32) -> wire::EventKind
         starts: count(Intent::Start),
         stops: count(Intent::Stop),
         unchanged,
-        steps: steps.into_iter().map(wire::PlanStep::from).collect(),
+        steps: steps.into_iter().map(|one| step(one, mask)).collect(),
     }
 }
 

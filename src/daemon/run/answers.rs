@@ -34,7 +34,7 @@ impl Daemon {
             Call::Inspect { name, reveal, reply } => drop(reply.send(self.inspect(&name, reveal))),
             Call::Why { name, reply } => match self.why(&name) {
                 Ok(why) => {
-                    self.story.flush();
+                    self.tell_story();
                     events::add_recent(why, &self.boot.state_dir, reply);
                 }
                 Err(refusal) => drop(reply.send(Err(refusal))),
@@ -48,7 +48,7 @@ impl Daemon {
             Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
             Call::Events { request, reply } => {
-                self.story.flush();
+                self.tell_story();
                 let stream = events::stream(&self.story, &self.boot.state_dir, request);
                 drop(reply.send(Ok(stream)));
             }
@@ -96,6 +96,7 @@ impl Daemon {
         let snapshot = self.world.snapshot();
         let project = self.in_force()?;
         let usage = usage_of(&snapshot);
+        self.meter.keep_only(&snapshot);
         Ok(self.present(&project, &snapshot, usage))
     }
 
@@ -129,13 +130,13 @@ impl Daemon {
         present::drift(&plan)
     }
 
-    /// How it came out, with the services that it was about; none named: all. What they use is not looked at: that would
+    /// How it came out, with the services that it was about; `None`: all. What they use is not looked at: that would
     /// cost as much as there are processes.
-    pub(super) fn acted(&mut self, names: &[ServiceName], outcome: Outcome) -> Result<wire::Acted, Refusal> {
+    pub(super) fn acted(&mut self, names: Option<&[ServiceName]>, outcome: Outcome) -> Result<wire::Acted, Refusal> {
         let project = self.in_force()?;
         let snapshot = match names {
-            [] => self.world.snapshot(),
-            names => Snapshot {
+            None => self.world.snapshot(),
+            Some(names) => Snapshot {
                 services: names.iter().filter_map(|name| self.world.service(name)).collect(),
                 ..self.world.snapshot_of_none()
             },
@@ -167,7 +168,7 @@ impl Daemon {
             generation: snapshot.generation,
             settled: snapshot.settled,
             state: match self.world.is_settled() {
-                _ if snapshot.ending || self.stop_asked => ProjectState::Ending,
+                _ if self.is_ending() => ProjectState::Ending,
                 None => ProjectState::Moving,
                 Some(true) => ProjectState::Up,
                 Some(false) => ProjectState::Failed,
@@ -232,7 +233,7 @@ impl Daemon {
             names => names,
         };
         let is_well = |name: &ServiceName| self.world.progress(name, Goal::Ready) == Progress::Reached;
-        let healthy = !self.stop_asked && names.iter().all(is_well);
+        let healthy = !self.is_ending() && names.iter().all(is_well);
         Ok(wire::Health { healthy })
     }
 

@@ -23,13 +23,15 @@ pub enum News {
     Read {
         purpose: Purpose,
         loaded: Box<Result<Loaded, Problems>>,
+        /// Nothing: it was no reading at all.
+        interest: Option<Interest>,
     },
 }
 
 /// What the files are read for.
 pub enum Purpose {
-    /// They were saved.
-    Save,
+    /// They were saved, last at this instant (of [`Quiet`]).
+    Save { change: u64 },
     /// SIGHUP: as a second `up`, but nobody asks for anything beyond what the file says.
     Hangup,
     Up {
@@ -93,8 +95,15 @@ impl Daemon {
                 }
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
-            News::Read { purpose, loaded } => {
+            News::Read {
+                purpose,
+                loaded,
+                interest,
+            } => {
                 self.definition.reading = false;
+                if let Some(interest) = interest {
+                    self.watch_anew(interest);
+                }
                 self.take_reading(purpose, *loaded);
                 self.read_next();
             }
@@ -102,8 +111,8 @@ impl Daemon {
     }
 
     pub(super) fn read_what_is_quiet(&mut self) {
-        if self.definition.quiet.is_due(sys::clock::now().mono_ns) {
-            self.read(Purpose::Save);
+        if let Some(change) = self.definition.quiet.is_due(sys::clock::now().mono_ns) {
+            self.read(Purpose::Save { change });
         }
     }
 
@@ -145,29 +154,34 @@ impl Daemon {
             let read = move || {
                 let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
                 let mut allocator = config::HashedPorts::new(&location.key, is_free);
-                config::load(&location, &inputs, &mut allocator)
+                let loaded = config::load(&location, &inputs, &mut allocator);
+                let interest = Interest::of(match &loaded {
+                    Ok(loaded) => &loaded.warnings,
+                    Err(problems) => problems,
+                });
+                (loaded, Some(interest))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
             // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
-            let loaded = loaded.unwrap_or_else(|_| Err(Problems::default()));
+            let (loaded, interest) = loaded.unwrap_or_else(|_| (Err(Problems::default()), None));
             let loaded = Box::new(loaded);
             // After the loop nobody needs to know.
-            let _ = news.send(News::Read { purpose, loaded });
+            let _ = news.send(News::Read {
+                purpose,
+                loaded,
+                interest,
+            });
         });
     }
 
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
-        self.watch_anew(match &loaded {
-            Ok(loaded) => &loaded.warnings,
-            Err(problems) => problems,
-        });
         match purpose {
-            Purpose::Save => {
+            Purpose::Save { change } => {
                 let ends = match &loaded {
                     Ok(loaded) => self.ends_services(&loaded.project),
                     Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
                 };
-                if self.definition.quiet.was_read(sys::clock::now().mono_ns, ends) {
+                if self.definition.quiet.was_read(change, sys::clock::now().mono_ns, ends) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
@@ -186,8 +200,7 @@ impl Daemon {
 
     /// Watches what would change the meaning of what was read. What changed before the watch began is found by one more
     /// reading.
-    fn watch_anew(&mut self, problems: &Problems) {
-        let interest = Interest::of(problems);
+    fn watch_anew(&mut self, interest: Interest) {
         if self
             .definition
             .watch
@@ -220,7 +233,7 @@ impl Daemon {
 
     /// The files were saved and have been quiet since.
     fn saved(&mut self, loaded: Result<Loaded, Problems>, cause: Cause) {
-        if self.stop_asked || self.definition.project.is_none() {
+        if self.is_ending() || self.definition.project.is_none() {
             return;
         }
         let loaded = match loaded {
@@ -240,8 +253,8 @@ impl Daemon {
             return;
         }
         let project = Arc::new(project);
-        self.story.hide(mask);
         if self.definition.reload {
+            self.story.hide(mask);
             self.configure(project, cause, None);
         } else if self.definition.pending.as_ref() != Some(&project) {
             self.definition.pending = Some(project);

@@ -310,6 +310,33 @@ fn why_names_who_stopped_the_database_and_what_failed_for_good() {
 }
 
 #[test]
+fn an_edit_of_what_was_stopped_by_hand_is_not_why_it_is_stopped() {
+    let mut stage = both_up();
+    stage.stop("web");
+    stage.exited("web", ExitStatus::Code(0));
+    let because = |stage: &Stage| why(stage, "web").0[0].clone();
+    let before = because(&stage);
+    assert!(before.contains("somebody typed `asked`"), "{before}");
+    let mut services = pair();
+    services[1].command.words.push("--verbose".into());
+    stage.save(services.clone());
+    assert_eq!(because(&stage), before);
+    stage.save([services[0].clone()]);
+    stage.save(services.clone());
+    assert_eq!(because(&stage), before);
+
+    let mut later = Stage::of([]);
+    later.pass(SEC);
+    later.world = World::new(1);
+    later.world.restore(stage.world.wishes());
+    later.save(services);
+    assert_eq!(
+        because(&later),
+        "web is stopped: it was stopped by you, before this runner was started"
+    );
+}
+
+#[test]
 fn why_of_a_service_that_goes_with_another_names_it() {
     let mut services = pair();
     services[1].depends_on.values_mut().for_each(|on| on.restart = true);

@@ -133,6 +133,9 @@ impl World {
                 let gates: Vec<String> = self.waiting_on(node).into_iter().map(|gate| gate.what).collect();
                 format!("it waits for {} since {since} (wait_for)", gates.join(", "))
             }
+            Life::Stopped if machine.wish.stopped && machine.wish.asked_at == 0 => {
+                "it was stopped by you, before this runner was started".to_owned()
+            }
             Life::Stopped if machine.wish.stopped => format!("{} {}", phrase(&machine.wish.cause), asked(now, machine)),
             Life::Stopped if machine.lot.wanted => "it is about to be started".to_owned(),
             Life::Stopped => self.unwanted(machine),
