@@ -47,11 +47,16 @@ impl Quiet {
     }
 
     /// Whether what was read counts. Not if it has changed meanwhile; nor if it `ends` services (or is gone altogether)
-    /// and has not been quiet for long.
-    pub fn was_read(&mut self, now: u64, ends: bool) -> bool {
+    /// and has not been quiet for long. `touched`: when the files changed last by what they say themselves, which may be
+    /// ahead of what was told.
+    pub fn was_read(&mut self, now: u64, ends: bool, touched: Option<u64>) -> bool {
         let Quiet::Reading { last } = *self else {
             return false;
         };
+        if let Some(touched) = touched.filter(|&touched| touched > last) {
+            self.changed(touched, false);
+            return false;
+        }
         let holds = ends && now < after(last, LONG);
         *self = if holds { Quiet::Holding { last } } else { Quiet::Rest };
         !holds
@@ -72,7 +77,7 @@ mod tests {
         assert!(!quiet.is_due(159 * MS));
         assert_eq!(quiet.deadline(), Some(160 * MS));
         assert!(quiet.is_due(160 * MS));
-        assert!(quiet.was_read(161 * MS, false));
+        assert!(quiet.was_read(161 * MS, false, None));
         quiet.changed(0, true);
         assert!(!quiet.is_due(999 * MS));
         quiet.changed(999 * MS, false);
@@ -85,8 +90,19 @@ mod tests {
         quiet.changed(0, false);
         assert!(quiet.is_due(100 * MS));
         quiet.changed(101 * MS, false);
-        assert!(!quiet.was_read(102 * MS, false));
+        assert!(!quiet.was_read(102 * MS, false, None));
         assert_eq!(quiet.deadline(), Some(201 * MS));
+    }
+
+    #[test]
+    fn hr_02_a_change_that_was_not_told_yet_is_known_by_the_files() {
+        let mut quiet = Quiet::default();
+        quiet.changed(0, false);
+        assert!(quiet.is_due(100 * MS));
+        assert!(!quiet.was_read(102 * MS, false, Some(101 * MS)));
+        assert_eq!(quiet.deadline(), Some(201 * MS));
+        assert!(quiet.is_due(201 * MS));
+        assert!(quiet.was_read(202 * MS, false, Some(101 * MS)));
     }
 
     #[test]
@@ -94,10 +110,10 @@ mod tests {
         let mut quiet = Quiet::default();
         quiet.changed(0, false);
         assert!(quiet.is_due(100 * MS));
-        assert!(!quiet.was_read(110 * MS, true));
+        assert!(!quiet.was_read(110 * MS, true, None));
         assert_eq!(quiet.deadline(), Some(1_000 * MS));
         assert!(quiet.is_due(1_000 * MS));
-        assert!(quiet.was_read(1_010 * MS, true));
+        assert!(quiet.was_read(1_010 * MS, true, None));
         assert_eq!(quiet, Quiet::Rest);
     }
 }

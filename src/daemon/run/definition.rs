@@ -157,17 +157,20 @@ impl Daemon {
     }
 
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
-        self.watch_anew(match &loaded {
+        let interest = Interest::of(match &loaded {
             Ok(loaded) => &loaded.warnings,
             Err(problems) => problems,
         });
+        let now = sys::clock::now();
+        let touched = interest.touched_at(now);
+        self.watch_anew(interest);
         match purpose {
             Purpose::Save => {
                 let ends = match &loaded {
                     Ok(loaded) => self.ends_services(&loaded.project),
                     Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
                 };
-                if self.definition.quiet.was_read(sys::clock::now().mono_ns, ends) {
+                if self.definition.quiet.was_read(now.mono_ns, ends, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
@@ -186,8 +189,7 @@ impl Daemon {
 
     /// Watches what would change the meaning of what was read. What changed before the watch began is found by one more
     /// reading.
-    fn watch_anew(&mut self, problems: &Problems) {
-        let interest = Interest::of(problems);
+    fn watch_anew(&mut self, interest: Interest) {
         if self
             .definition
             .watch
