@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../fixture/mod.rs"]
+mod fixture;
 
 mod changes;
 mod included;
@@ -53,21 +55,27 @@ impl Running {
         let all: Vec<&str> = place.iter().chain(&["up", "-d"]).chain(words).copied().collect();
         let output = project.run(&all);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        Running::follow(project, place)
+        let mut running = Running::follow(project, place);
+        running.comes_up();
+        running.seen.clear();
+        running
     }
 
     pub fn follow(project: Project, place: &'static [&'static str]) -> Running {
         let (events, told) = follower(&project, place);
-        let mut running = Running {
+        Running {
             events,
             told,
             seen: Vec::new(),
             place,
             project,
-        };
-        running.hear("all to be up", |event| event["event"] == "settled");
-        running.seen.clear();
-        running
+        }
+    }
+
+    /// Nothing is in transition any more.
+    #[track_caller]
+    pub fn comes_up(&mut self) {
+        self.hear("all to be up", |event| event["event"] == "settled");
     }
 
     /// After another runner has taken over.
@@ -149,6 +157,15 @@ impl Running {
             (name, (service["pid"].as_u64(), service["run"].as_u64().unwrap()))
         };
         services.map(seen).collect()
+    }
+
+    /// One service of `ps`.
+    #[track_caller]
+    pub fn service(&self, name: &str) -> Value {
+        let ps = self.ps();
+        let mut services = ps["services"].as_array().unwrap().iter();
+        let found = services.find(|service| service["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {ps}")).clone()
     }
 
     pub fn ps(&self) -> Value {

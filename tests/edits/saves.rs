@@ -44,6 +44,7 @@ fn hr_01_a_broken_file_changes_nothing_and_is_told_with_its_place() {
     let mut up = project.up(&["--exit", "never"]);
     up.wait_for("b ");
     let mut running = Running::follow(project, &[]);
+    running.comes_up();
     let before = running.picture();
     let file = running.project.file("services.toml");
     let circle = "[services.a]\ncommand = \"true\"\ndepends_on = [\"b\"]\n[services.b]\ncommand = \"true\"\ndepends_on = [\"a\"]\n";
