@@ -39,7 +39,10 @@ const NOT: &str = ":";
 fn lives(running: &Running) -> usize {
     let ledger = running.project.read("ledger");
     let words: Vec<&str> = ledger.lines().filter_map(|line| line.split(' ').next()).collect();
-    let alternate = words.iter().enumerate().all(|(at, &word)| word == ["start", "stop"][at % 2]);
+    let alternate = words
+        .iter()
+        .enumerate()
+        .all(|(at, &word)| word == ["start", "stop"][at % 2]);
     assert!(alternate, "{ledger}");
     words.len().div_ceil(2)
 }
@@ -85,7 +88,9 @@ fn hr_07_an_edit_while_it_stops() {
     running.project.write("services.toml", &stops(3));
     running.hear_of("a", "stopping");
     running.project.write("services.toml", &stops(2));
-    running.hear("the edit back", |event| event["event"] == "config_applied" && event["generation"] == 5);
+    running.hear("the edit back", |event| {
+        event["event"] == "config_applied" && event["generation"] == 5
+    });
     go(&running.project);
     running.comes_up();
     assert_eq!((running.picture()["a"].1, lives(&running)), (3, 3));
@@ -98,7 +103,10 @@ fn hr_07_an_edit_while_it_stops() {
 #[test]
 fn hr_07_an_edit_ends_a_back_off() {
     let crashes = |code: u32| {
-        format!("[services.a]\ncommand = \"exit {code}\"\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n{}", stays("b", ""))
+        format!(
+            "[services.a]\ncommand = \"exit {code}\"\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n{}",
+            stays("b", "")
+        )
     };
     let project = Project::new(&crashes(1));
     assert_eq!(project.run(&["up", "-d", "--no-wait"]).status.code(), Some(0));
@@ -107,7 +115,9 @@ fn hr_07_an_edit_ends_a_back_off() {
     running.project.write("services.toml", &crashes(2));
     running.hear("another run", |event| event["event"] == "exited" && event["run"] == 2);
     running.hear_of("a", "restarting");
-    running.project.write("services.toml", &(stays("a", "") + &stays("b", "")));
+    running
+        .project
+        .write("services.toml", &(stays("a", "") + &stays("b", "")));
     running.hear("a third run", |event| event["event"] == "ready" && event["run"] == 3);
     assert_eq!(running.picture()["b"].1, 1);
     running.down();
@@ -153,10 +163,15 @@ fn hr_08_what_does_not_concern_the_process_does_not_touch_it() {
     ];
     let base = "[services.a]\ncommand = \"exec sleep 1000\"\nenv = { A = \"1\", B = \"2\" }\nready = { exec = \"/bin/true\" }\n";
     for (keys, field) in live {
-        let applied = running.save(&format!("{base}{keys}\n[services.b]\ncommand = [\"sleep\", \"1000\"]\n"));
+        let applied = running.save(&format!(
+            "{base}{keys}\n[services.b]\ncommand = [\"sleep\", \"1000\"]\n"
+        ));
         let (step, fields) = step_of(&applied["steps"], "a");
         assert_eq!(step, "live", "{applied}");
-        assert!(fields.iter().any(|found| found.starts_with(field)), "{field}: {applied}");
+        assert!(
+            fields.iter().any(|found| found.starts_with(field)),
+            "{field}: {applied}"
+        );
         let after = running.picture();
         assert_eq!(after["a"], before["a"], "{field}");
         assert_eq!(after["b"], before["b"], "{field}");
@@ -207,7 +222,9 @@ fn hr_11_added_again_while_it_stops_it_runs_once() {
     running.project.write("services.toml", &stays("b", ""));
     running.hear_of("a", "stopping");
     running.project.write("services.toml", &both);
-    running.hear("the edit back", |event| event["event"] == "config_applied" && event["generation"] == 3);
+    running.hear("the edit back", |event| {
+        event["event"] == "config_applied" && event["generation"] == 3
+    });
     go(&running.project);
     running.comes_up();
     assert_eq!((running.picture()["b"], lives(&running)), (b, 2));
@@ -221,7 +238,9 @@ fn hr_11_added_again_while_it_stops_it_runs_once() {
 /// Holds the port that it was given.
 fn holds(name: &str, port: &str) -> String {
     let program = fixture::program();
-    format!("[services.{name}]\ncommand = [{program:?}, \"hold\", \"{{{{ port }}}}\", \"wait\"]\nports = {{ http = {port} }}\n")
+    format!(
+        "[services.{name}]\ncommand = [{program:?}, \"hold\", \"{{{{ port }}}}\", \"wait\"]\nports = {{ http = {port} }}\n"
+    )
 }
 
 /// The only one of a service.
@@ -241,7 +260,11 @@ fn two_services_trade_their_ports_in_one_save() {
     assert_eq!((port(&running, "a"), port(&running, "b")), (other, one));
     let after = running.picture();
     assert_eq!((after["a"].1, after["b"].1, after["c"]), (2, 2, before["c"]));
-    assert!(running.heard("failed").is_empty() && running.heard("restarting").is_empty(), "{:?}", running.seen);
+    assert!(
+        running.heard("failed").is_empty() && running.heard("restarting").is_empty(),
+        "{:?}",
+        running.seen
+    );
     running.down();
 }
 
@@ -266,12 +289,18 @@ fn a_dependency_is_turned_round() {
     let applied = running.save(&(needs("a", "depends_on = [\"b\"]", 1) + &needs("b", "", 1)));
     let both = steps(&applied["steps"]);
     assert_eq!((&*both["a"].0, &*both["b"].0), ("restart", "restart"));
-    assert_eq!(running.picture().values().map(|(_, run)| run).collect::<Vec<_>>(), [&2, &2]);
+    assert_eq!(
+        running.picture().values().map(|(_, run)| run).collect::<Vec<_>>(),
+        [&2, &2]
+    );
     // Stops go by the old graph, starts by the new one.
     let order = |word: &str| -> Vec<Value> {
         let events = running.heard(word).into_iter();
         events.map(|event| event["service"].clone()).collect()
     };
-    assert_eq!((order("stopped"), order("started")), (vec!["b".into(), "a".into()], vec!["b".into(), "a".into()]));
+    assert_eq!(
+        (order("stopped"), order("started")),
+        (vec!["b".into(), "a".into()], vec!["b".into(), "a".into()])
+    );
     running.down();
 }

@@ -42,7 +42,7 @@ fn is_seen_since(running: &mut Running, before: &Picture, way: &str, save: impl 
 fn hr_01_a_broken_file_changes_nothing_and_is_told_with_its_place() {
     let project = Project::new(&two());
     let mut up = project.up(&["--exit", "never"]);
-    up.wait_for("b ");
+    up.wait_for("ready");
     let mut running = Running::follow(project, &[]);
     running.comes_up();
     let before = running.picture();
