@@ -51,7 +51,10 @@ fn signal(running: &Running, signal: Signal) {
 #[test]
 fn a_health_probe_and_its_interval() {
     let probed = |word: &str, interval: &str| {
-        stays("a", &format!("health = {{ exec = \"echo {word} >> probes\", interval = \"{interval}\" }}"))
+        stays(
+            "a",
+            &format!("health = {{ exec = \"echo {word} >> probes\", interval = \"{interval}\" }}"),
+        )
     };
     let mut running = Running::up(&stays("a", ""));
     live(&mut running, &probed("one", "20ms"));
@@ -61,11 +64,29 @@ fn a_health_probe_and_its_interval() {
     assert_eq!(count(&running, "two"), 0, "an hour has not passed");
     live(&mut running, &probed("two", "20ms"));
     eventually("the shorter interval", || count(&running, "two") > 3);
-    live(&mut running, &stays("a", "health = { exec = \"false\", interval = \"20ms\", on_failure = \"none\" }"));
+    live(
+        &mut running,
+        &stays(
+            "a",
+            "health = { exec = \"false\", interval = \"20ms\", on_failure = \"none\" }",
+        ),
+    );
     running.hear_of("a", "unhealthy");
-    live(&mut running, &stays("a", "health = { exec = \"/bin/true\", interval = \"20ms\", on_failure = \"none\" }"));
+    live(
+        &mut running,
+        &stays(
+            "a",
+            "health = { exec = \"/bin/true\", interval = \"20ms\", on_failure = \"none\" }",
+        ),
+    );
     running.hear_of("a", "recovered");
-    live(&mut running, &stays("a", "health = { exec = \"false\", interval = \"20ms\", on_failure = \"none\" }"));
+    live(
+        &mut running,
+        &stays(
+            "a",
+            "health = { exec = \"false\", interval = \"20ms\", on_failure = \"none\" }",
+        ),
+    );
     running.hear_of("a", "unhealthy");
     live(&mut running, &stays("a", ""));
     assert_eq!(running.service("a")["state"], "ready", "what nobody asks about is well");
@@ -89,7 +110,10 @@ fn how_it_is_stopped() {
     running.run(&["stop", "a"]);
     assert_eq!(running.project.read("ledger"), "int\n");
     running.run(&["start", "a"]);
-    live(&mut running, &stubborn("stop_timeout = \"1h\"\nstop_signal = \"INT\"\nstop_command = \"echo command >> ledger; false\""));
+    live(
+        &mut running,
+        &stubborn("stop_timeout = \"1h\"\nstop_signal = \"INT\"\nstop_command = \"echo command >> ledger; false\""),
+    );
     running.run(&["stop", "a"]);
     assert_eq!(running.project.read("ledger"), "int\ncommand\nint\n");
     running.down();
@@ -108,7 +132,10 @@ fn what_follows_its_end() {
     say(&running, "crash 3");
     running.hear_of("a", "completed");
     running.run(&["start", "a"]);
-    live(&mut running, &says(&format!("{quick}success_exit_codes = [0, 3]\nrestart = \"always\"")));
+    live(
+        &mut running,
+        &says(&format!("{quick}success_exit_codes = [0, 3]\nrestart = \"always\"")),
+    );
     say(&running, "crash 3");
     running.hear_of("a", "restarting");
     running.hear_of("a", "ready");
@@ -158,7 +185,9 @@ fn where_its_output_goes() {
     say(&running, "elsewhere");
     up.wait_for("elsewhere");
     assert!(!up.text().contains("secretly"), "{}", up.text());
-    eventually("it is in the other file", || running.project.read("elsewhere.log").contains("elsewhere"));
+    eventually("it is in the other file", || {
+        running.project.read("elsewhere.log").contains("elsewhere")
+    });
     running.down();
     up.end();
 }
@@ -166,7 +195,10 @@ fn where_its_output_goes() {
 #[test]
 fn who_is_meant_by_a_label() {
     let mut running = Running::up(&(stays("a", "labels = [\"old\"]") + &stays("b", "")));
-    live(&mut running, &(stays("a", "labels = [\"new\"]") + &stays("b", "labels = [\"new\"]")));
+    live(
+        &mut running,
+        &(stays("a", "labels = [\"new\"]") + &stays("b", "labels = [\"new\"]")),
+    );
     assert_eq!(running.project.run(&["stop", "@old"]).status.code(), Some(3));
     running.run(&["stop", "@new"]);
     assert!(running.picture().values().all(|(pid, _)| pid.is_none()));
@@ -182,11 +214,17 @@ fn when_it_is_ready() {
         running.hear_of("a", "started");
     };
     let mut running = Running::of(project(&starts("")), &[], &[]);
-    live(&mut running, &starts("ready = { file = \"never\" }\nstart_timeout = \"1h\""));
+    live(
+        &mut running,
+        &starts("ready = { file = \"never\" }\nstart_timeout = \"1h\""),
+    );
     waits(&mut running);
     // Another kind of probe.
     let before = running.picture();
-    running.project.write("services.toml", &starts("ready = { log = \"late\" }\nstart_timeout = \"1h\""));
+    running.project.write(
+        "services.toml",
+        &starts("ready = { log = \"late\" }\nstart_timeout = \"1h\""),
+    );
     running.hear("an edit", |event| event["event"] == "config_applied");
     say(&running, "late");
     running.hear_of("a", "ready");
@@ -194,7 +232,10 @@ fn when_it_is_ready() {
     waits(&mut running);
     // Another pattern.
     let before = running.picture();
-    running.project.write("services.toml", &starts("ready = { log = \"later\" }\nstart_timeout = \"1h\""));
+    running.project.write(
+        "services.toml",
+        &starts("ready = { log = \"later\" }\nstart_timeout = \"1h\""),
+    );
     running.hear("an edit", |event| event["event"] == "config_applied");
     say(&running, "later");
     running.hear_of("a", "ready");
@@ -202,19 +243,30 @@ fn when_it_is_ready() {
     waits(&mut running);
     // One that it has printed already: the file was wrong, not the service.
     say(&running, "already");
-    eventually("the line to be in the log", || running.run(&["logs", "a"]).contains("already"));
+    eventually("the line to be in the log", || {
+        running.run(&["logs", "a"]).contains("already")
+    });
     let before = running.picture();
-    running.project.write("services.toml", &starts("ready = { log = \"^already$\" }\nstart_timeout = \"1h\""));
+    running.project.write(
+        "services.toml",
+        &starts("ready = { log = \"^already$\" }\nstart_timeout = \"1h\""),
+    );
     running.hear_of("a", "ready");
     assert_eq!(running.picture(), before);
     waits(&mut running);
     // None at all.
     running.project.write("services.toml", &starts(""));
     running.hear_of("a", "ready");
-    live(&mut running, &starts("ready = { file = \"never\" }\nstart_timeout = \"1h\""));
+    live(
+        &mut running,
+        &starts("ready = { file = \"never\" }\nstart_timeout = \"1h\""),
+    );
     waits(&mut running);
     // Less time.
-    running.project.write("services.toml", &starts("ready = { file = \"never\" }\nstart_timeout = \"10ms\""));
+    running.project.write(
+        "services.toml",
+        &starts("ready = { file = \"never\" }\nstart_timeout = \"10ms\""),
+    );
     assert_eq!(running.hear_of("a", "failed")["failure"]["reason"], "start_timeout");
     running.down();
 }
@@ -252,7 +304,13 @@ fn how_it_is_reloaded() {
 #[test]
 fn an_edit_of_the_running_service_is_what_a_crash_restarts() {
     let mut running = Running::up(&stays("a", "backoff = { initial = \"10ms\" }"));
-    live(&mut running, &stays("a", "backoff = { initial = \"11ms\" }\nready = { exec = \"echo ready >> probes\" }"));
+    live(
+        &mut running,
+        &stays(
+            "a",
+            "backoff = { initial = \"11ms\" }\nready = { exec = \"echo ready >> probes\" }",
+        ),
+    );
     signal(&running, Signal::SIGKILL);
     running.hear_of("a", "ready");
     assert_eq!(running.project.read("probes"), "ready\n");
@@ -271,7 +329,9 @@ fn no_log_at_all_from_the_next_start_on() {
     live(&mut running, &says(""));
     running.run(&["restart", "a"]);
     say(&running, "again-kept");
-    eventually("it is in the log", || running.run(&["logs", "a"]).contains("again-kept"));
+    eventually("it is in the log", || {
+        running.run(&["logs", "a"]).contains("again-kept")
+    });
     assert!(!running.run(&["logs", "a"]).contains("unkept"));
     running.down();
 }

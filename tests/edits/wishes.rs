@@ -107,12 +107,21 @@ fn no_reload_holds_until_somebody_asks() {
     assert_eq!(c["drift"], serde_json::Value::Null, "{c}");
     assert!(running.run(&["ps"]).contains("restart pending"));
     let plan = running.json(&["plan"]);
-    assert_eq!(step_of(&plan["steps"], "b"), ("restart".to_owned(), vec!["env.EDIT".to_owned()]));
-    assert_eq!(running.project.run(&["plan", "--detailed-exitcode"]).status.code(), Some(2));
+    assert_eq!(
+        step_of(&plan["steps"], "b"),
+        ("restart".to_owned(), vec!["env.EDIT".to_owned()])
+    );
+    assert_eq!(
+        running.project.run(&["plan", "--detailed-exitcode"]).status.code(),
+        Some(2)
+    );
     // Back to what runs: nothing is pending any more.
     running.project.write("services.toml", &three());
     eventually("no drift", || running.service("b")["drift"].is_null());
-    assert_eq!(running.project.run(&["plan", "--detailed-exitcode"]).status.code(), Some(0));
+    assert_eq!(
+        running.project.run(&["plan", "--detailed-exitcode"]).status.code(),
+        Some(0)
+    );
     // A broken one is told as ever.
     running.project.write("services.toml", "broken = [");
     running.rejected();
@@ -130,7 +139,9 @@ fn no_reload_holds_until_somebody_asks() {
     let ls = running.json(&["ls"]);
     let folder = running.project.path().canonicalize().unwrap();
     let mut projects = ls["projects"].as_array().unwrap().iter();
-    let project = projects.find(|project| project["folder"] == folder.to_str().unwrap()).unwrap();
+    let project = projects
+        .find(|project| project["folder"] == folder.to_str().unwrap())
+        .unwrap();
     send(project["pid"].as_u64().unwrap(), Signal::SIGHUP);
     let applied = running.applied();
     assert_eq!(applied["cause"]["by"], "signal", "{applied}");
@@ -150,7 +161,10 @@ fn the_state_folder_can_not_change_while_it_runs() {
     running.project.write("services.toml", &moved);
     let rejected = running.rejected();
     let message = rejected["message"].as_str().unwrap();
-    assert!(message.contains("state_dir") && message.contains("runner down"), "{message}");
+    assert!(
+        message.contains("state_dir") && message.contains("runner down"),
+        "{message}"
+    );
     assert!(running.ps()["config_error"].as_str().unwrap().contains("state_dir"));
     let up = running.project.run(&["up", "-d"]);
     assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));

@@ -373,6 +373,8 @@ impl World {
                 if let Some(on) = self.node_mut(bond.edge.on) {
                     on.bonded.remove(&at);
                 }
+                // It may have waited for the end of the other.
+                self.mark_dirty(bond.edge.on);
             }
         }
     }
