@@ -159,8 +159,10 @@ impl World {
     /// The dependency that it goes with.
     pub(super) fn cascade(&self, node: &Node) -> Option<ServiceId> {
         let takes_along = |&&Bond { edge, run, turn }: &&Bond| {
-            let Some(on) = self.machine(edge.on) else { return false };
-            let due = on.is_due() && on.run == run && on.wish.turn != turn;
+            let Some(node) = self.node(edge.on) else { return false };
+            let on = &node.machine;
+            // A start that what it needs has doomed brings nothing.
+            let due = on.is_due() && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
             let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
             let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
             edge.restart && (restarting || is_another)
