@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::common::{Project, eventually};
-use crate::{Picture, Running, stays, step_of, steps};
+use crate::foretold::Picture;
+use crate::{Running, stays, step_of, steps};
 
 /// What an edit of some file has restarted.
 #[track_caller]

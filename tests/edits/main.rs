@@ -7,6 +7,8 @@
 mod common;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+#[path = "../common/foretold.rs"]
+mod foretold;
 
 mod changes;
 mod included;
@@ -23,6 +25,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use common::{CEILING, Project, stderr};
+use foretold::Picture;
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::Value;
@@ -41,9 +44,6 @@ pub struct Running {
     place: &'static [&'static str],
     pub project: Project,
 }
-
-/// Who runs, as which process, in which of its runs.
-pub type Picture = BTreeMap<String, (Option<u64>, u64)>;
 
 impl Running {
     pub fn up(services: &str) -> Running {
@@ -150,13 +150,7 @@ impl Running {
     }
 
     pub fn picture(&self) -> Picture {
-        let ps = self.ps();
-        let services = ps["services"].as_array().unwrap().iter();
-        let seen = |service: &Value| {
-            let name = service["name"].as_str().unwrap().to_owned();
-            (name, (service["pid"].as_u64(), service["run"].as_u64().unwrap()))
-        };
-        services.map(seen).collect()
+        foretold::picture(&self.ps())
     }
 
     /// One service of `ps`.

@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::{Project, eventually};
-use crate::{Picture, Reading, Running, stays, step_of};
+use crate::foretold::Picture;
+use crate::{Reading, Running, stays, step_of};
 
 fn two() -> String {
     edited(0)
