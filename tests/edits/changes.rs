@@ -13,7 +13,7 @@ use crate::{Running, stays, step_of, steps};
 fn entered(name: &str, starting: &str, stopping: &str, keys: &str) -> String {
     format!(
         "[services.{name}]\ncommand = \"echo start $$ >> ledger; trap '{stopping}; echo stop $$ >> ledger; exit 0' TERM; {starting}; \
-         exec 3<>hold; echo {name} is here; read line <&3\"\nready = {{ log = \"is here\" }}\n{keys}\n"
+         exec 3<>hold; echo it is here; read line <&3\"\nready = {{ log = \"is here\" }}\n{keys}\n"
     )
 }
 
@@ -194,7 +194,7 @@ fn hr_10_a_renamed_service_is_stopped_and_started_and_never_there_twice() {
     assert_eq!(lives(&running), 2);
     // Each has its own log.
     let log = |name: &str| running.project.read(&format!(".runner/logs/{name}.log"));
-    assert_eq!((&*log("old"), &*log("new")), ("old is here\n", "new is here\n"));
+    assert_eq!((&*log("old"), &*log("new")), ("it is here\n", "it is here\n"));
     let down = running.project.command(&["down"]).spawn().unwrap();
     running.hear("the end to begin", |event| event["event"] == "ending");
     go(&running.project);
