@@ -8,6 +8,9 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +21,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -156,6 +160,8 @@ pub(super) struct Held {
 #[derive(Clone, Debug)]
 struct Debt {
     answers: Arc<AtomicU32>,
+    /// Told at each further one.
+    grown: Arc<Notify>,
     /// Told whenever a connection has got all that it asked for.
     settled: Arc<Notify>,
 }
@@ -167,11 +173,18 @@ struct Owed(Debt);
 impl Debt {
     fn one_more(&self) -> Owed {
         self.answers.fetch_add(1, Ordering::Relaxed);
+        self.grown.notify_one();
         Owed(self.clone())
     }
 
     fn is_any(&self) -> bool {
         self.answers.load(Ordering::Relaxed) > 0
+    }
+
+    async fn until_any(&self) {
+        while !self.is_any() {
+            self.grown.notified().await;
+        }
     }
 }
 
@@ -248,6 +261,7 @@ pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, mut closin
                 }
                 let debt = Debt {
                     answers: Arc::default(),
+                    grown: Arc::default(),
                     settled: settled.clone(),
                 };
                 let desk = Desk {
@@ -291,6 +305,7 @@ fn is_welcome(stream: &UnixStream) -> bool {
 }
 
 async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<bool>) {
+    let abandoned = abandoned(stream.as_fd().try_clone_to_owned(), desk.debt.clone());
     let service = service_fn(move |request| {
         let desk = desk.clone();
         async move { Ok::<_, Infallible>(routes::respond(request, desk).await) }
@@ -304,6 +319,7 @@ async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<b
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
+        () = abandoned => return,
         _ = closing.wait_for(|closing| *closing) => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -312,6 +328,22 @@ async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<b
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// Ends when the peer has hung up and is still owed an answer. hyper sees that by itself only as long as nothing has come
+/// behind the request.
+async fn abandoned(socket: io::Result<OwnedFd>, debt: Debt) {
+    let watched = socket.and_then(|socket| UnixStream::from_std(socket.into()));
+    // Without a descriptor to spare it is found out at the next write.
+    let Ok(socket) = watched else { return pending().await };
+    while let Ok(ready) = socket.ready(Interest::READABLE).await {
+        if ready.is_read_closed() {
+            break;
+        }
+        // What has come is hyper's to read: we wait for what is new.
+        let _ = socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+    }
+    debt.until_any().await;
 }
 
 #[cfg(test)]

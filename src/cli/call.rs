@@ -11,12 +11,11 @@ use super::progress::Progress;
 use super::{Result, project, reach};
 use crate::api::client::{self, Client};
 use crate::config::find::Location;
-use crate::sys::lock::LockText;
 use crate::sys::places::{self, Place};
 use crate::sys::processes;
 
 /// What is answered at once is, even on a busy machine, by then.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running project, connected.
 pub struct Call {
@@ -75,7 +74,7 @@ pub async fn wait<T>(
 }
 
 /// It holds its socket and says nothing: what is known of it without asking.
-fn silent(location: &Location) -> Outcome {
+pub fn silent(location: &Location) -> Outcome {
     let folder = location.dir.display();
     let Some(guardian) = guardian_of(location) else {
         return Outcome::failed(format!("the runner of {folder} does not answer"));
@@ -112,6 +111,5 @@ fn guardian_of(location: &Location) -> Option<u32> {
         .iter()
         .find_map(|folder| Place::read(folder))
         .map_or_else(|| location.dir.join(reach::STATE_DIR), |place| place.state_dir);
-    let text: LockText = serde_json::from_slice(&std::fs::read(state_dir.join("lock")).ok()?).ok()?;
-    text.guardian
+    reach::holder_of(&state_dir)
 }

@@ -58,17 +58,21 @@ fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
 
 fn from_history(state_dir: &std::path::Path, teller: &mut Teller) -> Result<u8> {
     let mut failed = None;
-    let read = history::read(
-        state_dir,
-        teller.last.unwrap_or(0),
-        &mut |_, line| match teller.tell(line) {
+    // As the daemon does it: a number that was not given out yet is one of a history that is gone.
+    let is_known = |since| Ok(since <= history::last_cursor(state_dir)?);
+    let after = match teller.last {
+        Some(since) => is_known(since).map(|is_known| if is_known { since } else { 0 }),
+        None => Ok(0),
+    };
+    let read = after.and_then(|after| {
+        history::read(state_dir, after, &mut |_, line| match teller.tell(line) {
             Ok(goes_on) => goes_on,
             Err(error) => {
                 failed = Some(error);
                 false
             }
-        },
-    );
+        })
+    });
     read.map_err(Outcome::io("read the history"))?;
     failed.map_or(Ok(0), Err)
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::Result;
+use super::call::{PATIENCE, silent};
 use super::outcome::Outcome;
 pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
@@ -38,6 +39,7 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
         match connect(&runtime_dir.join(SOCKET)) {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) if is_nobody(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent(location)),
             Err(error) => {
                 return Err(Outcome::io(format_args!(
                     "reach the runner of {}",
@@ -49,8 +51,9 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
     Ok(None)
 }
 
+/// Gives up after [`PATIENCE`], with `WouldBlock`: in front of a runner that was stopped the queue may be full.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(SocketPath::of(socket)?.path())
+    places::connect(socket, PATIENCE)
 }
 
 /// Private from the first instant: it is bound in a folder of mode 0700.
@@ -88,6 +91,7 @@ pub struct Start<'a> {
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
+    places::keep_own_access();
     prepare_state_dir(start.state_dir)?;
     loop {
         let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
@@ -248,4 +252,10 @@ pub async fn client(stream: UnixStream) -> Result<Client> {
     stream.set_nonblocking(true).map_err(Outcome::io("talk to runner"))?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(Outcome::io("talk to runner"))?;
     Ok(Client::over(stream).await?)
+}
+
+/// The guardian of a project, by what stands in its lock.
+pub fn holder_of(state_dir: &Path) -> Option<u32> {
+    let text: LockText = serde_json::from_slice(&fs::read(state_dir.join("lock")).ok()?).ok()?;
+    text.guardian
 }

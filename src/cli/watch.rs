@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Global, Top};
-use super::call::Call;
+use super::call::{Call, PATIENCE, silent};
+use super::outcome::Outcome;
 use super::{Result, reach, terminal};
 use crate::api::client::Chunks;
 use crate::api::wire;
@@ -21,14 +22,12 @@ const GATHER: Duration = Duration::from_millis(50);
 pub fn top(global: &Global, args: &Top) -> Result<u8> {
     let style = terminal::for_stdout(global);
     reach::converse(async {
-        let mut call = Call::begin(global).await?;
+        drop(Call::begin(global).await?);
         let mut ticks = interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
-                return Ok(0);
-            };
+            let Some(ps) = look(global).await? else { return Ok(0) };
             let text = match args.json {
                 true => line(&ps),
                 false => page(&table::top(&ps, &style), &style),
@@ -44,15 +43,12 @@ pub fn top(global: &Global, args: &Top) -> Result<u8> {
 pub fn ps(global: &Global, json: bool) -> Result<u8> {
     let style = terminal::for_stdout(global);
     reach::converse(async {
-        let mut call = Call::begin(global).await?;
         let mut follower = Call::begin(global).await?;
         let mut changes: Chunks = follower.client.stream("/v1/events?follow=1").await?;
         let mut ticks = interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
-                return Ok(0);
-            };
+            let Some(ps) = look(global).await? else { return Ok(0) };
             let text = match json {
                 true => line(&ps),
                 false => page(&table::ps(&ps, &style), &style),
@@ -71,6 +67,19 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
             let _ = tokio::time::timeout(GATHER, gather).await;
         }
     })
+}
+
+/// Over a connection of its own: one that is idle between two pictures is closed when others need its place. `None`: the
+/// project has ended, or is about to.
+async fn look(global: &Global) -> Result<Option<wire::Ps>> {
+    let mut call = match Call::begin(global).await {
+        Err(Outcome::NotRunning { .. }) => return Ok(None),
+        begun => begun?,
+    };
+    match tokio::time::timeout(PATIENCE, call.client.get("/v1/services")).await {
+        Ok(ps) => Ok(ps.ok()),
+        Err(_) => Err(silent(&call.location)),
+    }
 }
 
 fn line(ps: &wire::Ps) -> String {
