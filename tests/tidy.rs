@@ -53,7 +53,7 @@ const LONG: &[(&str, &str)] = &[];
 
 /// Files that may sleep for a fixed time, each with its reason.
 const SLEEPERS: &[(&str, &str)] = &[(
-    "tests/shop.rs",
+    "tests/shop/main.rs",
     "the one polling helper: a file descriptor can't tell when a server came back",
 )];
 

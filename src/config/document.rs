@@ -117,7 +117,7 @@ impl Reader<'_> {
                     .push(problem.suggest("files are read before any template can be rendered"));
                 continue;
             }
-            match include::expand(&folder, pattern, &mut self.sink.looked_for.folders) {
+            match include::expand(&folder, pattern, &mut self.sink.looked_for) {
                 Ok(files) => {
                     // A glob may match the local file, which is laid over everything at the end.
                     for file in files {

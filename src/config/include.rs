@@ -1,9 +1,10 @@
 //! `include = ["services.d/*.toml"]`.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobMatcher};
+
+use super::LookedFor;
 
 /// Deeper folders are not searched for `**`.
 const DEEPEST: usize = 32;
@@ -12,8 +13,8 @@ const DEEPEST: usize = 32;
 /// not; a glob may match nothing. Hidden files are matched only by a pattern with the dot, so that an editor's backup
 /// is not taken in.
 ///
-/// `folders`: takes up every folder in which a new file could match.
-pub(super) fn expand(folder: &Path, pattern: &str, folders: &mut BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, String> {
+/// `looked_for`: takes up every folder in which a new file could match, and what is missing on the way.
+pub(super) fn expand(folder: &Path, pattern: &str, looked_for: &mut LookedFor) -> Result<Vec<PathBuf>, String> {
     if pattern.is_empty() || pattern.contains('\0') {
         return Err("this is no path".into());
     }
@@ -37,7 +38,7 @@ pub(super) fn expand(folder: &Path, pattern: &str, folders: &mut BTreeSet<PathBu
         });
     }
     let mut found = Vec::new();
-    walk(start, &parts, DEEPEST, folders, &mut found);
+    walk(start, &parts, DEEPEST, looked_for, &mut found);
     found.sort_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
     found.dedup();
     Ok(found)
@@ -53,31 +54,33 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
-fn walk(folder: &Path, parts: &[Part<'_>], depth: usize, folders: &mut BTreeSet<PathBuf>, found: &mut Vec<PathBuf>) {
+fn walk(folder: &Path, parts: &[Part<'_>], depth: usize, looked_for: &mut LookedFor, found: &mut Vec<PathBuf>) {
     let Some((first, rest)) = parts.split_first() else {
         if folder.is_file() {
             found.push(folder.to_owned());
+        } else {
+            looked_for.files.insert(folder.to_owned());
         }
         return;
     };
     match first {
-        Part::Name(name) => walk(&folder.join(name), rest, depth, folders, found),
+        Part::Name(name) => walk(&folder.join(name), rest, depth, looked_for, found),
         Part::Glob(glob, hidden) => {
-            folders.insert(folder.to_owned());
+            looked_for.folders.insert(folder.to_owned());
             for name in names(folder) {
                 if (*hidden || !name.starts_with('.')) && glob.is_match(&name) {
-                    walk(&folder.join(&name), rest, depth, folders, found);
+                    walk(&folder.join(&name), rest, depth, looked_for, found);
                 }
             }
         }
         Part::AnyDepth => {
-            folders.insert(folder.to_owned());
-            walk(folder, rest, depth, folders, found);
+            looked_for.folders.insert(folder.to_owned());
+            walk(folder, rest, depth, looked_for, found);
             for name in names(folder).into_iter().filter(|name| !name.starts_with('.')) {
                 let below = folder.join(name);
                 let is_folder = below.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
                 if is_folder && depth > 0 {
-                    walk(&below, parts, depth - 1, folders, found);
+                    walk(&below, parts, depth - 1, looked_for, found);
                 }
             }
         }
@@ -114,7 +117,7 @@ mod tests {
             std::fs::write(root.join(name), "").expect("written");
         }
         let names = |pattern: &str| -> Vec<String> {
-            let files = expand(root, pattern, &mut BTreeSet::new()).expect("a glob");
+            let files = expand(root, pattern, &mut LookedFor::default()).expect("a glob");
             files
                 .iter()
                 .map(|file| file.strip_prefix(root).expect("below").display().to_string())
@@ -125,12 +128,15 @@ mod tests {
         assert_eq!(names("d/{a,b}.toml"), ["d/a.toml", "d/b.toml"]);
         assert_eq!(names("missing.toml"), ["missing.toml"]);
         assert_eq!(names("none/*.toml"), Vec::<String>::new());
-        assert!(expand(root, "d/[.toml", &mut BTreeSet::new()).is_err());
-        let mut folders = BTreeSet::new();
-        expand(root, "**/*.toml", &mut folders).expect("a glob");
+        assert!(expand(root, "d/[.toml", &mut LookedFor::default()).is_err());
+        let mut looked_for = LookedFor::default();
+        expand(root, "**/*.toml", &mut looked_for).expect("a glob");
         assert_eq!(
-            Vec::from_iter(folders),
+            Vec::from_iter(looked_for.folders),
             [root.to_owned(), root.join("d"), root.join("d/e")]
         );
+        let mut looked_for = LookedFor::default();
+        expand(root, "d/*/deep/one.toml", &mut looked_for).expect("a glob");
+        assert!(looked_for.files.contains(&root.join("d/e/deep/one.toml")));
     }
 }

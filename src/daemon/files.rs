@@ -11,6 +11,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Config, Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::config::{LookedFor, Problems};
+use crate::reconcile::Now;
 use crate::sys;
 
 /// How often folders are looked at whose changes the kernel does not tell.
@@ -217,17 +218,26 @@ type Sight = Option<(u64, u64, i64, i64)>;
 
 impl Interest {
     fn sight(&self) -> Vec<Sight> {
-        let look = |path: &PathBuf| {
-            let found = path.symlink_metadata().ok()?;
-            let ns = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
-            let (modified, changed) = (
-                ns(found.mtime(), found.mtime_nsec()),
-                ns(found.ctime(), found.ctime_nsec()),
-            );
-            Some((found.ino(), found.len(), modified, changed))
-        };
-        self.names.iter().chain(&self.any).map(look).collect()
+        self.names.iter().chain(&self.any).map(|path| sight(path)).collect()
     }
+
+    /// When anything of it changed last (monotonic), unless the clock was set back since.
+    pub fn touched_at(&self, now: Now) -> Option<u64> {
+        let names = self.names.iter().filter_map(|path| sight(path));
+        let newest = names.map(|(_, _, modified, changed)| modified.max(changed)).max()?;
+        let age = u64::try_from(now.wall_ns.checked_sub(newest)?).ok()?;
+        now.mono_ns.checked_sub(age)
+    }
+}
+
+fn sight(path: &Path) -> Sight {
+    let found = path.symlink_metadata().ok()?;
+    let ns = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    let (modified, changed) = (
+        ns(found.mtime(), found.mtime_nsec()),
+        ns(found.ctime(), found.ctime_nsec()),
+    );
+    Some((found.ino(), found.len(), modified, changed))
 }
 
 fn seen_by(interest: Interest, tell: impl Fn(Touched)) -> impl Fn(notify::Result<Event>) {
@@ -359,6 +369,23 @@ mod tests {
         assert!(!first.open, "{first:?}");
         std::fs::write(root.join("new.toml"), "").expect("written");
         is_told(&told);
+    }
+
+    #[test]
+    fn hr_02_files_say_themselves_when_they_changed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().canonicalize().expect("real").join("services.toml");
+        std::fs::write(&file, "one").expect("written");
+        let interest = interest(&[&file]);
+        let first = interest.touched_at(sys::clock::now()).expect("a time");
+        assert!(first <= sys::clock::now().mono_ns);
+        // File systems count in ticks: it takes one for another time.
+        while interest.touched_at(sys::clock::now()) < Some(first + 20_000_000) {
+            std::fs::write(&file, "two").expect("written");
+        }
+        let (back, now) = (Now { wall_ns: 0, mono_ns: 7 }, sys::clock::now());
+        assert_eq!(interest.touched_at(back), None);
+        assert!(interest.touched_at(now) <= Some(now.mono_ns));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Performs what the `World` decided, and turns what comes back into facts.
 
 mod incoming;
+mod patterns;
 mod refusals;
 
 use std::cell::Cell;
@@ -204,6 +205,7 @@ impl Hands {
             }
             Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
             Action::Adjust { id, service } => {
+                self.expect_patterns(id, &service);
                 self.pump.adjust(&service.name, service.log.clone());
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.service = service;
@@ -225,7 +227,7 @@ impl Hands {
             setting: Rc::new(setting.clone()),
             witness: Rc::default(),
             fifos: Vec::new(),
-            patterns: log_patterns(service),
+            patterns: patterns::of(service),
             logged: false,
             end: None,
             notify: None,
@@ -460,15 +462,6 @@ fn checks(service: &Service) -> impl Iterator<Item = &Check> {
         .iter()
         .chain(&service.health)
         .flat_map(|probe| probe.check.leaves())
-}
-
-fn log_patterns(service: &Service) -> Vec<String> {
-    checks(service)
-        .filter_map(|check| match check {
-            Check::Log(pattern) => Some(pattern.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 fn uses_notify(service: &Service) -> bool {

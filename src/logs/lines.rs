@@ -66,6 +66,11 @@ impl Matchers {
         Matchers(patterns.into_iter().enumerate().collect())
     }
 
+    /// Further patterns, whose places begin with `first`.
+    pub fn add(&mut self, first: usize, patterns: Vec<Regex>) {
+        self.0.extend((first..).zip(patterns));
+    }
+
     pub fn are_satisfied(&self) -> bool {
         self.0.is_empty()
     }

@@ -49,6 +49,12 @@ pub(super) enum Order {
     Drain(ServiceName, u32),
     Close(ServiceName, u32),
     Adjust(ServiceName, LogTarget),
+    Expect {
+        service: ServiceName,
+        run: u32,
+        first: usize,
+        patterns: Vec<Regex>,
+    },
     Look(Box<Look>),
     Reopen,
     Stop,
@@ -145,6 +151,16 @@ impl Pump {
     /// before the next run.
     pub fn adjust(&self, service: &ServiceName, target: LogTarget) {
         self.order(Order::Adjust(service.clone(), target));
+    }
+
+    /// A live edit adds patterns, which hold from the next line on; an invalid one never matches. `first`: how many there were.
+    pub fn expect(&self, service: &ServiceName, run: u32, first: usize, patterns: &[String]) {
+        self.order(Order::Expect {
+            service: service.clone(),
+            run,
+            first,
+            patterns: self.compile(patterns).unwrap_or_default(),
+        });
     }
 
     /// After somebody else renamed log files (logrotate): go on in new ones.

@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
+use regex::bytes::Regex;
 
 use super::index::RunId;
 use super::journal::Journal;
@@ -153,6 +154,12 @@ impl Turn {
             Order::Close(service, run) => self.close(&service, run),
             Order::Look(look) => self.look(*look),
             Order::Adjust(service, target) => self.adjust(&service, &target),
+            Order::Expect {
+                service,
+                run,
+                first,
+                patterns,
+            } => self.expect(&service, run, first, patterns),
             Order::Reopen => {
                 for log in self.logs.values() {
                     // If it can't be opened, the old file goes on being used; the next rotation tells.
@@ -398,6 +405,15 @@ impl Turn {
                 users.remove(path);
                 self.logs.remove(path);
             }
+        }
+    }
+
+    fn expect(&mut self, service: &ServiceName, run: u32, first: usize, patterns: Vec<Regex>) {
+        let runs = self.runs.get(service).into_iter().flatten();
+        let slots = runs.filter(|(number, _)| *number == run).map(|(_, slots)| slots[0]);
+        // Both streams share them.
+        if let Some(tap) = slots.last().and_then(|slot| self.taps[slot].as_ref()) {
+            tap.run.matchers.borrow_mut().add(first, patterns);
         }
     }
 

@@ -48,12 +48,17 @@ impl Quiet {
     }
 
     /// Whether what was read counts. Not if it has changed after `change`, even if that is being read too by now; nor if it
-    /// `ends` services (or is gone altogether) and has not been quiet for long.
-    pub fn was_read(&mut self, change: u64, now: u64, ends: bool) -> bool {
+    /// `ends` services (or is gone altogether) and has not been quiet for long. `touched`: when the files changed last by
+    /// what they say themselves, which may be ahead of what was told.
+    pub fn was_read(&mut self, change: u64, now: u64, ends: bool, touched: Option<u64>) -> bool {
         let last = match *self {
             Quiet::Reading { last } if last == change => last,
             _ => return false,
         };
+        if let Some(touched) = touched.filter(|&touched| touched > last) {
+            self.changed(touched, false);
+            return false;
+        }
         let holds = ends && now < after(last, LONG);
         *self = if holds { Quiet::Holding { last } } else { Quiet::Rest };
         !holds
@@ -74,7 +79,7 @@ mod tests {
         assert_eq!(quiet.is_due(159 * MS), None);
         assert_eq!(quiet.deadline(), Some(160 * MS));
         assert_eq!(quiet.is_due(160 * MS), Some(60 * MS));
-        assert!(quiet.was_read(60 * MS, 161 * MS, false));
+        assert!(quiet.was_read(60 * MS, 161 * MS, false, None));
         quiet.changed(0, true);
         assert_eq!(quiet.is_due(999 * MS), None);
         quiet.changed(999 * MS, false);
@@ -87,7 +92,7 @@ mod tests {
         quiet.changed(0, false);
         assert_eq!(quiet.is_due(100 * MS), Some(0));
         quiet.changed(101 * MS, false);
-        assert!(!quiet.was_read(0, 102 * MS, false));
+        assert!(!quiet.was_read(0, 102 * MS, false, None));
         assert_eq!(quiet.deadline(), Some(201 * MS));
     }
 
@@ -98,8 +103,22 @@ mod tests {
         assert_eq!(quiet.is_due(100 * MS), Some(0));
         quiet.changed(101 * MS, false);
         assert_eq!(quiet.is_due(201 * MS), Some(101 * MS));
-        assert!(!quiet.was_read(0, 250 * MS, false), "it may have read what was before");
-        assert!(quiet.was_read(101 * MS, 300 * MS, false));
+        assert!(
+            !quiet.was_read(0, 250 * MS, false, None),
+            "it may have read what was before"
+        );
+        assert!(quiet.was_read(101 * MS, 300 * MS, false, None));
+    }
+
+    #[test]
+    fn hr_02_a_change_that_was_not_told_yet_is_known_by_the_files() {
+        let mut quiet = Quiet::default();
+        quiet.changed(0, false);
+        assert_eq!(quiet.is_due(100 * MS), Some(0));
+        assert!(!quiet.was_read(0, 102 * MS, false, Some(101 * MS)));
+        assert_eq!(quiet.deadline(), Some(201 * MS));
+        assert_eq!(quiet.is_due(201 * MS), Some(101 * MS));
+        assert!(quiet.was_read(101 * MS, 202 * MS, false, Some(101 * MS)));
     }
 
     #[test]
@@ -107,10 +126,10 @@ mod tests {
         let mut quiet = Quiet::default();
         quiet.changed(0, false);
         assert_eq!(quiet.is_due(100 * MS), Some(0));
-        assert!(!quiet.was_read(0, 110 * MS, true));
+        assert!(!quiet.was_read(0, 110 * MS, true, None));
         assert_eq!(quiet.deadline(), Some(1_000 * MS));
         assert_eq!(quiet.is_due(1_000 * MS), Some(0));
-        assert!(quiet.was_read(0, 1_010 * MS, true));
+        assert!(quiet.was_read(0, 1_010 * MS, true, None));
         assert_eq!(quiet, Quiet::Rest);
     }
 }

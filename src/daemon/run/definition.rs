@@ -23,8 +23,8 @@ pub enum News {
     Read {
         purpose: Purpose,
         loaded: Box<Result<Loaded, Problems>>,
-        /// Nothing: it was no reading at all.
-        interest: Option<Interest>,
+        /// What to watch, and when it changed last by its own word. Nothing: it was no reading at all.
+        files: Option<(Interest, Option<u64>)>,
     },
 }
 
@@ -95,16 +95,13 @@ impl Daemon {
                 }
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
-            News::Read {
-                purpose,
-                loaded,
-                interest,
-            } => {
+            News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
-                if let Some(interest) = interest {
+                let touched = files.and_then(|(interest, touched)| {
                     self.watch_anew(interest);
-                }
-                self.take_reading(purpose, *loaded);
+                    touched
+                });
+                self.take_reading(purpose, *loaded, touched);
                 self.read_next();
             }
         }
@@ -159,29 +156,27 @@ impl Daemon {
                     Ok(loaded) => &loaded.warnings,
                     Err(problems) => problems,
                 });
-                (loaded, Some(interest))
+                let touched = interest.touched_at(sys::clock::now());
+                (loaded, Some((interest, touched)))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
             // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
-            let (loaded, interest) = loaded.unwrap_or_else(|_| (Err(Problems::default()), None));
+            let (loaded, files) = loaded.unwrap_or_else(|_| (Err(Problems::default()), None));
             let loaded = Box::new(loaded);
             // After the loop nobody needs to know.
-            let _ = news.send(News::Read {
-                purpose,
-                loaded,
-                interest,
-            });
+            let _ = news.send(News::Read { purpose, loaded, files });
         });
     }
 
-    fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
+    fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
         match purpose {
             Purpose::Save { change } => {
                 let ends = match &loaded {
                     Ok(loaded) => self.ends_services(&loaded.project),
                     Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
                 };
-                if self.definition.quiet.was_read(change, sys::clock::now().mono_ns, ends) {
+                let now = sys::clock::now().mono_ns;
+                if self.definition.quiet.was_read(change, now, ends, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }

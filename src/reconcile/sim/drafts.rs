@@ -56,7 +56,7 @@ impl Draft {
     /// One save of the file.
     pub fn edit(&mut self, dice: &mut Dice) {
         let at = dice.index(self.services.len());
-        match dice.below(15) {
+        match dice.below(20) {
             0 | 1 => self.services[at].command.words.push("more".to_owned()),
             2 => self.services[at].description = Some(format!("edit {}", dice.below(1000))),
             3 => self.services[at].restart = restart(dice, self.services[at].kind),
@@ -72,6 +72,7 @@ impl Draft {
                 self.services[at].depends_on = dependencies(dice, &others);
             }
             12 | 13 => self.turn_round(dice),
+            14..19 => edit_key(&mut self.services[at], dice),
             _ => self.choose_exit(dice),
         }
     }
@@ -158,6 +159,60 @@ impl Draft {
     }
 }
 
+/// One key of one service.
+fn edit_key(service: &mut Service, dice: &mut Dice) {
+    match dice.below(13) {
+        0 => drop(service.env.insert("EDIT".to_owned(), dice.below(1000).to_string())),
+        1 => service.stop_scope = scope(dice),
+        2 => service.success_exit_codes = success_codes(dice),
+        3 => service.max_restarts = dice.once_in(2).then(|| dice.below(4) as u32),
+        4 => service.restart_window = dice.wait(&[1_000, 60_000]),
+        5 => service.backoff = backoff(dice),
+        6 => service.start_timeout = dice.once_in(2).then(|| dice.wait(&[100, 5_000])),
+        7 => service.wait_for = gates(dice, 2),
+        8 => service.autostart = !service.autostart,
+        9 => service.profiles = profiles(dice, 2),
+        10 => service.essential = !service.essential,
+        11 if service.kind == Kind::Oneshot => service.timeout = dice.once_in(2).then(|| Duration::from_secs(20)),
+        _ => service.stop_command = stop_command(dice, 2),
+    }
+}
+
+fn scope(dice: &mut Dice) -> StopScope {
+    dice.pick(&[StopScope::Tree, StopScope::Tree, StopScope::Group, StopScope::Process])
+}
+
+fn success_codes(dice: &mut Dice) -> Vec<u8> {
+    dice.pick(&[&[0][..], &[0], &[0, 3], &[0, 1], &[3]]).to_vec()
+}
+
+fn backoff(dice: &mut Dice) -> Backoff {
+    Backoff {
+        initial: dice.wait(&[0, 10, 500, 500]),
+        factor: dice.pick(&[1.0, 2.0]),
+        max: dice.wait(&[500, 1_000, 5_000]),
+        jitter: dice.pick(&[0.0, 0.1]),
+        reset_after: Duration::from_secs(10),
+    }
+}
+
+fn gates(dice: &mut Dice, n: u64) -> Vec<Gate> {
+    let gate = || Gate::File("/srv/gate".into());
+    dice.once_in(n).then(gate).into_iter().collect()
+}
+
+fn profiles(dice: &mut Dice, n: u64) -> Vec<String> {
+    let some = dice.once_in(n).then(|| dice.pick(&["dev", "test"]).to_owned());
+    some.into_iter().collect()
+}
+
+fn stop_command(dice: &mut Dice, n: u64) -> Option<Argv> {
+    dice.once_in(n).then(|| Argv {
+        words: vec!["./stop".to_owned()],
+        shell: false,
+    })
+}
+
 fn ports(number: u16) -> IndexMap<String, Port> {
     let port = Port {
         number,
@@ -175,39 +230,24 @@ fn service(dice: &mut Dice, name: &str) -> Service {
         service.timeout = dice.once_in(3).then(|| Duration::from_secs(20));
     }
     service.restart = restart(dice, service.kind);
-    service.backoff = Backoff {
-        initial: dice.wait(&[0, 10, 500, 500]),
-        factor: dice.pick(&[1.0, 2.0]),
-        max: dice.wait(&[500, 1_000, 5_000]),
-        jitter: dice.pick(&[0.0, 0.1]),
-        reset_after: Duration::from_secs(10),
-    };
+    service.backoff = backoff(dice);
     service.max_restarts = dice.once_in(4).then(|| dice.below(4) as u32);
-    service.success_exit_codes = dice.pick(&[&[0][..], &[0], &[0, 3], &[0, 1], &[3]]).to_vec();
+    service.success_exit_codes = success_codes(dice);
     service.ready = dice.once_in(3).then(|| probe(dice));
     service.ready_is_default = dice.once_in(3);
     service.health = dice.once_in(4).then(|| probe(dice));
     service.start_timeout = dice.once_in(2).then(|| dice.wait(&[100, 5_000]));
-    if dice.once_in(8) {
-        service.wait_for = vec![Gate::File("/srv/gate".into())];
-    }
+    service.wait_for = gates(dice, 8);
     service.stop = ladder(dice);
-    service.stop_scope = dice.pick(&[StopScope::Tree, StopScope::Tree, StopScope::Group, StopScope::Process]);
-    if dice.once_in(5) {
-        service.stop_command = Some(Argv {
-            words: vec!["./stop".to_owned()],
-            shell: false,
-        });
-    }
+    service.stop_scope = scope(dice);
+    service.stop_command = stop_command(dice, 5);
     match dice.below(6) {
         0 => service.reload_signal = Some(Signal::INT),
         1 => service.reload_command = service.stop_command.clone(),
         _ => {}
     }
     service.autostart = !dice.once_in(6);
-    if dice.once_in(6) {
-        service.profiles = vec![dice.pick(&["dev", "test"]).to_owned()];
-    }
+    service.profiles = profiles(dice, 6);
     service.essential = dice.once_in(12);
     service
 }

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::laws::Laws;
 use super::sight::View;
 use super::text::{shown, told, words};
-use crate::reconcile::action::Action;
+use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::fact::{Fact, Now, Request};
 use crate::reconcile::plan::{Intent, Plan, Step};
@@ -247,7 +247,15 @@ impl History {
         let actions = self.perform(fact.clone())?;
         let same =
             matches!(fact, Fact::StatusTold { .. } | Fact::MainPidTold { .. }) || self.world.snapshot() == before;
-        if quiet && !(actions.is_empty() && same) {
+        // The end of a reload is nothing but told.
+        let is_told = matches!(
+            fact,
+            Fact::CommandEnded {
+                purpose: Purpose::Reload,
+                ..
+            }
+        ) && matches!(actions[..], [Action::Publish(_)]);
+        if quiet && !((actions.is_empty() || is_told) && same) {
             return Err(format!("a fact that came again had an effect: {}", told(&fact)));
         }
         Ok(())

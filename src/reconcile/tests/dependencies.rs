@@ -339,6 +339,25 @@ fn an_optional_dependency_that_waits_for_its_restart_restarts_nobody_again_and_a
 }
 
 #[test]
+fn hr_10_a_renamed_service_waits_for_the_end_of_what_it_was() {
+    let renamed = |name: &str| {
+        let mut service = build::service(name);
+        service.command.words = vec!["./work".to_owned()];
+        service
+    };
+    let mut stage = Stage::up([renamed("old"), build::service("other")]);
+    for name in ["old", "other"] {
+        stage.executed(name);
+    }
+    let actions = stage.save([renamed("new"), build::service("another")]);
+    // Only what does the same waits.
+    assert_eq!((spawns(&actions), stage.state("new")), (1, StateName::Waiting));
+    assert_eq!(stage.see("new").waiting_on[0].what, "old to stop first");
+    let actions = stage.exited("old", ExitStatus::Code(0));
+    assert_eq!((spawns(&actions), stage.state("new")), (1, StateName::Starting));
+}
+
+#[test]
 fn a_dependency_turned_round_by_an_edit_leaves_no_circle_of_stops() {
     let round = |first: &str, second: &str, word: &str| {
         let (mut one, mut other) = (build::service(first), build::service(second));

@@ -102,6 +102,7 @@ impl World {
             machine.wish = wish;
         }
         machine.wish.edited(cause, now.mono_ns);
+        let heir_of = self.leaves_to(id, spec);
         self.nodes.push(Some(Box::new(Node {
             machine,
             rank: 0,
@@ -114,9 +115,23 @@ impl World {
             armed: None,
             share: Share::default(),
             removed: false,
+            heirs: Vec::new(),
+            heir_of,
         })));
         self.by_name.insert(spec.name.clone(), id);
         id
+    }
+
+    /// Who leaves and did the same as the service that comes: what a rename looks like. The heir waits for its end, so that
+    /// nothing runs twice.
+    fn leaves_to(&mut self, heir: ServiceId, spec: &Service) -> Option<ServiceId> {
+        let is_the_same = |node: &&mut Box<Node>| {
+            let old = node.machine.life.spec().filter(|_| node.removed);
+            old.is_some_and(|old| old.command == spec.command && old.working_dir == spec.working_dir)
+        };
+        let old = self.nodes.iter_mut().flatten().find(is_the_same)?;
+        old.heirs.push(heir);
+        Some(old.machine.id)
     }
 
     fn redefine(

@@ -112,6 +112,10 @@ struct Node {
     share: Share,
     /// No longer in the file; forgotten once nothing of it is left.
     removed: bool,
+    /// Those that came as it left and do the same: it under another name.
+    heirs: Vec<ServiceId>,
+    /// Whose heir it is.
+    heir_of: Option<ServiceId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -159,8 +159,10 @@ impl World {
     /// The dependency that it goes with.
     pub(super) fn cascade(&self, node: &Node) -> Option<ServiceId> {
         let takes_along = |&&Bond { edge, run, turn }: &&Bond| {
-            let Some(on) = self.machine(edge.on) else { return false };
-            let due = on.is_due() && on.run == run && on.wish.turn != turn;
+            let Some(node) = self.node(edge.on) else { return false };
+            let on = &node.machine;
+            // A start that what it needs has doomed brings nothing.
+            let due = on.is_due() && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
             let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
             let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
             edge.restart && (restarting || is_another)
@@ -230,6 +232,7 @@ impl World {
         node.machine.lot.held
             || (!alone && node.dependencies.iter().any(|&edge| !self.is_open(edge)))
             || self.taken_ports(node).next().is_some()
+            || self.testator(node).is_some()
             || self.has_going_dependents(node)
     }
 
@@ -276,6 +279,12 @@ impl World {
         })
     }
 
+    /// Whose heir it is, while that one still lives. One that is back in the file has no heirs.
+    fn testator(&self, node: &Node) -> Option<&Machine> {
+        let old = self.node(node.heir_of?).filter(|old| old.removed)?;
+        Some(&old.machine).filter(|old| old.life.is_living())
+    }
+
     /// In words, what stands in the way of a start.
     pub(super) fn blockers(&self, node: &Node) -> Vec<Blocker> {
         let mut found = Vec::new();
@@ -308,13 +317,13 @@ impl World {
                 what: format!("{holder} to let go of port {number}"),
             });
         }
-        for &id in &node.bonded {
-            if let Some(other) = self.machine(id).filter(|other| other.lot.going) {
-                found.push(Blocker {
-                    service: None,
-                    what: format!("{} to stop first", other.name()),
-                });
-            }
+        let dependents = node.bonded.iter().filter_map(|&id| self.machine(id));
+        let going = dependents.filter(|other| other.lot.going);
+        for other in going.chain(self.testator(node)) {
+            found.push(Blocker {
+                service: None,
+                what: format!("{} to stop first", other.name()),
+            });
         }
         found
     }
@@ -366,6 +375,8 @@ impl World {
                 if let Some(on) = self.node_mut(bond.edge.on) {
                     on.bonded.remove(&at);
                 }
+                // It may have waited for the end of the other.
+                self.mark_dirty(bond.edge.on);
             }
         }
     }
@@ -394,6 +405,9 @@ impl World {
         let Some(node) = self.node_mut(id) else { return };
         let (bonds, claims) = (std::mem::take(&mut node.bonds), std::mem::take(&mut node.claims));
         node.booked = None;
+        for heir in node.heirs.clone() {
+            self.mark_dirty(heir);
+        }
         for Bond { edge, .. } in bonds {
             if let Some(on) = self.node_mut(edge.on) {
                 on.bonded.remove(&id);

@@ -77,7 +77,7 @@ impl World {
     pub(super) fn waiting_on(&self, node: &Node) -> Vec<Blocker> {
         match &node.machine.life {
             Life::Waiting { .. } => self.blockers(node),
-            // It names the first gate that is shut.
+            // It names the gates that are shut.
             Life::Gated {
                 message: Some(message), ..
             } => vec![Blocker {

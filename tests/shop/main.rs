@@ -1,6 +1,12 @@
-//! `examples/shop` end to end: real servers, in order, one of them killed, and nothing left after Ctrl-C.
+//! `examples/shop` end to end: real servers, in order, one of them killed, edited and asked from other terminals, and
+//! nothing left at the end.
 
 #![allow(clippy::unwrap_used)]
+
+#[path = "../common/foretold.rs"]
+mod foretold;
+
+mod terminals;
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
