@@ -430,7 +430,12 @@ fn a_project_far_down_can_be_reached_also_where_its_socket_lies_beside_it() {
     )
     .unwrap();
     let runner = project.file("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &runner).unwrap();
+    // By another process: one that is forked here meanwhile would hold it open for writing, and so keep it from running.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_runner"))
+        .arg(&runner)
+        .status();
+    assert!(copied.unwrap().success());
     let mut users = vec![None];
     const STRANGER: u32 = 54_322;
     let taken = PathBuf::from(format!("/tmp/runner-{STRANGER}"));
