@@ -36,5 +36,8 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         call::wait(&location, end, &mut progress).await
     })?;
     ending.wait();
+    if !global.quiet {
+        terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
+    }
     Ok(0)
 }
