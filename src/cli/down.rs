@@ -23,19 +23,21 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         hasten: false,
         because: None,
     };
-    let ending = reach::converse(async {
+    reach::converse(async {
         let mut client = reach::client(stream).await?;
         let mut progress = Progress::new(global, false);
         let end = async {
             let answer: DownAnswer = client.post("/v1/down", &request).await?;
             let ending = Holder::of(&answer.lock);
-            // The lock alone says it all, unless somebody has deleted it.
+            // The lock alone says it all, unless somebody has deleted it; and a connection that is idle for long is closed
+            // before the end.
             client.until_closed().await;
-            Ok(ending)
+            // Beside us, so that Ctrl-C is heard meanwhile.
+            let _ = tokio::task::spawn_blocking(move || ending.wait()).await;
+            Ok(())
         };
         call::wait(&location, end, &mut progress).await
     })?;
-    ending.wait();
     if !global.quiet {
         terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
     }

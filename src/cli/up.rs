@@ -46,7 +46,6 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     let start = Start {
         location: &loaded.location,
         state_dir: &loaded.project.state_dir,
-        profiles: &global.profiles,
         foreground: !args.detach,
         colour: style.color,
     };

@@ -3,7 +3,8 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -57,6 +58,8 @@ pub struct Definition {
     /// Why what stands in the files is not in force.
     pub rejected: Option<String>,
     watch: Option<Watch>,
+    /// Of which folders it was said that their changes are not told at once.
+    polled: BTreeSet<PathBuf>,
     quiet: Quiet,
     /// For what they are being read now, or next.
     queue: VecDeque<Purpose>,
@@ -73,6 +76,7 @@ impl Definition {
             pending: None,
             rejected: None,
             watch: None,
+            polled: BTreeSet::new(),
             quiet: Quiet::default(),
             queue: VecDeque::new(),
             reading: false,
@@ -207,6 +211,9 @@ impl Daemon {
         let news = self.definition.news.clone();
         let watch = Watch::start(interest, move |touched| drop(news.send(News::Touched(touched))));
         for (folder, why) in &watch.polled {
+            if !self.definition.polled.insert(folder.clone()) {
+                continue;
+            }
             let message = format!(
                 "changes in {} are looked for every 2s instead of being told at once: {why}",
                 folder.display()

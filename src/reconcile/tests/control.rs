@@ -287,7 +287,7 @@ fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signa
     services[1].health = Some(probe);
     let mut stage = Stage::up(services);
     stage.pass(SEC);
-    stage.fail_probe("web", ProbeKind::Health, "no answer");
+    stage.probed("web", ProbeKind::Health, Outcome::Failure("no answer".into()));
     stage.exited("web", ExitStatus::Signal(Signal::TERM));
     let (chain, _) = why(&stage, "web");
     assert!(
@@ -300,7 +300,7 @@ fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signa
     );
     stage.pass(SEC);
     stage.executed("web");
-    let names = vec![ServiceName::new("web")];
+    let names = vec![build::name("web")];
     stage.ask(Request::Signal {
         names,
         signal: Signal::KILL,
