@@ -5,6 +5,7 @@ use super::args::{Global, Plan};
 use super::{project, reach, terminal};
 use crate::api::wire;
 use crate::api::wire::UpRequest;
+use crate::api::wishes;
 use crate::config;
 use crate::reconcile::{Author, Cause, Now, Request, World};
 use crate::view::table;
@@ -46,6 +47,7 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     }
     let loaded = project::load(global)?;
     let names = config::select(&loaded.project, &request.names)?;
+    project::check_profiles(global, &loaded.project)?;
     let asked = Request::Up {
         names,
         no_deps: request.no_deps,
@@ -54,7 +56,12 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     // Nothing has happened yet, at whatever time.
     let now = Now { mono_ns: 0, wall_ns: 0 };
     let cause = Cause::new(Author::User, "runner up");
-    Ok(World::new(0).plan(now, &loaded.project, Some(asked), &cause).into())
+    let mut world = World::new(0);
+    // What was asked for by hand of a runner that did not come to its end.
+    if let Some(wishes) = wishes::left_in(&loaded.project.state_dir) {
+        world.restore(wishes);
+    }
+    Ok(world.plan(now, &loaded.project, Some(asked), &cause).into())
 }
 
 fn path(request: &UpRequest) -> String {

@@ -42,6 +42,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
         config::select(&loaded.project, words)?;
     }
+    project::check_profiles(global, &loaded.project)?;
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,

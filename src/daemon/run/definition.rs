@@ -101,11 +101,13 @@ impl Daemon {
             }
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
-                let touched = files.and_then(|(interest, touched)| {
-                    self.watch_anew(interest);
-                    touched
-                });
-                self.take_reading(purpose, *loaded, touched);
+                match files {
+                    Some((interest, touched)) => {
+                        self.watch_anew(interest);
+                        self.take_reading(purpose, *loaded, touched);
+                    }
+                    None => self.reading_failed(purpose),
+                }
                 self.read_next();
             }
         }
@@ -170,6 +172,18 @@ impl Daemon {
             // After the loop nobody needs to know.
             let _ = news.send(News::Read { purpose, loaded, files });
         });
+    }
+
+    /// A defect of ours: it is told, and nothing else happens.
+    fn reading_failed(&mut self, purpose: Purpose) {
+        let message = "services.toml could not be read: a defect in runner, please report it (runner.log has more)";
+        self.warn(message.to_owned());
+        let refusal = Refusal::new(500, "a defect in runner", message);
+        match purpose {
+            Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Save { .. } | Purpose::Hangup => {}
+        }
     }
 
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
