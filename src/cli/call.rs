@@ -49,6 +49,20 @@ pub async fn in_time<T>(
     }
 }
 
+/// An answer that may take its time, or the beginning of one that goes on. A runner that was stopped gives none: then it is
+/// said who is, and what to do.
+pub async fn unless_stopped<T>(location: &Location, answer: impl Future<Output = T>) -> Result<T> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return Ok(answer);
+        }
+        if let Some(why) = stopped(location) {
+            return Err(why);
+        }
+    }
+}
+
 /// One question whose answer may take its time; meanwhile it is shown what is not there yet. Ctrl-C ends the waiting,
 /// not what was asked for.
 pub async fn wait<T>(
@@ -59,11 +73,11 @@ pub async fn wait<T>(
     let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
-    let mut answer = std::pin::pin!(answer);
+    let mut answer = std::pin::pin!(unless_stopped(location, answer));
     let outcome = loop {
         tokio::select! {
             biased;
-            answer = &mut answer => break Ok(answer?),
+            answer = &mut answer => break Ok(answer??),
             Some(()) = interrupt.recv() => break Err(Outcome::Interrupted),
             Some(()) = terminate.recv() => break Err(Outcome::Interrupted),
             () = progress.tick() => progress.look(location).await,
@@ -75,34 +89,33 @@ pub async fn wait<T>(
 
 /// It holds its socket and says nothing: what is known of it without asking.
 pub fn silent(location: &Location) -> Outcome {
+    if let Some(stopped) = stopped(location) {
+        return stopped;
+    }
     let folder = location.dir.display();
     let Some(guardian) = guardian_of(location) else {
         return Outcome::failed(format!("the runner of {folder} does not answer"));
     };
+    Outcome::Failed {
+        message: format!("the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"),
+        suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
+    }
+}
+
+/// One of its two processes does not run until somebody lets it.
+fn stopped(location: &Location) -> Option<Outcome> {
+    let guardian = guardian_of(location)?;
     let mut roles = vec![guardian];
     roles.extend(processes::children(guardian));
     let stopped = roles.into_iter().filter_map(processes::stat).find(|stat| {
         // Services are children of the guardian as well, and may be stopped as they like.
         matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
-    });
-    match stopped {
-        Some(stat) => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
-                stat.pid
-            ),
-            suggestion: Some(format!(
-                "`kill -CONT {}` lets it go on; its services run meanwhile",
-                stat.pid
-            )),
-        },
-        None => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
-            ),
-            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
-        },
-    }
+    })?;
+    let (folder, pid) = (location.dir.display(), stopped.pid);
+    Some(Outcome::Failed {
+        message: format!("the runner of {folder} does not answer: pid {pid} is stopped (SIGSTOP)"),
+        suggestion: Some(format!("`kill -CONT {pid}` lets it go on; its services run meanwhile")),
+    })
 }
 
 fn guardian_of(location: &Location) -> Option<u32> {

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use super::args::{Events, Global};
 use super::outcome::Outcome;
-use super::{Result, project, reach, terminal};
+use super::{Result, call, project, reach, terminal};
 use crate::api::{events, history, wire};
 use crate::view::events as view;
 
@@ -32,9 +33,16 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
         if let Some(since) = args.since {
             query.append_pair("since", &since.to_string());
         }
-        let mut chunks = client.stream(&format!("/v1/events?{}", query.finish())).await?;
+        let path = format!("/v1/events?{}", query.finish());
+        let mut chunks = call::unless_stopped(&location, client.stream(&path)).await??;
+        let mut unread = pin!(terminal::unread());
         let mut buffer = Vec::new();
-        while let Some(chunk) = chunks.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = &mut unread => None,
+            };
+            let Some(chunk) = chunk else { return Ok(0) };
             buffer.extend_from_slice(&chunk);
             let mut lines = Vec::new();
             events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
@@ -44,7 +52,6 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
                 }
             }
         }
-        Ok(0)
     })
 }
 

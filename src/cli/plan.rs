@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::args::{Global, Plan};
-use super::{project, reach, terminal};
+use super::{call, project, reach, terminal};
 use crate::api::wire;
 use crate::api::wire::UpRequest;
 use crate::api::wishes;
@@ -37,11 +37,11 @@ fn tell(global: &Global, plan: &wire::Plan, json: bool) {
 
 /// From the running project, which knows what runs; else what a first `up` would start.
 fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
-    let (_, stream) = project::locate_running(global)?;
+    let (location, stream) = project::locate_running(global)?;
     if let Some(stream) = stream {
         let plan = reach::converse(async {
             let mut client = reach::client(stream).await?;
-            Ok(client.get(&path(request)).await?)
+            Ok(call::unless_stopped(&location, client.get(&path(request))).await??)
         });
         return plan.map_err(|outcome| project::rejected(global, outcome));
     }

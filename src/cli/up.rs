@@ -105,11 +105,14 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
         };
         let mut client = reach::client(stream).await?;
         let holder = Holder::of(&start.state_dir.join("lock"));
-        let answer = if request.console {
-            client.frames("/v1/up", request).await.map(Some)
-        } else {
-            client.post("/v1/up", request).await.map(|_: wire::Ps| None)
+        let answer = async {
+            if request.console {
+                client.frames("/v1/up", request).await.map(Some)
+            } else {
+                client.post("/v1/up", request).await.map(|_: wire::Ps| None)
+            }
         };
+        let answer = call::unless_stopped(start.location, answer).await?;
         match answer {
             // `TW-10`: it is being stopped. After its end there is a new one.
             Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
@@ -176,7 +179,7 @@ fn arrival(location: Location, names: &[String]) -> Arrival {
         let lost = || Outcome::failed("the runner that was just asked is gone");
         let stream = reach::running(&location)?.ok_or_else(lost)?;
         let mut client = reach::client(stream).await?;
-        Ok(client.get(&path).await?)
+        Ok(call::unless_stopped(&location, client.get(&path)).await??)
     })
 }
 

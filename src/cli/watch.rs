@@ -1,12 +1,13 @@
 //! `ps --watch` and `top`: the table again and again, until Ctrl-C or the end of the project.
 
 use std::io::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Global, Top};
-use super::call::{Call, PATIENCE, silent};
+use super::call::{Call, PATIENCE, silent, unless_stopped};
 use super::outcome::Outcome;
 use super::{Result, reach, terminal};
 use crate::api::client::Chunks;
@@ -45,7 +46,9 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
     let style = terminal::for_stdout(global);
     reach::converse(async {
         let mut follower = Call::begin(global).await?;
-        let mut changes: Chunks = follower.client.stream("/v1/events?follow=1").await?;
+        let changes = follower.client.stream("/v1/events?follow=1");
+        let mut changes: Chunks = unless_stopped(&follower.location, changes).await??;
+        let mut unread = pin!(terminal::unread());
         let mut ticks = interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -60,6 +63,7 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
             let over = tokio::select! {
                 _ = ticks.tick(), if style.terminal && !json => false,
                 chunk = changes.next() => chunk.is_none(),
+                () = &mut unread => true,
             };
             if over {
                 return Ok(0);

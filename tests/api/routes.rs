@@ -104,7 +104,8 @@ fn every_documented_route_answers_in_its_shape() {
                 "/v1/down" => continue,
                 "/v1/events" => ("?since=0&follow=0", ""),
                 "/v1/run" => ("", "{\"name\":\"web\"}"),
-                "/v1/kill" | "/v1/services/{name}/kill" => ("", "{\"signal\":\"CONT\"}"),
+                "/v1/kill" => ("", "{\"signal\":\"CONT\",\"names\":[\"db\"]}"),
+                "/v1/services/{name}/kill" => ("", "{\"signal\":\"CONT\"}"),
                 _ => ("", ""),
             };
             let answer = api.ask(&method, path, "db", query, body);
@@ -152,10 +153,21 @@ fn every_documented_route_answers_in_its_shape() {
     );
     assert_eq!(api.ask("POST", "/v1/kill", "", "", "{\"names\":[\"bad\"]}").status, 409);
     assert_eq!(
-        api.ask("POST", "/v1/kill", "", "", "{\"signal\":\"SIGNOSUCH\"}").status,
+        api.ask(
+            "POST",
+            "/v1/kill",
+            "",
+            "",
+            "{\"names\":[\"web\"],\"signal\":\"SIGNOSUCH\"}"
+        )
+        .status,
         400
     );
-    assert_eq!(api.ask("POST", "/v1/kill", "", "", "{\"signal\":\"0\"}").status, 400);
+    assert_eq!(
+        api.ask("POST", "/v1/kill", "", "", "{\"names\":[\"web\"],\"signal\":\"0\"}")
+            .status,
+        400
+    );
     assert_eq!(
         api.ask("GET", "/v1/services/{name}", "web", "?reveal=2", "").status,
         400

@@ -49,7 +49,7 @@ fn at(place: &str, schema: &Value, value: &Value, components: &Value, is_part: b
             }
         }
     }
-    let inner = match value {
+    match value {
         Value::Object(fields) => {
             for wanted in schema["required"].as_array().into_iter().flatten() {
                 if !fields.contains_key(wanted.as_str().unwrap()) {
@@ -75,8 +75,7 @@ fn at(place: &str, schema: &Value, value: &Value, components: &Value, is_part: b
             items.find_map(|(index, item)| at(&format!("{place}[{index}]"), &schema["items"], item, components, false))
         }
         _ => None,
-    };
-    inner
+    }
 }
 
 fn is_a(value: &Value, wanted: &str) -> bool {

@@ -67,8 +67,8 @@ impl Follower {
 fn stir(running: &Running, until: u64) -> u64 {
     let last = || {
         let text = running.get("/v1/events?since=0&follow=0").text();
-        let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
-        ids.last().map_or(0, |id| id.parse::<u64>().unwrap())
+        let mut ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        ids.next_back().map_or(0, |id| id.parse::<u64>().unwrap())
     };
     while last() < until {
         let asked = running.ask("POST", "/v1/restart", "{\"names\":[\"quiet\"],\"wait\":true}");
