@@ -46,8 +46,8 @@ impl Quiet {
         due
     }
 
-    /// Whether what was read counts. Not if it has changed meanwhile; nor if it `ends` services (or is gone altogether)
-    /// and has not been quiet for long. `touched`: when the files changed last by what they say themselves, which may be
+    /// Whether what was read counts. Not if it has changed meanwhile; nor if it `ends` services (or is empty, or gone
+    /// altogether) and has not been quiet for long. `touched`: when the files changed last by what they say themselves, which may be
     /// ahead of what was told.
     pub fn was_read(&mut self, now: u64, ends: bool, touched: Option<u64>) -> bool {
         let Quiet::Reading { last } = *self else {

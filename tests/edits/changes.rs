@@ -181,7 +181,7 @@ fn hr_08_what_does_not_concern_the_process_does_not_touch_it() {
 
 #[test]
 fn hr_10_a_renamed_service_is_stopped_and_started_and_never_there_twice() {
-    let named = |name| entered(name, NOT, WAITS, "");
+    let named = |name| entered("it", NOT, WAITS, "").replace("[services.it]", &format!("[services.{name}]"));
     let mut running = Running::of(project(&named("old")), &[], &[]);
     running.project.write("services.toml", &named("new"));
     running.hear_of("old", "stopping");
@@ -194,7 +194,7 @@ fn hr_10_a_renamed_service_is_stopped_and_started_and_never_there_twice() {
     assert_eq!(lives(&running), 2);
     // Each has its own log.
     let log = |name: &str| running.project.read(&format!(".runner/logs/{name}.log"));
-    assert_eq!((&*log("old"), &*log("new")), ("old is here\n", "new is here\n"));
+    assert_eq!((&*log("old"), &*log("new")), ("it is here\n", "it is here\n"));
     let down = running.project.command(&["down"]).spawn().unwrap();
     running.hear("the end to begin", |event| event["event"] == "ending");
     go(&running.project);

@@ -157,20 +157,23 @@ impl Daemon {
     }
 
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
-        let interest = Interest::of(match &loaded {
+        let problems = match &loaded {
             Ok(loaded) => &loaded.warnings,
             Err(problems) => problems,
-        });
-        let now = sys::clock::now();
-        let touched = interest.touched_at(now);
+        };
+        // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
+        let emptied = problems.sources.iter().any(|source| source.text.is_empty());
+        let interest = Interest::of(problems);
+        let touched = interest.touched_at();
         self.watch_anew(interest);
         match purpose {
             Purpose::Save => {
-                let ends = match &loaded {
-                    Ok(loaded) => self.ends_services(&loaded.project),
-                    Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
-                };
-                if self.definition.quiet.was_read(now.mono_ns, ends, touched) {
+                let ends = loaded.as_ref().is_ok_and(|loaded| self.ends_services(&loaded.project));
+                if self
+                    .definition
+                    .quiet
+                    .was_read(sys::clock::now().mono_ns, ends || emptied, touched)
+                {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
