@@ -387,6 +387,37 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_whatever_size_can_be_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut story = Story::open(folder.path());
+        let step = wire::PlanStep {
+            service: "a-service-with-a-long-name".to_owned(),
+            step: wire::Step::Restart,
+            fields: vec!["command".to_owned()],
+            changes: vec!["command".to_owned()],
+            because: "its definition changed".to_owned(),
+        };
+        let applied = wire::EventKind::ConfigApplied {
+            generation: 2,
+            restarts: 50_000,
+            lives: 0,
+            starts: 0,
+            stops: 0,
+            unchanged: 0,
+            steps: vec![step; 50_000],
+        };
+        let rejected = wire::EventKind::ConfigRejected {
+            message: "\u{e9}".repeat(2_000_000),
+            problems: Vec::new(),
+        };
+        for kind in [applied, rejected] {
+            story.tell_kind(0, None, 0, kind, Cause::new(Author::File, "saved"));
+        }
+        story.flush();
+        assert_eq!(cursors(folder.path()), [1, 2]);
+    }
+
+    #[test]
     fn the_history_is_rotated_and_keeps_one_older_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut story = Story::open(folder.path());

@@ -162,7 +162,7 @@ impl Daemon {
                     Ok(loaded) => &loaded.warnings,
                     Err(problems) => problems,
                 });
-                let touched = interest.touched_at(sys::clock::now());
+                let touched = interest.touched_at();
                 (loaded, Some((interest, touched)))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
@@ -189,12 +189,14 @@ impl Daemon {
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
         match purpose {
             Purpose::Save { change } => {
-                let ends = match &loaded {
-                    Ok(loaded) => self.ends_services(&loaded.project),
-                    Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
+                let (problems, ends) = match &loaded {
+                    Ok(loaded) => (&loaded.warnings, self.ends_services(&loaded.project)),
+                    Err(problems) => (problems, false),
                 };
+                // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
+                let emptied = problems.sources.iter().any(|source| source.text.is_empty());
                 let now = sys::clock::now().mono_ns;
-                if self.definition.quiet.was_read(change, now, ends, touched) {
+                if self.definition.quiet.was_read(change, now, ends || emptied, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }

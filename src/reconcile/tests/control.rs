@@ -285,8 +285,12 @@ fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signa
     let mut probe = build::probe();
     probe.retries = 1;
     services[1].health = Some(probe);
-    let mut stage = Stage::up(services);
+    let mut stage = Stage::of(services);
     stage.pass(SEC);
+    stage.start("web");
+    stage.executed("db");
+    stage.executed("web");
+    stage.pass(30 * SEC);
     stage.probed("web", ProbeKind::Health, Outcome::Failure("no answer".into()));
     stage.exited("web", ExitStatus::Signal(Signal::TERM));
     let (chain, _) = why(&stage, "web");
