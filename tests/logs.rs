@@ -310,3 +310,30 @@ ready = {{ log = "begins" }}
     assert_eq!(frozen.rest(), "");
     project.assert_nothing_is_left();
 }
+
+#[test]
+fn whoever_follows_or_waits_does_not_hold_up_the_end() {
+    let project = project(&["web"]);
+    assert!(project.run(&["up", "-d"]).status.success());
+    let spawn = |words: &[&str]| {
+        let mut command = project.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let (mut logs, mut events) = (spawn(&["logs", "-f"]), spawn(&["events", "-f", "--since", "0"]));
+    let mut waits = spawn(&["wait", "web", "--for", "failed"]);
+    let mut readers = [logs.stdout.take().unwrap(), events.stdout.take().unwrap()].map(BufReader::new);
+    for reader in &mut readers {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0);
+    }
+    assert!(project.run(&["down"]).status.success());
+    let [mut logs_rest, mut events_rest] = [String::new(), String::new()];
+    readers[0].read_to_string(&mut logs_rest).unwrap();
+    readers[1].read_to_string(&mut events_rest).unwrap();
+    assert!(events_rest.contains("ended with code 0"), "{events_rest}");
+    assert!(logs.wait().unwrap().success() && events.wait().unwrap().success());
+    // It can't fail any more; or it came when all was over.
+    assert!(matches!(waits.wait().unwrap().code(), Some(1 | 4)));
+    let own = project.read(".runner/runner.log");
+    assert!(!own.contains("did not read its last words"), "{own}");
+}

@@ -62,6 +62,13 @@ fn the_schemas_of_the_verbs_are_up_to_date() {
     assert_eq!(there, known);
 }
 
+#[test]
+fn the_description_of_the_api_is_up_to_date() {
+    let mut text = serde_json::to_string_pretty(&runner::api::openapi::document()).unwrap();
+    text.push('\n');
+    same("docs/openapi.json", &text);
+}
+
 fn schema(name: &str) -> Value {
     if name == "services" {
         return serde_json::from_str(&reference::schema()).unwrap();

@@ -10,7 +10,6 @@ use crate::config::find::Location;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Boot {
     pub location: Location,
-    pub profiles: Vec<String>,
     /// Private folder (0700) of socket, records and FIFOs.
     pub runtime_dir: PathBuf,
     /// Where lock, logs and history live; also what the project file says, but known before it is read.
@@ -20,6 +19,9 @@ pub struct Boot {
     /// The console shows colours, so services are told by `FORCE_COLOR`.
     pub colour: bool,
 }
+
+/// The name of the API socket in the runtime folder.
+pub const SOCKET: &str = "api.sock";
 
 /// Hidden verb: `runner __daemon BOOT`.
 pub const DAEMON_VERB: &str = "__daemon";

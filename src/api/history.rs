@@ -3,7 +3,7 @@
 //! The daemon appends (`daemon::story`); it and, when nothing runs, a client read here.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The file that is written, in the state folder.
@@ -28,13 +28,12 @@ pub fn cursor(line: &[u8]) -> Option<u64> {
 /// Every event after this number, from old to new, as its line without the line end. `see` tells whether to go on.
 pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> bool) -> io::Result<()> {
     let mut last = after;
-    for name in [OLDER, FILE] {
-        let Some(mut file) = open(&state_dir.join(name))? else {
-            continue;
-        };
+    // The newer one is held first: a rotation from now on shows some twice, and hides none.
+    let newer = open(&state_dir.join(FILE))?;
+    let older = open(&state_dir.join(OLDER))?;
+    for mut file in [older, newer].into_iter().flatten() {
         let mut line = Vec::new();
         while next_line(&mut file, &mut line)? {
-            // A rotation between the two files may show some twice.
             let Some(cursor) = cursor(&line).filter(|cursor| *cursor > last) else {
                 continue;
             };
@@ -42,6 +41,23 @@ pub fn read(state_dir: &Path, after: u64, see: &mut dyn FnMut(u64, &[u8]) -> boo
             if !see(cursor, &line) {
                 return Ok(());
             }
+        }
+    }
+    Ok(())
+}
+
+/// The newest events, as many as stand in the last bytes of the file that is written.
+pub fn tail(state_dir: &Path, bytes: u64, see: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let Some(mut file) = open(&state_dir.join(FILE))? else {
+        return Ok(());
+    };
+    let length = file.get_ref().metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+    let mut line = Vec::new();
+    // The first one is cut, and no event then.
+    while next_line(&mut file, &mut line)? {
+        if cursor(&line).is_some() {
+            see(&line);
         }
     }
     Ok(())
@@ -109,6 +125,28 @@ mod tests {
         assert_eq!(read_all(folder, 2), [3, 4]);
         assert_eq!(read_all(folder, 99), [] as [u64; 0]);
         assert_eq!(last_cursor(folder).expect("read"), 4);
+        let mut newest = Vec::new();
+        tail(folder, 20, &mut |line| newest.push(line.to_vec())).expect("read");
+        assert_eq!(newest, [b"{\"cursor\":4}".to_vec()]);
+    }
+
+    #[test]
+    fn a_rotation_while_the_older_file_is_read_hides_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folder = folder.path();
+        std::fs::write(folder.join(OLDER), "{\"cursor\":1}\n").expect("written");
+        std::fs::write(folder.join(FILE), "{\"cursor\":2}\n{\"cursor\":3}\n").expect("written");
+        let mut seen = Vec::new();
+        read(folder, 0, &mut |cursor, _| {
+            if cursor == 1 {
+                std::fs::rename(folder.join(FILE), folder.join(OLDER)).expect("rotated");
+                std::fs::write(folder.join(FILE), "{\"cursor\":4}\n").expect("written");
+            }
+            seen.push(cursor);
+            true
+        })
+        .expect("read");
+        assert!(seen.starts_with(&[1, 2, 3]), "{seen:?}");
     }
 
     #[test]

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::routes::{ROUTES, Route};
 use super::schema;
 
-pub(super) fn document() -> Value {
+/// The whole description.
+pub fn document() -> Value {
     let mut paths = Map::new();
     for route in ROUTES {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));

@@ -118,4 +118,74 @@ mod tests {
         }
         assert!(events("", Some(b"x")).is_err() && reveal("reveal=yes").is_err() && names("name=a").is_err());
     }
+
+    /// xorshift64*, so that a seed replays.
+    fn next(state: &mut u64) -> usize {
+        *state ^= *state >> 12;
+        *state ^= *state << 25;
+        *state ^= *state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize
+    }
+
+    #[test]
+    fn ap_11_any_bytes_give_one_shape_or_one_refusal() {
+        const PIECES: &[&str] = &[
+            "service=web",
+            "service=%40back",
+            "profile=dev",
+            "reveal=1",
+            "no_deps=0",
+            "since=7",
+            "follow=0",
+            "for=ready",
+            "timeout_ms=5",
+            "timeout_ms=18446744073709551616",
+            "for=",
+            "=",
+            "&",
+            "%",
+            "%00",
+            "%ff",
+            "+",
+            "-1",
+            "\u{e4}",
+            "\0",
+        ];
+        let (mut taken, mut refused) = (0, 0);
+        for seed in 1..=5_000u64 {
+            let mut state = seed;
+            let mut text = String::new();
+            for _ in 0..next(&mut state) % 5 {
+                match next(&mut state) % 8 {
+                    0 => text.push(char::from((next(&mut state) % 256) as u8)),
+                    _ => text.push_str(PIECES[next(&mut state) % PIECES.len()]),
+                }
+                if !next(&mut state).is_multiple_of(3) {
+                    text.push('&');
+                }
+            }
+            let last = text.as_bytes();
+            let last = next(&mut state).is_multiple_of(2).then_some(last);
+            let read = [
+                reveal(&text).map(drop),
+                names(&text).map(drop),
+                plan(&text).map(drop),
+                wait(&text).map(drop),
+                events(&text, last).map(drop),
+            ];
+            for outcome in read {
+                match outcome {
+                    Ok(()) => taken += 1,
+                    Err(refusal) => {
+                        assert!(
+                            refusal.status == 400 && (1..300).contains(&refusal.detail.len()),
+                            "seed {seed}: {text:?}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(taken > 500 && refused > 500, "{taken} taken, {refused} refused");
+    }
 }

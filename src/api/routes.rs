@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
@@ -122,26 +123,49 @@ fn find(method: &str, path: &str) -> Result<(&'static Route, Option<String>), Re
         refusal.suggestion = Some("GET /v1/openapi.json lists them".to_owned());
         return Err(refusal);
     }
-    known
-        .find(|(route, _)| route.method == method)
-        .ok_or_else(|| Refusal::new(405, "wrong method", format!("{method} is not for {path}")))
+    known.find(|(route, _)| route.method == method).ok_or_else(|| {
+        let method: String = method.chars().take(20).collect();
+        Refusal::new(405, "wrong method", format!("{method} is not for this path"))
+    })
+}
+
+/// The method of a path that is known; no path has two.
+fn allowed(path: &str) -> Option<&'static str> {
+    let route = ROUTES.iter().find(|route| route.matches(path).is_some())?;
+    Some(route.method)
 }
 
 pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 pub(super) async fn respond(request: Request<Incoming>, desk: Desk) -> Answer {
-    match route(request, &desk).await {
-        Ok(answer) => answer,
+    let path = request.uri().path();
+    match find(request.method().as_str(), path) {
+        Ok((route, name)) => answer(route, name.unwrap_or_default(), request, &desk)
+            .await
+            .unwrap_or_else(|refusal| refused(&refusal)),
         Err(refusal) => {
-            let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            json(status, PROBLEM, &refusal)
+            let mut answer = refused(&refusal);
+            // RFC 9110, 15.5.6: whoever is told so is told what would be right.
+            if let (405, Some(method)) = (refusal.status, allowed(path)) {
+                let method = HeaderValue::from_static(method);
+                answer.headers_mut().insert(header::ALLOW, method);
+            }
+            answer
         }
     }
 }
 
-async fn route(request: Request<Incoming>, desk: &Desk) -> Result<Answer, Refusal> {
-    let (route, name) = find(request.method().as_str(), request.uri().path())?;
-    let name = name.unwrap_or_default();
+fn refused(refusal: &Refusal) -> Answer {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, PROBLEM, refusal)
+}
+
+async fn answer(
+    route: &'static Route,
+    name: String,
+    request: Request<Incoming>,
+    desk: &Desk,
+) -> Result<Answer, Refusal> {
     let words = request.uri().query().unwrap_or("").to_owned();
     match (route.method, route.path) {
         ("GET", "/v1/project") => ok(&desk.ask(|reply| Call::Project { reply }).await?),
@@ -242,16 +266,32 @@ async fn act(path: &str, name: String, request: Request<Incoming>, desk: &Desk) 
 }
 
 async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Result<T, Refusal> {
-    let collect = Limited::new(request.into_body(), MAX_REQUEST_BODY).collect();
+    let refused = |status, why: String| Refusal::new(status, "request body not taken", why);
+    let too_large = || refused(413, format!("it has more than {MAX_REQUEST_BODY} bytes"));
+    let body = request.into_body();
+    // What is announced need not be waited for.
+    if body.size_hint().lower() > MAX_REQUEST_BODY as u64 {
+        return Err(too_large());
+    }
+    let collect = Limited::new(body, MAX_REQUEST_BODY).collect();
     let bytes = match tokio::time::timeout(BODY_TIMEOUT, collect).await {
         Ok(Ok(whole)) => whole.to_bytes(),
-        Ok(Err(error)) => return Err(Refusal::new(413, "request body not taken", error.to_string())),
-        Err(_) => return Err(Refusal::new(408, "request body not taken", "it did not come in time")),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Ok(Err(error)) => return Err(refused(400, error.to_string())),
+        Err(_) => return Err(refused(408, "it did not come in time".to_owned())),
     };
-    if bytes.is_empty() {
-        return Ok(T::default());
+    parsed(&bytes)
+}
+
+/// Nothing at all is the request that says nothing.
+fn parsed<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Refusal> {
+    let refused = |why: String| Refusal::new(400, "request not understood", why);
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None if bytes.is_empty() => Ok(T::default()),
+        // serde would take `[]` for fields that are all left out, and `stop` would stop everything.
+        Some(b'{') => serde_json::from_slice(bytes).map_err(|error| refused(error.to_string())),
+        _ => Err(refused("a JSON object is expected".to_owned())),
     }
-    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(400, "request not understood", error.to_string()))
 }
 
 fn ok(value: &impl Serialize) -> Result<Answer, Refusal> {
@@ -312,6 +352,27 @@ mod tests {
         ] {
             assert_eq!(found(method, path), Err(status), "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_nothing() {
+        let body = |text: &str| parsed::<ActRequest>(text.as_bytes()).map_err(|refusal| refusal.status);
+        assert_eq!(body(""), Ok(ActRequest::default()));
+        assert_eq!(body(" \n{} "), Ok(ActRequest::default()));
+        for wrong in [
+            "[]",
+            "[[\"web\"]]",
+            " ",
+            "null",
+            "\"\"",
+            "{}{}",
+            "{\"names\":[]",
+            "{\"nmaes\":[]}",
+        ] {
+            assert_eq!(body(wrong), Err(400), "{wrong}");
+        }
+        assert_eq!(body(&"[".repeat(50_000)), Err(400));
+        assert_eq!(body(&"{\"names\":".repeat(5_000)), Err(400));
     }
 
     #[test]

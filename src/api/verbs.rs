@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::Service;
+use super::wire::{Event, Service};
 use crate::reconcile::{Goal, StateName};
 
 /// `POST /v1/start`, `stop`, `restart`, `reload`, `kill`; and, without `names`, `POST /v1/services/NAME/start` and so on.
@@ -57,7 +57,7 @@ pub struct WaitRequest {
 }
 
 /// `why --json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     pub service: String,
     pub state: StateName,
@@ -66,6 +66,9 @@ pub struct Why {
     pub suggestion: Option<String>,
     /// What the service at the end of the chain wrote last.
     pub last_lines: Vec<String>,
+    /// The newest events of the services in the chain, from the history.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 /// `what` because `because`.
@@ -83,6 +86,8 @@ pub struct Project {
     /// Real path.
     pub folder: String,
     pub files: Vec<String>,
+    /// For `curl --unix-socket`.
+    pub socket: String,
     /// Of the guardian, which lives as long as the project does.
     pub pid: u32,
     pub daemon_pid: u32,
@@ -122,6 +127,8 @@ pub struct Ls {
 pub struct LsProject {
     pub name: String,
     pub folder: String,
+    /// For `curl --unix-socket`.
+    pub socket: String,
     pub pid: Option<u32>,
     /// How many there are; none is known of a runner that does not answer.
     pub services: Option<u32>,

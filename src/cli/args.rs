@@ -134,6 +134,9 @@ pub struct Up {
     /// Say what would be done and do nothing (= `plan`)
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: as JSON
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
     /// When `up` ends by itself
     #[arg(long, value_name = "POLICY")]
     pub exit: Option<ExitArg>,
@@ -224,8 +227,8 @@ pub struct Stop {
 
 #[derive(Args, Debug)]
 pub struct Kill {
-    /// NAME or @LABEL (nothing named: all)
-    #[arg(value_name = "NAME", add = completions::names())]
+    /// NAME or @LABEL
+    #[arg(value_name = "NAME", required = true, add = completions::names())]
     pub names: Vec<String>,
     /// With or without SIG, or a number
     #[arg(short, long, value_name = "SIGNAL", default_value = "SIGKILL")]
@@ -272,7 +275,7 @@ pub struct Events {
     #[arg(short, long)]
     pub follow: bool,
     /// Events after this number
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     pub since: Option<u64>,
     #[arg(long)]
     pub json: bool,
@@ -436,14 +439,59 @@ fn instant(text: &str) -> Result<i64, String> {
     crate::api::query::instant(text, jiff::Timestamp::now())
 }
 
+/// The number of an event.
+fn cursor(text: &str) -> Result<u64, String> {
+    let wrong = "the number of an event is expected, as `events` shows it (a time is what `logs --since` takes)";
+    text.parse().map_err(|_| wrong.to_owned())
+}
+
 fn end(text: &str) -> Result<i64, String> {
     crate::api::query::end(text, jiff::Timestamp::now())
+}
+
+/// What stands behind the verb and belongs before it.
+pub fn hint_at_place(error: &clap::Error) {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let command = Cli::command();
+    let is_it = |arg: &&clap::Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        [long, short].into_iter().flatten().any(|flag| flag == *word)
+    };
+    let global = command
+        .get_arguments()
+        .find(is_it)
+        .filter(|_| error.kind() == ErrorKind::UnknownArgument);
+    if global.is_some() {
+        super::terminal::say(format_args!(
+            "\n`{word}` comes before the verb: `runner {word} ... VERB`"
+        ));
+    }
 }
 
 pub fn print_short_help() -> u8 {
     // A closed stdout is the reader's wish.
     let _ = Cli::command().print_help();
     0
+}
+
+/// `help`, `help VERB`: what `--help` says.
+fn help_of(words: &[OsString]) -> super::Result<u8> {
+    let Some(verb) = words.first() else {
+        return Ok(print_short_help());
+    };
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut(verb) {
+        Some(verb) => {
+            let _ = verb.print_long_help();
+            Ok(0)
+        }
+        None => unknown_verb(std::slice::from_ref(verb)),
+    }
 }
 
 /// Verbs of the contract that later steps bring.
@@ -465,6 +513,9 @@ pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
         .first()
         .map(|word| word.to_string_lossy().into_owned())
         .unwrap_or_default();
+    if word == "help" {
+        return help_of(&words[1..]);
+    }
     if LATER.contains(&word.as_str()) {
         return Err(Outcome::usage(format!("`runner {word}` is not supported yet")));
     }
@@ -475,10 +526,12 @@ pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
         });
     }
     let command = Cli::command();
-    let near = command
+    let ours = command
         .get_subcommands()
-        .map(|known| known.get_name())
-        .map(|known| (strsim::jaro_winkler(known, &word), known))
+        .map(|known| (known.get_name(), known.get_name()));
+    let near = ours
+        .chain(OTHERS.iter().copied())
+        .map(|(known, ours)| (strsim::jaro_winkler(known, &word), ours))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     Err(Outcome::Usage {

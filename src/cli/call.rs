@@ -11,12 +11,11 @@ use super::progress::Progress;
 use super::{Result, project, reach};
 use crate::api::client::{self, Client};
 use crate::config::find::Location;
-use crate::sys::lock::LockText;
 use crate::sys::places::{self, Place};
 use crate::sys::processes;
 
 /// What is answered at once is, even on a busy machine, by then.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running project, connected.
 pub struct Call {
@@ -34,11 +33,32 @@ impl Call {
         Ok(Call { location, client })
     }
 
-    /// One question that is answered at once. Of a runner that does not answer it is said why.
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<T> {
-        match tokio::time::timeout(PATIENCE, self.client.get(path)).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(silent(&self.location)),
+        in_time(&self.location, self.client.get(path)).await
+    }
+}
+
+/// One question that is answered at once. Of a runner that does not answer it is said why.
+pub async fn in_time<T>(
+    location: &Location,
+    answer: impl Future<Output = std::result::Result<T, client::Error>>,
+) -> Result<T> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(silent(location)),
+    }
+}
+
+/// An answer that may take its time, or the beginning of one that goes on. A runner that was stopped gives none: then it is
+/// said who is, and what to do.
+pub async fn unless_stopped<T>(location: &Location, answer: impl Future<Output = T>) -> Result<T> {
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return Ok(answer);
+        }
+        if let Some(why) = stopped(location) {
+            return Err(why);
         }
     }
 }
@@ -53,11 +73,11 @@ pub async fn wait<T>(
     let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
-    let mut answer = std::pin::pin!(answer);
+    let mut answer = std::pin::pin!(unless_stopped(location, answer));
     let outcome = loop {
         tokio::select! {
             biased;
-            answer = &mut answer => break Ok(answer?),
+            answer = &mut answer => break Ok(answer??),
             Some(()) = interrupt.recv() => break Err(Outcome::Interrupted),
             Some(()) = terminate.recv() => break Err(Outcome::Interrupted),
             () = progress.tick() => progress.look(location).await,
@@ -68,35 +88,34 @@ pub async fn wait<T>(
 }
 
 /// It holds its socket and says nothing: what is known of it without asking.
-fn silent(location: &Location) -> Outcome {
+pub fn silent(location: &Location) -> Outcome {
+    if let Some(stopped) = stopped(location) {
+        return stopped;
+    }
     let folder = location.dir.display();
     let Some(guardian) = guardian_of(location) else {
         return Outcome::failed(format!("the runner of {folder} does not answer"));
     };
+    Outcome::Failed {
+        message: format!("the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"),
+        suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
+    }
+}
+
+/// One of its two processes does not run until somebody lets it.
+fn stopped(location: &Location) -> Option<Outcome> {
+    let guardian = guardian_of(location)?;
     let mut roles = vec![guardian];
     roles.extend(processes::children(guardian));
     let stopped = roles.into_iter().filter_map(processes::stat).find(|stat| {
         // Services are children of the guardian as well, and may be stopped as they like.
         matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
-    });
-    match stopped {
-        Some(stat) => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} does not answer: pid {} is stopped (SIGSTOP)",
-                stat.pid
-            ),
-            suggestion: Some(format!(
-                "`kill -CONT {}` lets it go on; its services run meanwhile",
-                stat.pid
-            )),
-        },
-        None => Outcome::Failed {
-            message: format!(
-                "the runner of {folder} (pid {guardian}) does not answer, though it holds the project's lock"
-            ),
-            suggestion: Some("is the machine short of memory or processor time? its services run meanwhile".to_owned()),
-        },
-    }
+    })?;
+    let (folder, pid) = (location.dir.display(), stopped.pid);
+    Some(Outcome::Failed {
+        message: format!("the runner of {folder} does not answer: pid {pid} is stopped (SIGSTOP)"),
+        suggestion: Some(format!("`kill -CONT {pid}` lets it go on; its services run meanwhile")),
+    })
 }
 
 fn guardian_of(location: &Location) -> Option<u32> {
@@ -105,6 +124,5 @@ fn guardian_of(location: &Location) -> Option<u32> {
         .iter()
         .find_map(|folder| Place::read(folder))
         .map_or_else(|| location.dir.join(reach::STATE_DIR), |place| place.state_dir);
-    let text: LockText = serde_json::from_slice(&std::fs::read(state_dir.join("lock")).ok()?).ok()?;
-    text.guardian
+    reach::holder_of(&state_dir)
 }

@@ -2,8 +2,9 @@
 
 use super::Result;
 use super::args::{Down, Global};
+use super::progress::Progress;
 use super::reach::Holder;
-use super::{project, reach, terminal};
+use super::{call, project, reach, terminal};
 use crate::api::wire::{DownAnswer, DownRequest};
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
@@ -22,14 +23,23 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         hasten: false,
         because: None,
     };
-    let ending = reach::converse(async {
+    reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let answer: DownAnswer = client.post("/v1/down", &request).await?;
-        let ending = Holder::of(&answer.lock);
-        // The lock alone says it all, unless somebody has deleted it.
-        client.until_closed().await;
-        Ok(ending)
+        let mut progress = Progress::new(global, false);
+        let end = async {
+            let answer: DownAnswer = client.post("/v1/down", &request).await?;
+            let ending = Holder::of(&answer.lock);
+            // The lock alone says it all, unless somebody has deleted it; and a connection that is idle for long is closed
+            // before the end.
+            client.until_closed().await;
+            // Beside us, so that Ctrl-C is heard meanwhile.
+            let _ = tokio::task::spawn_blocking(move || ending.wait()).await;
+            Ok(())
+        };
+        call::wait(&location, end, &mut progress).await
     })?;
-    ending.wait();
+    if !global.quiet {
+        terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
+    }
     Ok(0)
 }

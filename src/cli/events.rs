@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use super::args::{Events, Global};
 use super::outcome::Outcome;
-use super::{Result, project, reach, terminal};
+use super::{Result, call, project, reach, terminal};
 use crate::api::{events, history, wire};
 use crate::view::events as view;
 
@@ -32,9 +33,16 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
         if let Some(since) = args.since {
             query.append_pair("since", &since.to_string());
         }
-        let mut chunks = client.stream(&format!("/v1/events?{}", query.finish())).await?;
+        let path = format!("/v1/events?{}", query.finish());
+        let mut chunks = call::unless_stopped(&location, client.stream(&path)).await??;
+        let mut unread = pin!(terminal::unread());
         let mut buffer = Vec::new();
-        while let Some(chunk) = chunks.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = &mut unread => None,
+            };
+            let Some(chunk) = chunk else { return Ok(0) };
             buffer.extend_from_slice(&chunk);
             let mut lines = Vec::new();
             events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
@@ -44,7 +52,6 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
                 }
             }
         }
-        Ok(0)
     })
 }
 
@@ -58,17 +65,21 @@ fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
 
 fn from_history(state_dir: &std::path::Path, teller: &mut Teller) -> Result<u8> {
     let mut failed = None;
-    let read = history::read(
-        state_dir,
-        teller.last.unwrap_or(0),
-        &mut |_, line| match teller.tell(line) {
+    // As the daemon does it: a number that was not given out yet is one of a history that is gone.
+    let is_known = |since| Ok(since <= history::last_cursor(state_dir)?);
+    let after = match teller.last {
+        Some(since) => is_known(since).map(|is_known| if is_known { since } else { 0 }),
+        None => Ok(0),
+    };
+    let read = after.and_then(|after| {
+        history::read(state_dir, after, &mut |_, line| match teller.tell(line) {
             Ok(goes_on) => goes_on,
             Err(error) => {
                 failed = Some(error);
                 false
             }
-        },
-    );
+        })
+    });
     read.map_err(Outcome::io("read the history"))?;
     failed.map_or(Ok(0), Err)
 }
@@ -87,7 +98,10 @@ impl Teller {
         let event: wire::Event = serde_json::from_slice(line)
             .map_err(|error| Outcome::failed(format!("an event was not understood: {error}")))?;
         // Numbers have no gap: one that is missing was too old to be kept.
-        if let Some(last) = self.last.filter(|last| event.cursor > last + 1 && !self.quiet) {
+        if let Some(last) = self
+            .last
+            .filter(|&last| event.cursor > last.saturating_add(1) && !self.quiet)
+        {
             let (from, to) = (last + 1, event.cursor - 1);
             terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
         }

@@ -1,11 +1,12 @@
 //! `logs`: what services have printed, from the running daemon or, when nothing runs, from the files.
 
 use std::io::Write;
+use std::pin::pin;
 
 use super::Result;
 use super::args::{Global, LogFormat, Logs, StreamArg};
 use super::outcome::Outcome;
-use super::{project, reach, terminal};
+use super::{call, project, reach, terminal};
 use crate::api::wire::{LogLine, LogsRequest};
 use crate::api::{past, query};
 use crate::logs::{Query, Stream, Which};
@@ -16,15 +17,22 @@ use crate::view::words;
 pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
     let mut printer = Printer::new(terminal::for_stdout(global), args);
     let request = request(args);
-    let (_, stream) = project::locate_running(global)?;
+    let (location, stream) = project::locate_running(global)?;
     let Some(stream) = stream else {
         return from_files(global, &request, &mut printer);
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let mut chunks = client.stream(&query::of_logs(&request)).await?;
+        let path = query::of_logs(&request);
+        let mut chunks = call::unless_stopped(&location, client.stream(&path)).await??;
+        let mut unread = pin!(terminal::unread());
         let mut buffer = Vec::new();
-        while let Some(chunk) = chunks.next().await {
+        loop {
+            let chunk = tokio::select! {
+                chunk = chunks.next() => chunk,
+                () = &mut unread => None,
+            };
+            let Some(chunk) = chunk else { break };
             buffer.extend_from_slice(&chunk);
             let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
             if !printer.print(&buffer[..whole])? {

@@ -1,6 +1,7 @@
 //! `ls`: every project that runs for this user.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -35,33 +36,43 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
 
 /// `None`: nobody lives there.
 async fn look(folder: PathBuf) -> Option<LsProject> {
-    let stream = reach::connect(&folder.join(reach::SOCKET)).ok()?;
+    let socket = folder.join(reach::SOCKET);
     let ask = async {
+        let stream = match places::connect(&socket, PATIENCE) {
+            // Its queue is full.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::future::pending().await,
+            connected => connected.ok()?,
+        };
         let mut client = reach::client(stream).await.ok()?;
         client.get::<wire::Project>("/v1/project").await.ok()
     };
-    let place = Place::read(&folder);
     match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Some(project)) => Some(LsProject {
             services: Some(project.services.values().sum()),
             name: project.name,
             folder: project.folder,
+            socket: project.socket,
             pid: Some(project.pid),
             state: project.state,
         }),
         // It ended while we asked.
         Ok(None) => None,
-        Err(_) => {
-            let dir = place.as_ref().map(|place| place.dir.display().to_string());
-            Some(LsProject {
-                name: place
-                    .and_then(|place| place.name_override)
-                    .unwrap_or_else(|| "-".to_owned()),
-                folder: dir.unwrap_or_else(|| folder.display().to_string()),
-                pid: None,
-                services: None,
-                state: ProjectState::Silent,
-            })
-        }
+        Err(_) => Some(silent(&folder, &socket)),
+    }
+}
+
+/// What is known without asking.
+fn silent(folder: &Path, socket: &Path) -> LsProject {
+    let place = Place::read(folder);
+    let dir = place.as_ref().map_or(folder, |place| &place.dir);
+    LsProject {
+        folder: dir.display().to_string(),
+        socket: socket.display().to_string(),
+        pid: place.as_ref().and_then(|place| reach::holder_of(&place.state_dir)),
+        name: place
+            .and_then(|place| place.name_override)
+            .unwrap_or_else(|| "-".to_owned()),
+        services: None,
+        state: ProjectState::Silent,
     }
 }

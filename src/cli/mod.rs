@@ -45,6 +45,7 @@ pub fn run() -> u8 {
         Err(error) => {
             // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
             let _ = error.print();
+            args::hint_at_place(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };

@@ -5,6 +5,7 @@ use super::terminal;
 use crate::api::client;
 use crate::api::wire::Refusal;
 use crate::config::Unknown;
+use crate::view::escape;
 
 /// Few kinds; the kind sets the exit code.
 #[derive(Debug)]
@@ -79,9 +80,14 @@ impl Outcome {
             Outcome::Interrupted => ("interrupted: what was asked for goes on".to_owned(), None),
         };
         let style = terminal::for_stderr(global);
-        terminal::say(format_args!("{} {message}", style.error("error:")));
+        // Whatever was typed or comes from a file may be in it.
+        let shown = |text: &str| {
+            let lines = text.split('\n').map(|line| escape::line(line, style.color));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        terminal::say(format_args!("{} {}", style.error("error:"), shown(&message)));
         if let Some(suggestion) = suggestion {
-            terminal::say(format_args!("{} {suggestion}", style.hint("try:")));
+            terminal::say(format_args!("{} {}", style.hint("try:"), shown(&suggestion)));
         }
     }
 }

@@ -15,6 +15,36 @@ use crate::view::style::Style;
 
 /// Between two looks; and what is over sooner shows nothing.
 const REDRAW: Duration = Duration::from_millis(250);
+/// Whoever waits is not to wait for a picture: a runner that has not drawn it by then (stopped, say) is not asked again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A second connection, for pictures of what is being waited for.
+#[derive(Default)]
+pub struct Watcher {
+    client: Option<Client>,
+    gave_up: bool,
+}
+
+impl Watcher {
+    /// Only a picture: when it can't be had there is none.
+    pub async fn look(&mut self, location: &Location) -> Option<wire::Ps> {
+        if self.gave_up {
+            return None;
+        }
+        if self.client.is_none()
+            && let Ok(Some(stream)) = reach::running(location)
+        {
+            self.client = reach::client(stream).await.ok();
+        }
+        // One that is left in the middle of an answer is of no use any more.
+        let mut client = self.client.take()?;
+        let answer = tokio::time::timeout(PATIENCE, client.get("/v1/services")).await;
+        self.gave_up = answer.is_err();
+        let ps = answer.ok()?.ok()?;
+        self.client = Some(client);
+        Some(ps)
+    }
+}
 
 pub struct Progress {
     style: Style,
@@ -23,7 +53,7 @@ pub struct Progress {
     ticks: Interval,
     /// Nothing: all that are wanted.
     names: BTreeSet<String>,
-    watcher: Option<Client>,
+    watcher: Watcher,
     lines: usize,
 }
 
@@ -38,7 +68,7 @@ impl Progress {
             style,
             ticks,
             names: BTreeSet::new(),
-            watcher: None,
+            watcher: Watcher::default(),
             lines: 0,
         }
     }
@@ -51,17 +81,9 @@ impl Progress {
         self.ticks.tick().await;
     }
 
-    /// Only a picture: when it can't be had there is none.
     pub async fn look(&mut self, location: &Location) {
-        if self.watcher.is_none()
-            && let Ok(Some(stream)) = reach::running(location)
-        {
-            self.watcher = reach::client(stream).await.ok();
-        }
-        let Some(watcher) = &mut self.watcher else { return };
-        match watcher.get::<wire::Ps>("/v1/services").await {
-            Ok(ps) => self.draw(&ps),
-            Err(_) => self.watcher = None,
+        if let Some(ps) = self.watcher.look(location).await {
+            self.draw(&ps);
         }
     }
 

@@ -51,6 +51,14 @@ fn around(options: &find::Options) -> Result<find::Surroundings> {
     })
 }
 
+/// `--profile` names profiles of this file.
+pub fn check_profiles(global: &Global, project: &Project) -> Result<()> {
+    config::check_profiles(project, &global.profiles).map_err(|unknown| Outcome::Usage {
+        message: unknown.message,
+        suggestion: unknown.suggestion,
+    })
+}
+
 /// The running project of this folder, also when its file is gone; else as [`locate`].
 pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)> {
     let options = options(global);
@@ -109,6 +117,22 @@ pub fn load(global: &Global) -> Result<Read> {
         Err(problems) => Err(Outcome::Invalid {
             rendered: diagnostic::problems(&problems, &style),
         }),
+    }
+}
+
+/// What is wrong with the files now, as `check` shows it on stdout; nothing if nothing is.
+pub fn diagnosis(global: &Global) -> Option<String> {
+    let problems = read(global).ok()?.1.err()?;
+    Some(diagnostic::problems(&problems, &terminal::for_stdout(global)))
+}
+
+/// A running project found its files broken: their problems with their places, as long as they are still there.
+pub fn rejected(global: &Global, outcome: Outcome) -> Outcome {
+    match (outcome, read(global)) {
+        (Outcome::Usage { .. }, Ok((_, Err(problems)))) => Outcome::Invalid {
+            rendered: diagnostic::problems(&problems, &terminal::for_stderr(global)),
+        },
+        (outcome, _) => outcome,
     }
 }
 

@@ -9,7 +9,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::Result;
+use super::call::{PATIENCE, silent};
 use super::outcome::Outcome;
+pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
 use crate::api::client::Client;
 use crate::config::find::Location;
@@ -19,8 +21,6 @@ use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, SocketPath};
 use crate::sys::{self};
 
-/// The name of the API socket inside the runtime folder.
-pub const SOCKET: &str = "api.sock";
 /// Beside the file; where sockets live when no better place can be written.
 pub const STATE_DIR: &str = ".runner";
 
@@ -39,6 +39,7 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
         match connect(&runtime_dir.join(SOCKET)) {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) if is_nobody(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent(location)),
             Err(error) => {
                 return Err(Outcome::io(format_args!(
                     "reach the runner of {}",
@@ -50,8 +51,9 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
     Ok(None)
 }
 
+/// Gives up after [`PATIENCE`], with `WouldBlock`: in front of a runner that was stopped the queue may be full.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(SocketPath::of(socket)?.path())
+    places::connect(socket, PATIENCE)
 }
 
 /// Private from the first instant: it is bound in a folder of mode 0700.
@@ -81,7 +83,6 @@ fn is_nobody(error: &io::Error) -> bool {
 pub struct Start<'a> {
     pub location: &'a Location,
     pub state_dir: &'a Path,
-    pub profiles: &'a [String],
     pub foreground: bool,
     pub colour: bool,
 }
@@ -89,6 +90,7 @@ pub struct Start<'a> {
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
+    places::keep_own_access();
     prepare_state_dir(start.state_dir)?;
     loop {
         let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
@@ -132,7 +134,6 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
     let boot = Boot {
         location: start.location.clone(),
-        profiles: start.profiles.to_vec(),
         runtime_dir: runtime_dir.to_owned(),
         state_dir: start.state_dir.to_owned(),
         foreground: start.foreground,
@@ -249,4 +250,10 @@ pub async fn client(stream: UnixStream) -> Result<Client> {
     stream.set_nonblocking(true).map_err(Outcome::io("talk to runner"))?;
     let stream = tokio::net::UnixStream::from_std(stream).map_err(Outcome::io("talk to runner"))?;
     Ok(Client::over(stream).await?)
+}
+
+/// The guardian of a project, by what stands in its lock.
+pub fn holder_of(state_dir: &Path) -> Option<u32> {
+    let text: LockText = serde_json::from_slice(&fs::read(state_dir.join("lock")).ok()?).ok()?;
+    text.guardian
 }

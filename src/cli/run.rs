@@ -9,7 +9,7 @@ use std::process::Command;
 use base64::Engine;
 
 use super::args::{Global, Run};
-use super::call::Call;
+use super::call::{self, Call};
 use super::outcome::Outcome;
 use super::{Result, reach};
 use crate::api::wire::{RunAnswer, RunRequest};
@@ -26,8 +26,8 @@ pub fn run(global: &Global, args: &Run) -> Result<u8> {
         command: words.collect::<Result<_>>()?,
     };
     let answer: RunAnswer = reach::converse(async {
-        let Call { mut client, .. } = Call::begin(global).await?;
-        Ok(client.post("/v1/run", &request).await?)
+        let Call { location, mut client } = Call::begin(global).await?;
+        call::in_time(&location, client.post("/v1/run", &request)).await
     })?;
     become_it(answer)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use super::args::{ColorChoice, Global};
 use crate::view::style::Style;
@@ -15,6 +16,17 @@ pub fn say(words: impl Display) {
 /// The same for text that brings its own line ends.
 pub fn say_raw(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Ends when nobody can read stdout any more (`| head`), also while nothing is written.
+pub async fn unread() {
+    let (seen, unread) = tokio::sync::oneshot::channel();
+    // It ends with the process: a reader that stays keeps it waiting.
+    std::thread::spawn(move || {
+        crate::sys::tty::wait_until_unread(std::io::stdout().as_fd());
+        let _ = seen.send(());
+    });
+    let _ = unread.await;
 }
 
 pub fn for_stdout(global: &Global) -> Style {

@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::args::{Global, Up};
 use super::outcome::Outcome;
+use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, plan, project, reach, terminal};
-use crate::api::client::{self, Client, Frames};
+use super::{Result, act, call, plan, project, reach, terminal};
+use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
@@ -22,6 +23,8 @@ use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
 const REDRAW: Duration = Duration::from_millis(250);
+/// Where there is no terminal for a block: how often `up -d` says what it still waits for.
+const WORD: Duration = Duration::from_secs(30);
 
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
     refuse_what_comes_later(args)?;
@@ -32,18 +35,18 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             profiles: global.profiles.clone(),
             ..UpRequest::default()
         };
-        return plan::dry_run(global, &request);
+        return plan::dry_run(global, &request, args.json);
     }
     let loaded = project::load(global)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
         config::select(&loaded.project, words)?;
     }
+    project::check_profiles(global, &loaded.project)?;
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
         state_dir: &loaded.project.state_dir,
-        profiles: &global.profiles,
         foreground: !args.detach,
         colour: style.color,
     };
@@ -63,22 +66,31 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         let (frames, owner) = ask(&start, &request).await?;
         if !global.quiet {
             let verb = if owner.is_some() { "" } else { "joined " };
+            let leaves = match owner.is_none() && !args.detach {
+                true => "; Ctrl-C leaves it running",
+                false => "",
+            };
             let files = file_names(&loaded.location);
             let services = words::count(loaded.project.services.len() as u64, "service");
             terminal::say(format_args!(
-                "runner  {verb}{}: {services} from {files}",
+                "runner  {verb}{}: {services} from {files}{leaves}",
                 loaded.project.name
             ));
         }
         let Some(frames) = frames else { return Ok(0) };
+        screen.joins = owner.is_none();
         let session = Session {
             location: &loaded.location,
             state_dir: &loaded.project.state_dir,
             owner,
-            detach: args.detach,
             deadline: args.wait_timeout.map(|timeout| Instant::now() + timeout),
+            arrival: match args.detach {
+                true => Some(arrival(loaded.location.clone(), &args.names)),
+                false => None,
+            },
             asked_to_stop: false,
-            watcher: None,
+            watcher: Watcher::default(),
+            diagnose: &|| project::diagnosis(global),
         };
         session.follow(frames, &mut screen).await
     })
@@ -93,11 +105,14 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
         };
         let mut client = reach::client(stream).await?;
         let holder = Holder::of(&start.state_dir.join("lock"));
-        let answer = if request.console {
-            client.frames("/v1/up", request).await.map(Some)
-        } else {
-            client.post("/v1/up", request).await.map(|_: wire::Ps| None)
+        let answer = async {
+            if request.console {
+                client.frames("/v1/up", request).await.map(Some)
+            } else {
+                client.post("/v1/up", request).await.map(|_: wire::Ps| None)
+            }
         };
+        let answer = call::unless_stopped(start.location, answer).await?;
         match answer {
             // `TW-10`: it is being stopped. After its end there is a new one.
             Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
@@ -145,11 +160,27 @@ struct Session<'a> {
     state_dir: &'a std::path::Path,
     /// Open while we stay with a project that we started.
     owner: Option<OwnedFd>,
-    detach: bool,
     deadline: Option<Instant>,
+    /// `-d`: whether all that was asked for is up, once that is known.
+    arrival: Option<Arrival>,
     asked_to_stop: bool,
-    /// A second connection, for the block of what is being waited for.
-    watcher: Option<Client>,
+    watcher: Watcher,
+    /// Looks at the files that were rejected.
+    diagnose: &'a dyn Fn() -> Option<String>,
+}
+
+/// Answers with the outcome of the start.
+type Arrival = tokio::task::JoinHandle<Result<wire::Acted>>;
+
+/// Waits beside the output, on a connection of its own. Nothing named: until the project has come to rest.
+fn arrival(location: Location, names: &[String]) -> Arrival {
+    let path = act::wait_path(names, "up", None);
+    tokio::task::spawn_local(async move {
+        let lost = || Outcome::failed("the runner that was just asked is gone");
+        let stream = reach::running(&location)?.ok_or_else(lost)?;
+        let mut client = reach::client(stream).await?;
+        Ok(call::unless_stopped(&location, client.get(&path)).await??)
+    })
 }
 
 /// What ends the following.
@@ -160,9 +191,7 @@ enum End {
         because: String,
     },
     /// `-d`: all is as it should be, or settled with a failure.
-    Settled {
-        failed: bool,
-    },
+    Settled(wire::Acted),
     Detached,
     TimedOut,
     /// The stream broke without a last word.
@@ -180,12 +209,16 @@ impl Session<'_> {
                 screen.last_words(code, &because);
                 Ok(code)
             }
-            End::Settled { failed } => {
-                if !failed && !screen.is_quiet() {
+            End::Settled(acted) => {
+                let failed = acted.outcome != wire::Outcome::Done;
+                if failed {
+                    screen.troubles(&acted);
+                } else if !screen.is_quiet() {
                     terminal::say("runner  all is up: `runner logs -f` shows the output, `runner down` stops it");
                 }
                 Ok(u8::from(failed))
             }
+            End::Detached if self.arrival.is_some() => Err(Outcome::Interrupted),
             End::Detached => {
                 terminal::say("runner  detached: the project goes on; `runner down` stops it");
                 Ok(0)
@@ -200,7 +233,8 @@ impl Session<'_> {
 
     /// Says who was not there in time, and what each waits for.
     async fn timed_out(&mut self, screen: &Screen) -> Outcome {
-        let waiting = self.look().await.map_or_else(Vec::new, |ps| screen.waiting(&ps));
+        let ps = self.watcher.look(self.location).await;
+        let waiting = ps.map_or_else(Vec::new, |ps| screen.waiting(&ps));
         let mut message = "not everything was ready in time; the project stays up".to_owned();
         for line in waiting {
             message.push('\n');
@@ -215,6 +249,7 @@ impl Session<'_> {
         let mut terminate = listen(SignalKind::terminate())?;
         let mut hangup = listen(SignalKind::hangup())?;
         let mut redraw = redraws();
+        let mut word = interval_at(Instant::now() + WORD, WORD);
         let writer = screen.writer();
         let unread = screen.unread();
         loop {
@@ -231,7 +266,9 @@ impl Session<'_> {
                     }
                 }
                 () = at(self.deadline) => return Ok(End::TimedOut),
+                acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted)),
                 _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
+                _ = word.tick(), if self.arrival.is_some() && screen.waits_in_words() => self.say_what_is_waited_for(screen).await,
                 frame = frames.next(), if screen.has_room() => match frame? {
                     None => return Ok(End::Lost),
                     Some(frame) => {
@@ -257,11 +294,17 @@ impl Session<'_> {
             } => screen.output(&service, stream, &bytes),
             Frame::Skipped { service, stream, lines } => screen.skipped(&service, stream, lines),
             Frame::Event(event) => {
-                screen.event(&event);
-                match event.kind {
-                    EventKind::Ended { code, because } => return Some(End::Project { code, because }),
-                    EventKind::Settled { failed, .. } if self.detach => return Some(End::Settled { failed }),
-                    _ => {}
+                match (&event.kind, self.diagnose) {
+                    (EventKind::ConfigRejected { problems, .. }, diagnose) if !problems.is_empty() => {
+                        match diagnose() {
+                            Some(diagnosis) => screen.rejected(problems, &diagnosis),
+                            None => screen.event(&event),
+                        }
+                    }
+                    _ => screen.event(&event),
+                }
+                if let EventKind::Ended { code, because } = event.kind {
+                    return Some(End::Project { code, because });
                 }
             }
         }
@@ -294,32 +337,36 @@ impl Session<'_> {
     async fn ask_to_stop(&self, request: &DownRequest) -> Result<()> {
         if let Some(stream) = reach::running(self.location)? {
             let mut client = reach::client(stream).await?;
-            let _: DownAnswer = client.post("/v1/down", request).await?;
+            let _: DownAnswer = call::in_time(self.location, client.post("/v1/down", request)).await?;
         }
         Ok(())
     }
 
-    async fn draw(&mut self, screen: &mut Screen) {
-        if let Some(ps) = self.look().await {
-            screen.progress(&ps);
-        }
-    }
-
-    /// Only a picture: when it can't be had there is none.
-    async fn look(&mut self) -> Option<wire::Ps> {
-        if self.watcher.is_none()
-            && let Ok(Some(stream)) = reach::running(self.location)
-        {
-            self.watcher = reach::client(stream).await.ok();
-        }
-        match self.watcher.as_mut()?.get("/v1/services").await {
-            Ok(ps) => Some(ps),
-            Err(_) => {
-                self.watcher = None;
-                None
+    async fn say_what_is_waited_for(&mut self, screen: &Screen) {
+        if let Some(ps) = self.watcher.look(self.location).await {
+            for line in screen.waiting(&ps) {
+                terminal::say(format_args!("runner  still waiting: {line}"));
             }
         }
     }
+
+    async fn draw(&mut self, screen: &mut Screen) {
+        if let Some(ps) = self.watcher.look(self.location).await {
+            screen.progress(&ps);
+        }
+    }
+}
+
+/// Never, if the waiting broke off: then the project has ended, and its stream tells more.
+async fn arrived(arrival: &mut Option<Arrival>) -> wire::Acted {
+    if let Some(task) = arrival {
+        let acted = task.await;
+        *arrival = None;
+        if let Ok(Ok(acted)) = acted {
+            return acted;
+        }
+    }
+    std::future::pending().await
 }
 
 fn redraws() -> Interval {

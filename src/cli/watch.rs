@@ -1,15 +1,18 @@
 //! `ps --watch` and `top`: the table again and again, until Ctrl-C or the end of the project.
 
 use std::io::Write;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::args::{Global, Top};
-use super::call::Call;
+use super::call::{Call, PATIENCE, silent, unless_stopped};
+use super::outcome::Outcome;
 use super::{Result, reach, terminal};
 use crate::api::client::Chunks;
 use crate::api::wire;
+use crate::sys;
 use crate::view::style::Style;
 use crate::view::table;
 
@@ -21,14 +24,12 @@ const GATHER: Duration = Duration::from_millis(50);
 pub fn top(global: &Global, args: &Top) -> Result<u8> {
     let style = terminal::for_stdout(global);
     reach::converse(async {
-        let mut call = Call::begin(global).await?;
+        drop(Call::begin(global).await?);
         let mut ticks = interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
-                return Ok(0);
-            };
+            let Some(ps) = look(global).await? else { return Ok(0) };
             let text = match args.json {
                 true => line(&ps),
                 false => page(&table::top(&ps, &style), &style),
@@ -44,15 +45,14 @@ pub fn top(global: &Global, args: &Top) -> Result<u8> {
 pub fn ps(global: &Global, json: bool) -> Result<u8> {
     let style = terminal::for_stdout(global);
     reach::converse(async {
-        let mut call = Call::begin(global).await?;
         let mut follower = Call::begin(global).await?;
-        let mut changes: Chunks = follower.client.stream("/v1/events?follow=1").await?;
+        let changes = follower.client.stream("/v1/events?follow=1");
+        let mut changes: Chunks = unless_stopped(&follower.location, changes).await??;
+        let mut unread = pin!(terminal::unread());
         let mut ticks = interval(REDRAW);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let Ok(ps) = call.get::<wire::Ps>("/v1/services").await else {
-                return Ok(0);
-            };
+            let Some(ps) = look(global).await? else { return Ok(0) };
             let text = match json {
                 true => line(&ps),
                 false => page(&table::ps(&ps, &style), &style),
@@ -63,6 +63,7 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
             let over = tokio::select! {
                 _ = ticks.tick(), if style.terminal && !json => false,
                 chunk = changes.next() => chunk.is_none(),
+                () = &mut unread => true,
             };
             if over {
                 return Ok(0);
@@ -71,6 +72,19 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
             let _ = tokio::time::timeout(GATHER, gather).await;
         }
     })
+}
+
+/// Over a connection of its own: one that is idle between two pictures is closed when others need its place. `None`: the
+/// project has ended, or is about to.
+async fn look(global: &Global) -> Result<Option<wire::Ps>> {
+    let mut call = match Call::begin(global).await {
+        Err(Outcome::NotRunning { .. }) => return Ok(None),
+        begun => begun?,
+    };
+    match tokio::time::timeout(PATIENCE, call.client.get("/v1/services")).await {
+        Ok(ps) => Ok(ps.ok()),
+        Err(_) => Err(silent(&call.location)),
+    }
 }
 
 fn line(ps: &wire::Ps) -> String {
@@ -82,13 +96,40 @@ fn line(ps: &wire::Ps) -> String {
 /// On a terminal in place of the one before: home, then clear to the end (ECMA-48 CUP, ED). Else below it.
 fn page(table: &str, style: &Style) -> String {
     match style.terminal {
-        true => format!("\x1b[H\x1b[2J{table}"),
+        true => format!("\x1b[H\x1b[2J{}", first_rows(table, sys::tty::rows())),
         false => format!("{table}\n"),
     }
+}
+
+/// What fits, from the top, and how much does not. The last row stays free: a line end there would scroll.
+fn first_rows(table: &str, rows: Option<u16>) -> String {
+    let (lines, room) = (
+        table.lines().count(),
+        rows.map_or(usize::MAX, |rows| usize::from(rows).max(3) - 1),
+    );
+    if lines <= room {
+        return table.to_owned();
+    }
+    let shown: String = table.split_inclusive('\n').take(room - 1).collect();
+    format!("{shown}… and {} more\n", lines - (room - 1))
 }
 
 /// `false`: the reader has seen enough (`| head`).
 fn write(text: &str) -> bool {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_longer_than_the_screen_shows_its_head() {
+        let table = "NAME\na\nb\nc\n";
+        assert_eq!(first_rows(table, Some(5)), table);
+        assert_eq!(first_rows(table, None), table);
+        assert_eq!(first_rows(table, Some(4)), "NAME\na\n… and 2 more\n");
+        assert_eq!(first_rows(table, Some(1)), "NAME\n… and 3 more\n");
+    }
 }

@@ -4,7 +4,7 @@ use super::args::{Global, Why};
 use super::call::Call;
 use super::{Result, project, reach, terminal};
 use crate::api::wire;
-use crate::view::why;
+use crate::view::{events, why};
 
 pub fn why(global: &Global, args: &Why) -> Result<u8> {
     let answer: wire::Why = reach::converse(async {
@@ -14,7 +14,12 @@ pub fn why(global: &Global, args: &Why) -> Result<u8> {
     if args.json {
         project::print_json(&answer);
     } else {
-        project::print(&why::text(&answer, &terminal::for_stdout(global)));
+        let style = terminal::for_stdout(global);
+        project::print(&why::text(&answer, &style));
+        if global.verbose > 0 {
+            let lines = answer.events.iter().map(|event| events::line(event, &style));
+            project::print(&lines.collect::<String>());
+        }
     }
     Ok(0)
 }

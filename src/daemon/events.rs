@@ -1,5 +1,6 @@
 //! The stream behind `events`: what the history holds, then what comes, each event once and none left out.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,10 +9,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc};
 
 use super::story::Story;
-use crate::api::server::ByteStream;
-use crate::api::wire::{Event, EventsRequest};
+use crate::api::server::{ByteStream, Reply};
+use crate::api::wire::{Event, EventsRequest, Why};
 use crate::api::{events, history};
 
+/// So many events, out of the newest of the history, tell what led to something.
+const RECENT: usize = 10;
+const RECENT_BYTES: u64 = 256 * 1024;
 /// Encoded events go out in pieces of about this size.
 const BATCH: usize = 64 * 1024;
 
@@ -19,6 +23,8 @@ pub fn stream(story: &Story, state_dir: &Path, request: EventsRequest) -> ByteSt
     // Followed before the history is read: what is told meanwhile waits, and is known by its number.
     let (live, newest) = story.follow();
     let after = match request.since {
+        // A number that was not given out yet is one of a history that is gone: all of this one is newer.
+        Some(since) if since > newest => 0,
         Some(since) => since,
         None if request.follow => newest,
         None => 0,
@@ -31,6 +37,29 @@ pub fn stream(story: &Story, state_dir: &Path, request: EventsRequest) -> ByteSt
     };
     tokio::task::spawn_local(follower.run(request.follow.then_some(live)));
     ByteStream::of(body)
+}
+
+/// What the history says lately of the services in a chain of causes; read beside the loop.
+pub fn add_recent(mut why: Why, state_dir: &Path, reply: Reply<Why>) {
+    let state_dir = state_dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let mut recent: VecDeque<Event> = VecDeque::new();
+        let read = history::tail(&state_dir, RECENT_BYTES, &mut |line| {
+            let Ok(event) = serde_json::from_slice::<Event>(line) else {
+                return;
+            };
+            let of_chain = |service: &String| why.chain.iter().any(|link| link.service == *service);
+            if event.service.as_ref().is_some_and(of_chain) {
+                recent.push_back(event);
+                recent.drain(..recent.len().saturating_sub(RECENT));
+            }
+        });
+        if let Err(error) = read {
+            tracing::warn!(%error, "could not read the history");
+        }
+        why.events = recent.into();
+        drop(reply.send(Ok(why)));
+    });
 }
 
 struct Follower {

@@ -34,7 +34,7 @@ pub struct Interest {
     folders: BTreeSet<PathBuf>,
     /// Files, and symlinks on the way to them.
     names: BTreeSet<PathBuf>,
-    /// Folders in which any new file may count.
+    /// Folders in which any name that comes or goes may count.
     any: BTreeSet<PathBuf>,
 }
 
@@ -113,11 +113,14 @@ impl Interest {
             EventKind::Create(CreateKind::File) => event.paths.iter().any(|path| is_regular(path)),
             _ => false,
         };
+        // What is written into a file that was not read is none of ours, until whoever made it is done: a log that grows
+        // beside the files would never let them come to rest.
+        let is_written = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
         // A watched folder that went away itself is one of the names on the way, or of the folders.
         let counts = |path: &PathBuf| {
             self.names.contains(path)
                 || self.folders.contains(path)
-                || path.parent().is_some_and(|parent| self.any.contains(parent))
+                || !is_written && path.parent().is_some_and(|parent| self.any.contains(parent))
         };
         let goes = matches!(
             event.kind,
@@ -271,6 +274,7 @@ fn in_words(error: &notify::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::symlink;
     use std::sync::mpsc::Receiver;
 
@@ -341,13 +345,44 @@ mod tests {
         is_told(&told);
         symlink("elsewhere.toml", &file).expect("linked");
         is_told(&told);
-        // Only what counts is told: the next word after all of these is about the file.
+    }
+
+    #[test]
+    fn only_what_counts_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("real");
+        let file = root.join("services.toml");
+        std::fs::write(&file, "one").expect("written");
+        let (watch, told) = watch(interest(&[&file]));
         for n in 0..100 {
             std::fs::write(root.join(format!("log.{n}")), "noise").expect("written");
         }
         std::fs::remove_file(&file).expect("removed");
+        told.recv_timeout(Duration::from_secs(60)).expect("told");
+        drop(watch);
+        assert_eq!(told.iter().count(), 0, "the only word is about the file");
+    }
+
+    #[test]
+    fn a_log_that_grows_beside_the_files_of_a_glob_is_none_of_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("real");
+        let mut log = std::fs::File::create(root.join("app.log")).expect("made");
+        let interest = Interest {
+            folders: BTreeSet::from([root.clone()]),
+            names: BTreeSet::new(),
+            any: BTreeSet::from([root.clone()]),
+        };
+        let (_watch, told) = watch(interest);
+        for _ in 0..100 {
+            log.write_all(b"a line\n").expect("written");
+        }
+        // A folder is not open to be written, so it says which of the words was the first.
+        std::fs::create_dir(root.join("new.d")).expect("made");
+        let first = told.recv_timeout(Duration::from_secs(60)).expect("told");
+        assert!(!first.open, "{first:?}");
+        std::fs::write(root.join("new.toml"), "").expect("written");
         is_told(&told);
-        assert!(told.try_recv().is_err());
     }
 
     #[test]

@@ -150,7 +150,8 @@ impl Hands {
     }
 
     /// The end of everything: the pump takes what is left.
-    pub fn stop(self) {
+    /// Everything that was written is in the logs then, and told to who follows.
+    pub fn stop_pump(&mut self) {
         self.pump.stop();
     }
 

@@ -30,8 +30,8 @@ impl Meter {
         (percent, usage.resident_bytes)
     }
 
-    /// Forgets runs that are over.
-    fn keep_only(&mut self, snapshot: &Snapshot) {
+    /// Forgets runs that are over, by a snapshot of all services.
+    pub fn keep_only(&mut self, snapshot: &Snapshot) {
         if self.last.len() > 2 * snapshot.services.len() {
             let current: HashMap<_, _> = snapshot
                 .services
@@ -78,7 +78,6 @@ pub fn drift(plan: &Plan) -> Drift {
 }
 
 pub fn ps(snapshot: &Snapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire::Ps {
-    meter.keep_only(snapshot);
     wire::Ps {
         project: sources.project.name.clone(),
         generation: snapshot.generation,

@@ -297,6 +297,11 @@ impl Daemon {
         }
     }
 
+    /// Everything is being stopped, whoever wanted it: a person or how `up` ends by itself.
+    fn is_ending(&self) -> bool {
+        self.stop_asked || self.world.is_ending()
+    }
+
     /// A first stop is graceful, any further one is not.
     fn stop(&mut self, cause: Cause) {
         if self.definition.project.is_none() {
@@ -342,16 +347,22 @@ impl Daemon {
     /// After everything that one turn of the loop has brought: what people wish is kept, what happened is told, and who
     /// waited for it is answered.
     fn conclude(&mut self) {
+        self.tell_story();
+        let now = sys::clock::now().mono_ns;
+        for (waiter, outcome) in self.waiting.over(now, &self.world) {
+            let answer = self.acted(waiter.names.as_deref(), outcome);
+            drop(waiter.reply.send(answer));
+        }
+    }
+
+    /// Writes and tells what has happened so far.
+    fn tell_story(&mut self) {
         if let Some(error) = self.story.flush() {
             self.warn(format!(
                 "the history can't be written: {error}; `events` will have a gap"
             ));
+            // Its trouble was just told.
             self.story.flush();
-        }
-        let now = sys::clock::now().mono_ns;
-        for (waiter, outcome) in self.waiting.over(now, &self.world) {
-            let answer = self.acted(&waiter.names, outcome);
-            drop(waiter.reply.send(answer));
         }
     }
 
@@ -410,19 +421,29 @@ impl Daemon {
         let cause = Cause::new(Author::Runner, because.clone());
         let ended = wire::EventKind::Ended { code, because };
         self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
-        // The project came to its end: nothing that was wished of it is left.
-        self.store.clear();
+        // The project came to its end: nothing that was wished of it is left. One that never began leaves wishes alone.
+        if self.definition.project.is_some() {
+            self.store.clear();
+        }
         self.conclude();
-        // Late calls are answered by the dropped receiver: "runner is ending".
-        drop(inputs.calls);
+        let Daemon {
+            mut hands,
+            boot,
+            story,
+            waiting,
+            definition,
+            ..
+        } = self;
+        // Nothing more will come: followers see the end of their streams, and whoever waits or calls late is answered by
+        // what is dropped here, "runner is ending".
+        hands.stop_pump();
+        drop((story, waiting, definition, inputs.calls, inputs.news));
         inputs.closing.send_replace(true);
         if tokio::time::timeout(FAREWELL, inputs.server).await.is_err() {
             tracing::info!("a client did not read its last words");
         }
-        let Daemon { mut hands, boot, .. } = self;
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();
-        hands.stop();
         remove_places(&boot.runtime_dir);
         code
     }

@@ -5,22 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
 use crate::reconcile::Wishes;
-
-const FILE: &str = "wishes.json";
-/// The generation before.
-const OLDER: &str = "wishes.1.json";
-const VERSION: u32 = 1;
-/// A larger file is none of ours.
-const LARGEST: u64 = 16 * 1024 * 1024;
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    version: u32,
-    wishes: Wishes,
-}
 
 pub struct Store {
     folder: PathBuf,
@@ -91,22 +77,6 @@ impl Store {
         }
         self.kept = Wishes::default();
     }
-}
-
-fn read(path: &Path) -> io::Result<Option<Wishes>> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !found.is_file() || found.len() > LARGEST {
-        return Err(io::Error::other("it is no file of runner's"));
-    }
-    let stored: Stored = serde_json::from_slice(&fs::read(path)?)?;
-    if stored.version != VERSION {
-        return Err(io::Error::other(format!("it is of version {}", stored.version)));
-    }
-    Ok(Some(stored.wishes))
 }
 
 fn set_aside(path: &Path, why: &io::Error) -> String {

@@ -20,6 +20,11 @@ const FOLLOWER_BACKLOG: usize = 1024;
 /// The history is rotated before it grows beyond this; one older file is kept.
 const HISTORY_SIZE: u64 = 8 * 1024 * 1024;
 
+/// What one event tells at most: steps of an edit (they are counted all the same), problems of a file, and of its words.
+const MOST_STEPS: usize = 2_000;
+const MOST_PROBLEMS: usize = 200;
+const MOST_LETTERS: usize = 64 * 1024;
+
 /// The events of this project, in order.
 pub struct Story {
     cursor: u64,
@@ -43,9 +48,9 @@ impl Story {
         }
     }
 
-    /// What is hidden from now on.
+    /// What is hidden from now on, beside what was before.
     pub fn hide(&mut self, mask: Mask) {
-        self.mask = mask;
+        self.mask = mask.and(&self.mask);
     }
 
     pub fn mask(&self) -> &Mask {
@@ -60,6 +65,7 @@ impl Story {
     }
 
     pub fn tell_kind(&mut self, wall_ns: i64, service: Option<String>, run: u32, kind: wire::EventKind, cause: Cause) {
+        let kind = of_bounded_size(kind);
         self.cursor += 1;
         let event = wire::Event {
             cursor: self.cursor,
@@ -262,7 +268,7 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
             generation,
             steps,
             unchanged,
-        } => applied(generation, steps, unchanged),
+        } => applied(generation, steps, unchanged, mask),
         EventKind::Settled { generation, failed } => wire::EventKind::Settled { generation, failed },
         EventKind::Ending { because } => wire::EventKind::Ending {
             because: hidden(because),
@@ -270,7 +276,29 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
     }
 }
 
-fn applied(generation: u64, steps: Vec<Step>, unchanged: u32) -> wire::EventKind {
+/// Its reason may be what a failure says, which may name anything.
+pub fn step(step: Step, mask: &Mask) -> wire::PlanStep {
+    let because = mask.text(&step.because).into_owned();
+    wire::PlanStep { because, ..step.into() }
+}
+
+/// Of a list that a line of the history can't hold, the beginning.
+fn of_bounded_size(mut kind: wire::EventKind) -> wire::EventKind {
+    match &mut kind {
+        wire::EventKind::ConfigApplied { steps, .. } => steps.truncate(MOST_STEPS),
+        wire::EventKind::ConfigRejected { message, problems } => {
+            problems.truncate(MOST_PROBLEMS);
+            if let Some((at, _)) = message.char_indices().nth(MOST_LETTERS) {
+                message.truncate(at);
+                message.push_str(" ...");
+            }
+        }
+        _ => {}
+    }
+    kind
+}
+
+fn applied(generation: u64, steps: Vec<Step>, unchanged: u32, mask: &Mask) -> wire::EventKind {
     let count = |intent| steps.iter().filter(|step| step.intent == intent).count() as u32;
     wire::EventKind::ConfigApplied {
         generation,
@@ -279,7 +307,7 @@ fn applied(generation: u64, steps: Vec<Step>, unchanged: u32) -> wire::EventKind
         starts: count(Intent::Start),
         stops: count(Intent::Stop),
         unchanged,
-        steps: steps.into_iter().map(wire::PlanStep::from).collect(),
+        steps: steps.into_iter().map(|one| step(one, mask)).collect(),
     }
 }
 

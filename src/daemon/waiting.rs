@@ -7,11 +7,13 @@ use crate::api::wire::{self, Outcome};
 use crate::reconcile::{Event, EventKind, Goal, Progress, World};
 use crate::spec::ServiceName;
 
+/// Whom an answer is about; `None`: all.
+pub type Whom = Option<Vec<ServiceName>>;
+
 /// One answer that is held back.
 pub struct Waiter {
     pub aim: Aim,
-    /// What the answer is about.
-    pub names: Vec<ServiceName>,
+    pub names: Whom,
     /// Monotonic, ns.
     pub deadline: Option<u64>,
     pub reply: Reply<wire::Acted>,
@@ -111,7 +113,7 @@ impl Waiting {
         while at < self.0.len() {
             let waiter = &mut self.0[at];
             let late = waiter.deadline.is_some_and(|deadline| deadline <= now);
-            let outcome = waiter.aim.outcome(&waiter.names, world);
+            let outcome = waiter.aim.outcome(waiter.names.as_deref().unwrap_or_default(), world);
             if waiter.reply.is_closed() {
                 self.0.swap_remove(at);
             } else if let Some(outcome) = outcome.or(late.then_some(Outcome::TimedOut)) {

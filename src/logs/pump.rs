@@ -201,7 +201,7 @@ impl Pump {
     }
 
     /// Takes what is readable now from every stream and ends the thread.
-    pub fn stop(mut self) {
+    pub fn stop(&mut self) {
         self.order(Order::Stop);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has said so on its own.

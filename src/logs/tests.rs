@@ -446,7 +446,7 @@ fn lg_05_a_full_disk_makes_services_wait_and_loses_nothing() {
     assert_numbers(&target.file, 6_000);
     let log = target.file.clone();
     assert_index_is_whole(&log);
-    let Bench { pump, folder, .. } = bench;
+    let Bench { mut pump, folder, .. } = bench;
     pump.stop();
     mount(&["umount"]).expect("umount");
     drop(folder);
@@ -605,7 +605,7 @@ fn patterns_are_seen_once_over_both_streams() {
 #[tokio::test(flavor = "current_thread")]
 async fn lg_14_subscribers_see_what_they_asked_for_and_hold_up_nobody() {
     const LINES: usize = 50_000;
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     let (web, db) = (bench.target("web", 1 << 30, 2), bench.target("db", 1 << 30, 2));
     let (mut web_out, _web_err) = bench.open("web", 1, &web, &[]);
     let (mut db_out, _db_err) = bench.open("db", 1, &db, &[]);

@@ -62,14 +62,18 @@ pub async fn attempt_gates(gates: &[Gate], timeout: Duration) -> Outcome {
         }
     });
     let (Joined::All(outcomes) | Joined::Stopped(outcomes)) = together(attempts, |_| false).await;
+    let (mut shut, mut unknown) = (Vec::new(), false);
     for (gate, outcome) in gates.iter().zip(outcomes) {
-        match outcome {
-            Outcome::Success => {}
-            Outcome::Failure(reason) => return Outcome::Failure(format!("{} ({reason})", describe_gate(gate))),
-            Outcome::Unknown(reason) => return Outcome::Unknown(format!("{} ({reason})", describe_gate(gate))),
+        if let Outcome::Failure(reason) | Outcome::Unknown(reason) = &outcome {
+            shut.push(format!("{} ({reason})", describe_gate(gate)));
+            unknown |= matches!(outcome, Outcome::Unknown(_));
         }
     }
-    Outcome::Success
+    match (shut.is_empty(), unknown) {
+        (true, _) => Outcome::Success,
+        (false, false) => Outcome::Failure(shut.join(", ")),
+        (false, true) => Outcome::Unknown(shut.join(", ")),
+    }
 }
 
 async fn within(timeout: Duration, attempt: impl Future<Output = Outcome>) -> Outcome {

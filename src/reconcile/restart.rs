@@ -112,7 +112,8 @@ fn delay(backoff: &Backoff, nth: u32, rng: &mut Rng) -> u64 {
     let grown = if backoff.initial.is_zero() { 0.0 } else { grown };
     let capped = grown.min(backoff.max.as_secs_f64());
     let varied = capped * (1.0 + backoff.jitter * rng.swing());
-    (varied.max(0.0) * 1e9) as u64
+    // `max` is what it says.
+    (varied.clamp(0.0, backoff.max.as_secs_f64()) * 1e9) as u64
 }
 
 #[cfg(test)]
@@ -151,6 +152,8 @@ mod tests {
         let delays: Vec<u64> = (0..1000).map(|_| delay(&service.backoff, 2, &mut rng)).collect();
         assert!(delays.iter().all(|&d| (900_000_000..=1_100_000_000).contains(&d)));
         assert!(delays.iter().min() < Some(&920_000_000) && delays.iter().max() > Some(&1_080_000_000));
+        let longest: Vec<u64> = (0..1000).map(|_| delay(&service.backoff, 20, &mut rng)).collect();
+        assert!(longest.iter().all(|&d| (27_000_000_000..=30_000_000_000).contains(&d)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The faults of the contract that the pure room answers for, by their names, and its tables row by row.
 
+mod control;
 mod dependencies;
 mod ends;
 mod restarts;

@@ -21,7 +21,7 @@ pub(super) struct Wish {
     pub turn: u32,
     /// Replaces the waits of the stop ladder.
     pub patience: Option<Duration>,
-    /// Who asked last, and when (monotonic).
+    /// Who asked last, and when (monotonic; 0: an earlier runner was asked).
     pub cause: Cause,
     pub asked_at: u64,
 }
@@ -43,6 +43,13 @@ impl Wish {
     pub fn asked(&mut self, cause: &Cause, now: u64) {
         self.cause = cause.clone();
         self.asked_at = now;
+    }
+
+    /// The file says something else of it now. What was stopped by hand is so because of that, whatever the file says.
+    pub fn edited(&mut self, cause: &Cause, now: u64) {
+        if !self.stopped {
+            self.asked(cause, now);
+        }
     }
 
     pub fn by_hand(&self) -> ByHand {

@@ -43,6 +43,19 @@ pub(super) fn ordinal(number: u32) -> String {
     format!("{number}{ending}")
 }
 
+/// `1 try`, `3 tries`.
+pub(super) fn count(number: u32, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// `once`, `3 times`.
+pub(super) fn times(number: u32) -> String {
+    match number {
+        1 => "once".to_owned(),
+        number => format!("{number} times"),
+    }
+}
+
 /// What a probe looks at, as in "waiting for http :3000/healthz".
 pub(super) fn check(check: &Check) -> String {
     match check {
@@ -147,7 +160,11 @@ pub(super) fn daemonised(service: &Service, status: ExitStatus) -> Failure {
 
 pub(super) fn start_timeout(service: &Service, limit: Duration, last: Option<&str>, attempts: u32) -> Failure {
     let waited_for = match (&service.ready, last) {
-        (Some(probe), Some(last)) => format!(": {} ({last}, {attempts} tries)", check(&probe.check)),
+        (Some(probe), Some(last)) => format!(
+            ": {} ({last}, {})",
+            check(&probe.check),
+            count(attempts, "try", "tries")
+        ),
         (Some(probe), None) => format!(": {}", check(&probe.check)),
         (None, _) => String::new(),
     };
@@ -198,7 +215,11 @@ pub(super) fn unhealthy(service: &Service, last: Option<&str>) -> String {
         .as_ref()
         .map_or(String::new(), |probe| check(&probe.check));
     let tries = service.health.as_ref().map_or(1, |probe| probe.retries);
-    format!("{what} failed {tries} times in a row ({})", last.unwrap_or("no answer"))
+    let last = last.unwrap_or("no answer");
+    match tries {
+        1 => format!("{what} failed ({last})"),
+        tries => format!("{what} failed {tries} times in a row ({last})"),
+    }
 }
 
 pub(super) fn health_failed(service: &Service, message: String) -> Failure {
@@ -229,7 +250,8 @@ pub(super) fn crash_loop(restarts: u32, last: &Failure) -> Failure {
     Failure {
         reason: Reason::CrashLoop,
         message: format!(
-            "restarted {restarts} times and it ends again and again; last: {}",
+            "it ends again and again, restarted {}; last: {}",
+            times(restarts),
             last.message
         ),
         suggestion: last.suggestion.clone(),
@@ -244,8 +266,8 @@ pub(super) fn gave_up(service: &Service, last: &Failure) -> Failure {
     Failure {
         reason: Reason::CrashLoop,
         message: format!(
-            "ended {} times within {} (max_restarts = {max}); last: {}",
-            u64::from(max) + 1,
+            "it ended {} within {} (max_restarts = {max}); last: {}",
+            times(max.saturating_add(1)),
             duration(service.restart_window),
             last.message
         ),

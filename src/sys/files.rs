@@ -6,19 +6,20 @@ use std::path::Path;
 /// without this kernel's knowledge.
 #[cfg(target_os = "linux")]
 pub fn tells_no_changes(folder: &Path) -> bool {
-    use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
-    // Of linux/magic.h, where nix has no name for them.
-    const FUSE: i64 = 0x6573_5546;
-    const V9FS: i64 = 0x0102_1997;
-    const CIFS: i64 = 0xFF53_4D42;
-    const SMB2: i64 = 0xFE53_4D42;
-    const CEPH: i64 = 0x00C3_6400;
-    const VBOXSF: i64 = 0x786F_4256;
+    use nix::sys::statfs::{FsType, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+    // Of linux/magic.h, where nix has no name for them: FUSE, 9p, CIFS, SMB2, Ceph, VirtualBox's shared folders.
+    const OTHERS: [u32; 6] = [
+        0x6573_5546,
+        0x0102_1997,
+        0xFF53_4D42,
+        0xFE53_4D42,
+        0x00C3_6400,
+        0x786F_4256,
+    ];
     let Ok(found) = statfs(folder) else { return false };
     let kind = found.filesystem_type();
-    kind == NFS_SUPER_MAGIC
-        || kind == SMB_SUPER_MAGIC
-        || [FUSE, V9FS, CIFS, SMB2, CEPH, VBOXSF].contains(&i64::from(kind.0))
+    // The width of the kernel's type depends on the machine.
+    kind == NFS_SUPER_MAGIC || kind == SMB_SUPER_MAGIC || OTHERS.iter().any(|&other| kind == FsType(other as _))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,10 +1,14 @@
 //! Where runner keeps what lives as long as it runs: socket, records, FIFOs.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socket};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
@@ -83,7 +87,13 @@ impl Place {
     /// The disk is full, say, or a path is no UTF-8.
     pub fn write(&self, runtime_dir: &Path) -> io::Result<()> {
         let draft = runtime_dir.join(format!("{PLACE}.{}", std::process::id()));
-        std::fs::write(&draft, serde_json::to_vec(self)?)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
         // Whoever reads it meanwhile sees the whole of one or the other.
         std::fs::rename(&draft, runtime_dir.join(PLACE))
     }
@@ -152,6 +162,27 @@ fn is_private(path: &Path) -> io::Result<()> {
 
 fn is_closed_to_others(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.mode() & 0o077 == 0)
+}
+
+/// `AP-02`: a umask that takes our own rights would lock us out of what we make. Those of others stay as they are.
+pub fn keep_own_access() {
+    let mask = umask(Mode::from_bits_truncate(0o077));
+    umask(mask & Mode::from_bits_truncate(0o077));
+}
+
+/// Connects to a Unix socket, and waits at most so long for a place in its queue.
+///
+/// # Errors
+/// `WouldBlock`: the queue was full all the time. Others as for connect(2).
+pub fn connect(socket_path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let place = SocketPath::of(socket_path)?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let stream = UnixStream::from(socket);
+    // unix(7) keeps to SO_SNDTIMEO in connect(2).
+    stream.set_write_timeout(Some(patience))?;
+    nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(place.path())?)?;
+    stream.set_write_timeout(None)?;
+    Ok(stream)
 }
 
 /// A path by which a Unix socket can be bound or connected however long its real path is.
@@ -243,6 +274,24 @@ mod tests {
     }
 
     #[test]
+    fn a_full_queue_is_not_waited_at_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let patience = Duration::from_millis(20);
+        let mut queued = Vec::new();
+        let error = loop {
+            match connect(&path, patience) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(!queued.is_empty());
+        assert_eq!(queued[0].write_timeout().unwrap(), None);
+    }
+
+    #[test]
     fn a_long_socket_path_can_be_bound() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("d".repeat(100)).join("e".repeat(100));
@@ -251,7 +300,7 @@ mod tests {
         assert!(std::os::unix::net::UnixListener::bind(&real).is_err());
         let short = SocketPath::of(&real).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(short.path()).unwrap();
-        std::os::unix::net::UnixStream::connect(short.path()).unwrap();
+        connect(&real, Duration::from_secs(60)).unwrap();
         assert!(real.exists());
     }
 }

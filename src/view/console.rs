@@ -4,13 +4,14 @@
 //! `escape`. A line that does not end is held until it does, is flushed, or reaches 16 KiB.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use memchr::memchr;
 
 use super::escape::{is_clean, plain, push_line};
 use super::style::Style;
 use super::{table, words};
-use crate::api::wire::{Event, EventKind};
+use crate::api::wire::{Event, EventKind, Problem};
 use crate::logs::Stream;
 
 /// A longer line is cut; each part but the last ends with [`CONTINUED`].
@@ -137,6 +138,21 @@ impl Console {
         }
     }
 
+    /// The file was rejected, and somebody has looked at it: its problems, each with its place.
+    pub fn rejected(&self, problems: &[Problem], diagnosis: &str, out: &mut Vec<u8>) {
+        self.say(&format!("{}\n\n{diagnosis}", self.rejected_head(problems)), out);
+    }
+
+    fn rejected_head(&self, problems: &[Problem]) -> String {
+        let file = problems
+            .first()
+            .and_then(|problem| Path::new(&problem.file).file_name());
+        let file = file.map_or("services.toml".into(), |name| name.to_string_lossy());
+        let file = plain(&file);
+        self.style
+            .bad(format!("{file} not applied, everything keeps running as before"))
+    }
+
     /// A line of runner's own.
     fn say(&self, words: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{}  {}\n", self.style.dim(RUNNER), words.trim_end()).as_bytes());
@@ -169,13 +185,16 @@ impl Console {
                         noun => words::count((*count).into(), noun),
                     })
                     .collect();
-                let head = style.dim(format!("services.toml changed: {}", told.join(", ")));
+                let head = match steps.is_empty() {
+                    true => format!("services.toml is valid: nothing to do, {}", told.join(", ")),
+                    false => format!("services.toml changed: {}", told.join(", ")),
+                };
+                let head = style.dim(head);
                 format!("{head}\n{}", table::steps(steps, "        ", style))
             }),
-            EventKind::ConfigRejected { message, .. } => {
+            EventKind::ConfigRejected { message, problems } => {
                 let lines: Vec<_> = message.lines().map(plain).collect();
-                let head = style.bad("services.toml not applied, everything keeps running as before");
-                Some(format!("{head}\n\n{}\n", lines.join("\n")))
+                Some(format!("{}\n\n{}\n", self.rejected_head(problems), lines.join("\n")))
             }
             EventKind::Ending { because } => Some(style.dim(format!("stopping everything: {}", plain(because)))),
             EventKind::Warned { message } => Some(style.pending(plain(message))),

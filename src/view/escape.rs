@@ -109,14 +109,19 @@ fn is_sgr(sequence: &[u8]) -> bool {
     parameters.is_some_and(|list| list.iter().all(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')))
 }
 
+/// The same as [`push_line`], for a text.
+pub fn line(text: &str, color: bool) -> String {
+    let mut out = Vec::new();
+    push_line(text.as_bytes(), color, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// A short foreign text (a name, a message) for one line of a table: no controls, no colours.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return Cow::Borrowed(text);
     }
-    let mut out = Vec::new();
-    push_line(text.replace('\t', " ").as_bytes(), false, &mut out);
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+    Cow::Owned(line(&text.replace('\t', " "), false))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ pub mod console;
 pub mod definition;
 pub mod diagnostic;
 pub mod doctor;
-mod escape;
+pub mod escape;
 pub mod events;
 pub mod lines;
 pub mod style;

@@ -78,6 +78,7 @@ mod tests {
             ],
             suggestion: Some("fix it".into()),
             last_lines: vec!["TypeError: no".into(), "\x1b[2Jat x".into()],
+            events: Vec::new(),
         };
         let wanted = "\
 mail is waiting because it needs web to be ready (depends_on).

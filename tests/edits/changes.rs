@@ -13,7 +13,7 @@ use crate::{Running, stays, step_of, steps};
 fn entered(name: &str, starting: &str, stopping: &str, keys: &str) -> String {
     format!(
         "[services.{name}]\ncommand = \"echo start $$ >> ledger; trap '{stopping}; echo stop $$ >> ledger; exit 0' TERM; {starting}; \
-         exec 3<>hold; echo {name} is here; read line <&3\"\nready = {{ log = \"is here\" }}\n{keys}\n"
+         exec 3<>hold; echo it is here; read line <&3\"\nready = {{ log = \"is here\" }}\n{keys}\n"
     )
 }
 

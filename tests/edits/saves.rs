@@ -63,13 +63,14 @@ fn hr_01_a_broken_file_changes_nothing_and_is_told_with_its_place() {
         let problem = &rejected["problems"][0];
         let told = (problem["line"].as_u64().unwrap(), problem["column"].as_u64().unwrap());
         assert_eq!(told, place, "{rejected}");
-        let place = format!(
-            "services.toml:{}:{}: {}",
-            place.0,
-            place.1,
-            problem["message"].as_str().unwrap()
-        );
-        up.wait_for(&place);
+        let message = problem["message"].as_str().unwrap();
+        up.wait_for(message);
+        // What concerns the file as a whole is shown without a line of it.
+        match place {
+            (1, 1) => up.wait_for("--> services.toml"),
+            (line, column) => up.wait_for(&format!("--> services.toml:{line}:{column}")),
+        };
+        let place = format!("services.toml:{}:{}: {message}", place.0, place.1);
         let ps = running.ps();
         assert!(ps["config_error"].as_str().unwrap().starts_with(&place), "{ps}");
         assert_eq!(running.picture(), before, "{place}");

@@ -7,8 +7,10 @@ mod common;
 #[path = "../fixture/mod.rs"]
 mod fixture;
 
+mod console;
 mod deps;
 mod output;
 mod roles;
 mod runs;
+mod several;
 mod signals;

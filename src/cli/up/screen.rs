@@ -13,7 +13,9 @@ use tokio::sync::{Notify, mpsc};
 use crate::api::wire::{self, EventKind};
 use crate::cli::terminal;
 use crate::logs::Stream;
+use crate::reconcile::StateName;
 use crate::sys;
+use crate::view::acted;
 use crate::view::block;
 use crate::view::console::Console;
 use crate::view::style::Style;
@@ -27,6 +29,8 @@ pub struct Screen {
     /// Shows output and transitions; `up -d` shows only what goes wrong.
     full: bool,
     quiet: bool,
+    /// The project ran already: what this `up` changes is told.
+    pub joins: bool,
     text: Vec<u8>,
     writer: mpsc::Sender<Vec<u8>>,
     unread: Arc<Notify>,
@@ -61,6 +65,7 @@ impl Screen {
             style,
             full,
             quiet,
+            joins: false,
             text: Vec::new(),
             writer,
             written: Some(written),
@@ -121,16 +126,33 @@ impl Screen {
             }
             _ => {}
         }
-        let tells = self.full || matches!(event.kind, EventKind::Failed { .. } | EventKind::Restarting { .. });
+        let tells = match event.kind {
+            EventKind::Failed { .. } | EventKind::Restarting { .. } => true,
+            EventKind::ConfigApplied { .. } | EventKind::ConfigRejected { .. } => self.full || self.joins,
+            _ => self.full,
+        };
         if tells && !self.quiet {
             self.erase_block();
             self.console.event(event, &mut self.text);
         }
     }
 
+    /// The file was saved and is broken.
+    pub fn rejected(&mut self, problems: &[wire::Problem], diagnosis: &str) {
+        if (self.full || self.joins) && !self.quiet {
+            self.erase_block();
+            self.console.rejected(problems, diagnosis, &mut self.text);
+        }
+    }
+
     /// Only a terminal has a block, and only while something is not as it should be.
     pub fn shows_progress(&self) -> bool {
         self.style.terminal && !self.quiet && !self.settled && self.has_room()
+    }
+
+    /// What is waited for is said in words now and then.
+    pub fn waits_in_words(&self) -> bool {
+        !self.style.terminal && !self.quiet
     }
 
     pub fn progress(&mut self, ps: &wire::Ps) {
@@ -178,6 +200,14 @@ impl Screen {
         if let Some(written) = self.written.take() {
             let _ = written.join();
         }
+    }
+
+    /// What is not up although it was asked for, as the last words.
+    pub fn troubles(&self, acted: &wire::Acted) {
+        let is_up = |service: &wire::Service| matches!(service.state, StateName::Ready | StateName::Completed);
+        let mut troubles = acted.clone();
+        troubles.services.retain(|service| service.wanted && !is_up(service));
+        terminal::say_raw(&acted::lines(&troubles, "up", &self.style));
     }
 
     /// Why it ended, as the last line; before it, what failed and was not mended.

@@ -8,9 +8,10 @@ use super::answers::checked_names;
 use super::definition::Purpose;
 use crate::api::server::{Act, Reply, UpAnswer};
 use crate::api::wire::{self, Outcome, Refusal};
-use crate::config::{Loaded, Problems};
-use crate::daemon::waiting::{Aim, Waiter};
-use crate::reconcile::{Author, Cause, Fact, Goal, Request};
+use crate::config::{self, Loaded, Problems};
+use crate::daemon::story;
+use crate::daemon::waiting::{Aim, Waiter, Whom};
+use crate::reconcile::{Author, Cause, Ending, Fact, Goal, Request, StateName};
 use crate::spec::{Project, ServiceName, Signal};
 use crate::sys;
 
@@ -19,7 +20,7 @@ const MOST_WORDS: usize = 120;
 
 impl Daemon {
     pub(super) fn up(&mut self, request: wire::UpRequest, reply: Reply<UpAnswer>) {
-        if self.stop_asked {
+        if self.is_ending() {
             // Too late to join: who asks waits for the end and starts anew (`TW-10`).
             return drop(reply.send(Err(Refusal::ending())));
         }
@@ -33,7 +34,7 @@ impl Daemon {
         request: wire::UpRequest,
         reply: Reply<UpAnswer>,
     ) {
-        if self.stop_asked {
+        if self.is_ending() {
             return drop(reply.send(Err(Refusal::ending())));
         }
         let answer = self.good(loaded).and_then(|loaded| {
@@ -53,7 +54,15 @@ impl Daemon {
                 None => self.ps().map(UpAnswer::Ps),
             }
         });
+        let refused = answer.is_err();
         drop(reply.send(answer));
+        // The file broke between the client's look and ours: there is nothing to stay for.
+        if refused && self.definition.project.is_none() {
+            self.ending = Some(Ending {
+                code: 2,
+                because: "the first `up` was refused".to_owned(),
+            });
+        }
     }
 
     /// What such an `up` would do now.
@@ -66,7 +75,11 @@ impl Daemon {
         let asked = up_request(&project, request)?;
         let cause = Cause::new(Author::User, typed("up", &request.names));
         let plan = self.world.plan(sys::clock::now(), &project, Some(asked), &cause);
-        Ok(plan.into())
+        let mask = self.story.mask();
+        Ok(wire::Plan {
+            generation: plan.generation,
+            steps: plan.steps.into_iter().map(|step| story::step(step, mask)).collect(),
+        })
     }
 
     pub(super) fn down(&mut self, request: &wire::DownRequest) -> wire::DownAnswer {
@@ -105,7 +118,7 @@ impl Daemon {
                         } else {
                             Outcome::Asked
                         };
-                        drop(reply.send(self.acted(&names, outcome)));
+                        drop(reply.send(self.acted(names.as_deref(), outcome)));
                     }
                 }
             }
@@ -113,12 +126,8 @@ impl Daemon {
     }
 
     /// Whom a verb is about, what is asked of the World, and what is waited for.
-    fn acting(
-        &mut self,
-        act: Act,
-        request: &wire::ActRequest,
-    ) -> Result<(Vec<ServiceName>, Request, Option<Aim>), Refusal> {
-        if self.stop_asked {
+    fn acting(&mut self, act: Act, request: &wire::ActRequest) -> Result<(Whom, Request, Option<Aim>), Refusal> {
+        if self.is_ending() {
             return Err(Refusal::ending());
         }
         let project = self.in_force()?;
@@ -138,16 +147,16 @@ impl Daemon {
                     no_deps: false,
                     profiles: Vec::new(),
                 };
-                (Vec::new(), asked, Some(Aim::Settled))
+                (None, asked, Some(Aim::Settled))
             }
             Act::Start => {
                 let aim = Aim::goal(Goal::Up, &named);
-                (named.clone(), Request::Start { names: named }, Some(aim))
+                (Some(named.clone()), Request::Start { names: named }, Some(aim))
             }
             Act::Restart => {
                 let names = if all { self.world.wanted() } else { named };
                 let aim = Aim::goal(Goal::Up, &names);
-                (names.clone(), Request::Restart { names }, Some(aim))
+                (Some(names.clone()), Request::Restart { names }, Some(aim))
             }
             Act::Stop => {
                 let names = if all {
@@ -157,25 +166,25 @@ impl Daemon {
                 };
                 let timeout = request.timeout_ms.map(Duration::from_millis);
                 let aim = Aim::goal(Goal::Stopped, &names);
-                (names.clone(), Request::Stop { names, timeout }, Some(aim))
+                (Some(names.clone()), Request::Stop { names, timeout }, Some(aim))
             }
             Act::Reload => {
                 let names = self.reloadable(&project, named)?;
                 let left = names.iter().cloned().collect();
                 let aim = Aim::Reload { left, failed: false };
-                (names.clone(), Request::Reload { names }, Some(aim))
+                (Some(names.clone()), Request::Reload { names }, Some(aim))
             }
             Act::Kill => {
                 let signal = signal_of(request.signal.as_deref())?;
-                let names = if all { self.world.wanted() } else { named };
-                if let Some(name) = names.iter().find(|name| !all && !self.runs(name)) {
-                    return Err(Refusal::new(
-                        409,
-                        "not running",
-                        format!("{name} has no process to signal"),
-                    ));
+                if all {
+                    // Too much to happen by leaving something out.
+                    return Err(Refusal::new(400, "request not understood", "`kill` needs a name"));
                 }
-                (names.clone(), Request::Signal { names, signal }, None)
+                if let Some(name) = named.iter().find(|name| !self.runs(name)) {
+                    let detail = format!("{name} has no process to signal");
+                    return Err(Refusal::new(409, "not running", detail));
+                }
+                (Some(named.clone()), Request::Signal { names: named, signal }, None)
             }
         })
     }
@@ -187,8 +196,16 @@ impl Daemon {
             service.is_some_and(|service| service.reload_signal.is_some() || service.reload_command.is_some())
         };
         if named.is_empty() {
-            let running = project.services.keys().filter(|name| knows(name) && self.runs(name));
-            return Ok(running.cloned().collect());
+            let running = project.services.keys().filter(|name| knows(name) && self.listens(name));
+            let running: Vec<ServiceName> = running.cloned().collect();
+            return match running.is_empty() {
+                true => Err(Refusal::new(
+                    409,
+                    "can't be reloaded",
+                    "nothing that runs has a `reload_signal` or a `reload_command`",
+                )),
+                false => Ok(running),
+            };
         }
         for name in &named {
             if !knows(name) {
@@ -199,7 +216,7 @@ impl Daemon {
                 ));
                 return Err(refusal);
             }
-            if !self.runs(name) {
+            if !self.listens(name) {
                 return Err(Refusal::new(409, "not running", format!("{name} does not run")));
             }
         }
@@ -212,6 +229,16 @@ impl Daemon {
             .is_some_and(|service| service.started_mono_ns.is_some())
     }
 
+    /// It runs and is not on its way out: only such a one answers to a reload.
+    fn listens(&self, name: &ServiceName) -> bool {
+        use StateName::{Ready, Starting, Unhealthy};
+        self.runs(name)
+            && self
+                .world
+                .service(name)
+                .is_some_and(|service| matches!(service.state, Starting | Ready | Unhealthy))
+    }
+
     pub(super) fn wait_for(&mut self, request: wire::WaitRequest, reply: Reply<wire::Acted>) {
         let names = self
             .in_force()
@@ -219,17 +246,17 @@ impl Daemon {
         match names {
             Err(refusal) => drop(reply.send(Err(refusal))),
             Ok(names) if names.is_empty() && request.goal == Goal::Up => {
-                self.hold(Vec::new(), Aim::Settled, request.timeout_ms, reply);
+                self.hold(None, Aim::Settled, request.timeout_ms, reply);
             }
             Ok(names) => {
                 let names = if names.is_empty() { self.world.wanted() } else { names };
                 let aim = Aim::goal(request.goal, &names);
-                self.hold(names, aim, request.timeout_ms, reply);
+                self.hold(Some(names), aim, request.timeout_ms, reply);
             }
         }
     }
 
-    fn hold(&mut self, names: Vec<ServiceName>, aim: Aim, timeout_ms: Option<u64>, reply: Reply<wire::Acted>) {
+    fn hold(&mut self, names: Whom, aim: Aim, timeout_ms: Option<u64>, reply: Reply<wire::Acted>) {
         let now = sys::clock::now().mono_ns;
         let deadline = timeout_ms.map(|timeout| now.saturating_add(timeout.saturating_mul(1_000_000)));
         self.waiting.add(Waiter {
@@ -242,6 +269,11 @@ impl Daemon {
 }
 
 fn up_request(project: &Project, request: &wire::UpRequest) -> Result<Request, Refusal> {
+    if let Err(unknown) = config::check_profiles(project, &request.profiles) {
+        let mut refusal = Refusal::new(422, "no such profile", unknown.message);
+        refusal.suggestion = unknown.suggestion;
+        return Err(refusal);
+    }
     Ok(Request::Up {
         names: checked_names(project, &request.names)?,
         no_deps: request.no_deps,

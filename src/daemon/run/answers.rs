@@ -1,11 +1,13 @@
 //! What clients ask to be told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::boot::SOCKET;
 use crate::api::past;
 use crate::api::server::{ByteStream, Call};
 use crate::api::wire::{self, Outcome, ProjectState, Refusal};
@@ -18,6 +20,7 @@ use crate::logs::Filter;
 use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot};
 use crate::spec::{Argv, Project, ServiceName};
 use crate::sys;
+use crate::sys::usage::Usage;
 
 /// What one console may have queued before it misses lines.
 const CONSOLE_BUDGET: usize = 4 * 1024 * 1024;
@@ -29,7 +32,13 @@ impl Daemon {
             Call::Project { reply } => drop(reply.send(Ok(self.project()))),
             Call::Ps { reply } => drop(reply.send(self.ps())),
             Call::Inspect { name, reveal, reply } => drop(reply.send(self.inspect(&name, reveal))),
-            Call::Why { name, reply } => drop(reply.send(self.why(&name))),
+            Call::Why { name, reply } => match self.why(&name) {
+                Ok(why) => {
+                    self.tell_story();
+                    events::add_recent(why, &self.boot.state_dir, reply);
+                }
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
             Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
             Call::Act { act, request, reply } => self.act(act, request, reply),
@@ -39,7 +48,7 @@ impl Daemon {
             Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
             Call::Events { request, reply } => {
-                self.story.flush();
+                self.tell_story();
                 let stream = events::stream(&self.story, &self.boot.state_dir, request);
                 drop(reply.send(Ok(stream)));
             }
@@ -86,16 +95,17 @@ impl Daemon {
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
         let snapshot = self.world.snapshot();
         let project = self.in_force()?;
-        Ok(self.present(&project, &snapshot))
+        let usage = usage_of(&snapshot);
+        self.meter.keep_only(&snapshot);
+        Ok(self.present(&project, &snapshot, usage))
     }
 
-    fn present(&mut self, project: &Project, snapshot: &Snapshot) -> wire::Ps {
-        let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
         let began_ns = self.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
-            usage: sys::usage::of_trees(&pids),
+            usage,
             last_lines: &|name, run| reading::last_lines(Some(project), Some(name), run, began_ns)(),
             mask: self.story.mask(),
             drift: self.drift(),
@@ -120,17 +130,18 @@ impl Daemon {
         present::drift(&plan)
     }
 
-    /// How it came out, with the services that it was about; none named: all.
-    pub(super) fn acted(&mut self, names: &[ServiceName], outcome: Outcome) -> Result<wire::Acted, Refusal> {
+    /// How it came out, with the services that it was about; `None`: all. What they use is not looked at: that would
+    /// cost as much as there are processes.
+    pub(super) fn acted(&mut self, names: Option<&[ServiceName]>, outcome: Outcome) -> Result<wire::Acted, Refusal> {
         let project = self.in_force()?;
         let snapshot = match names {
-            [] => self.world.snapshot(),
-            names => Snapshot {
+            None => self.world.snapshot(),
+            Some(names) => Snapshot {
                 services: names.iter().filter_map(|name| self.world.service(name)).collect(),
                 ..self.world.snapshot_of_none()
             },
         };
-        let services = self.present(&project, &snapshot).services;
+        let services = self.present(&project, &snapshot, HashMap::new()).services;
         Ok(wire::Acted { outcome, services })
     }
 
@@ -150,13 +161,14 @@ impl Daemon {
             ),
             folder: location.dir.display().to_string(),
             files: files.iter().map(|file| file.display().to_string()).collect(),
+            socket: self.boot.runtime_dir.join(SOCKET).display().to_string(),
             pid: nix::unistd::getppid().as_raw().unsigned_abs(),
             daemon_pid: nix::unistd::getpid().as_raw().unsigned_abs(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             generation: snapshot.generation,
             settled: snapshot.settled,
             state: match self.world.is_settled() {
-                _ if snapshot.ending || self.stop_asked => ProjectState::Ending,
+                _ if self.is_ending() => ProjectState::Ending,
                 None => ProjectState::Moving,
                 Some(true) => ProjectState::Up,
                 Some(false) => ProjectState::Failed,
@@ -175,10 +187,15 @@ impl Daemon {
         } else {
             self.story.mask().definition(written)
         };
-        let mut acted = self.acted(std::slice::from_ref(&name), Outcome::Done)?;
+        let snapshot = Snapshot {
+            services: self.world.service(&name).into_iter().collect(),
+            ..self.world.snapshot_of_none()
+        };
+        let usage = usage_of(&snapshot);
+        let mut ps = self.present(&project, &snapshot, usage);
         let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
         Ok(wire::Inspect {
-            state: acted.services.pop().ok_or_else(gone)?,
+            state: ps.services.pop().ok_or_else(gone)?,
             name: name.to_string(),
             definition,
         })
@@ -195,25 +212,33 @@ impl Daemon {
             what: link.what.clone(),
             because: hidden(&link.because),
         };
-        let (culprit, run) = &why.culprit;
-        let lines = reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)();
+        let lines = match &why.wrote {
+            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)(),
+            None => Vec::new(),
+        };
+        let pending = self.drift().remove(&name).map(|words| wire::WhyLink {
+            service: name.to_string(),
+            what: format!("{name} is not what the file says"),
+            because: words,
+        });
         Ok(wire::Why {
             service: why.service.to_string(),
             state: why.state,
-            chain: why.chain.iter().map(link).collect(),
+            chain: why.chain.iter().map(link).chain(pending).collect(),
             suggestion: why.suggestion.as_deref().map(hidden),
             last_lines: lines.iter().map(|line| hidden(line)).collect(),
+            events: Vec::new(),
         })
     }
 
     fn health(&self, words: &[String]) -> Result<wire::Health, Refusal> {
         let project = self.in_force()?;
         let names = match checked_names(&project, words)? {
-            names if names.is_empty() => self.world.wanted(),
+            names if names.is_empty() => self.world.selected(),
             names => names,
         };
         let is_well = |name: &ServiceName| self.world.progress(name, Goal::Ready) == Progress::Reached;
-        let healthy = !self.stop_asked && names.iter().all(is_well);
+        let healthy = !self.is_ending() && names.iter().all(is_well);
         Ok(wire::Health { healthy })
     }
 
@@ -254,6 +279,12 @@ impl Daemon {
             limits: launch.limits,
         })
     }
+}
+
+/// Of the trees of all that run; reads every process of the machine.
+fn usage_of(snapshot: &Snapshot) -> HashMap<u32, Usage> {
+    let pids: Vec<u32> = snapshot.services.iter().filter_map(|service| service.pid).collect();
+    sys::usage::of_trees(&pids)
 }
 
 pub(super) fn checked_names(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Refusal> {

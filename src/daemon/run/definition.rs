@@ -3,7 +3,8 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -23,13 +24,15 @@ pub enum News {
     Read {
         purpose: Purpose,
         loaded: Box<Result<Loaded, Problems>>,
+        /// What to watch, and when it changed last by its own word. Nothing: it was no reading at all.
+        files: Option<(Interest, Option<u64>)>,
     },
 }
 
 /// What the files are read for.
 pub enum Purpose {
-    /// They were saved.
-    Save,
+    /// They were saved, last at this instant (of [`Quiet`]).
+    Save { change: u64 },
     /// SIGHUP: as a second `up`, but nobody asks for anything beyond what the file says.
     Hangup,
     Up {
@@ -55,6 +58,8 @@ pub struct Definition {
     /// Why what stands in the files is not in force.
     pub rejected: Option<String>,
     watch: Option<Watch>,
+    /// Of which folders it was said that their changes are not told at once.
+    polled: BTreeSet<PathBuf>,
     quiet: Quiet,
     /// For what they are being read now, or next.
     queue: VecDeque<Purpose>,
@@ -71,6 +76,7 @@ impl Definition {
             pending: None,
             rejected: None,
             watch: None,
+            polled: BTreeSet::new(),
             quiet: Quiet::default(),
             queue: VecDeque::new(),
             reading: false,
@@ -93,17 +99,23 @@ impl Daemon {
                 }
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
-            News::Read { purpose, loaded } => {
+            News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
-                self.take_reading(purpose, *loaded);
+                match files {
+                    Some((interest, touched)) => {
+                        self.watch_anew(interest);
+                        self.take_reading(purpose, *loaded, touched);
+                    }
+                    None => self.reading_failed(purpose),
+                }
                 self.read_next();
             }
         }
     }
 
     pub(super) fn read_what_is_quiet(&mut self) {
-        if self.definition.quiet.is_due(sys::clock::now().mono_ns) {
-            self.read(Purpose::Save);
+        if let Some(change) = self.definition.quiet.is_due(sys::clock::now().mono_ns) {
+            self.read(Purpose::Save { change });
         }
     }
 
@@ -145,35 +157,44 @@ impl Daemon {
             let read = move || {
                 let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
                 let mut allocator = config::HashedPorts::new(&location.key, is_free);
-                config::load(&location, &inputs, &mut allocator)
+                let loaded = config::load(&location, &inputs, &mut allocator);
+                let interest = Interest::of(match &loaded {
+                    Ok(loaded) => &loaded.warnings,
+                    Err(problems) => problems,
+                });
+                let touched = interest.touched_at();
+                (loaded, Some((interest, touched)))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
             // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
-            let loaded = loaded.unwrap_or_else(|_| Err(Problems::default()));
+            let (loaded, files) = loaded.unwrap_or_else(|_| (Err(Problems::default()), None));
             let loaded = Box::new(loaded);
             // After the loop nobody needs to know.
-            let _ = news.send(News::Read { purpose, loaded });
+            let _ = news.send(News::Read { purpose, loaded, files });
         });
     }
 
-    fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>) {
-        let problems = match &loaded {
-            Ok(loaded) => &loaded.warnings,
-            Err(problems) => problems,
-        };
-        // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
-        let emptied = problems.sources.iter().any(|source| source.text.is_empty());
-        let interest = Interest::of(problems);
-        let touched = interest.touched_at();
-        self.watch_anew(interest);
+    /// A defect of ours: it is told, and nothing else happens.
+    fn reading_failed(&mut self, purpose: Purpose) {
+        let message = "services.toml could not be read: a defect in runner, please report it (runner.log has more)";
+        self.warn(message.to_owned());
+        let refusal = Refusal::new(500, "a defect in runner", message);
         match purpose {
-            Purpose::Save => {
-                let ends = loaded.as_ref().is_ok_and(|loaded| self.ends_services(&loaded.project));
-                if self
-                    .definition
-                    .quiet
-                    .was_read(sys::clock::now().mono_ns, ends || emptied, touched)
-                {
+            Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Save { .. } | Purpose::Hangup => {}
+        }
+    }
+
+    fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
+        match purpose {
+            Purpose::Save { change } => {
+                let (Ok(Loaded { warnings: problems, .. }) | Err(problems)) = &loaded;
+                // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
+                let emptied = problems.sources.iter().any(|source| source.text.is_empty());
+                let ends = emptied || loaded.as_ref().is_ok_and(|loaded| self.ends_services(&loaded.project));
+                let now = sys::clock::now().mono_ns;
+                if self.definition.quiet.was_read(change, now, ends, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
@@ -204,6 +225,9 @@ impl Daemon {
         let news = self.definition.news.clone();
         let watch = Watch::start(interest, move |touched| drop(news.send(News::Touched(touched))));
         for (folder, why) in &watch.polled {
+            if !self.definition.polled.insert(folder.clone()) {
+                continue;
+            }
             let message = format!(
                 "changes in {} are looked for every 2s instead of being told at once: {why}",
                 folder.display()
@@ -225,7 +249,7 @@ impl Daemon {
 
     /// The files were saved and have been quiet since.
     fn saved(&mut self, loaded: Result<Loaded, Problems>, cause: Cause) {
-        if self.stop_asked || self.definition.project.is_none() {
+        if self.is_ending() || self.definition.project.is_none() {
             return;
         }
         let loaded = match loaded {
@@ -245,8 +269,8 @@ impl Daemon {
             return;
         }
         let project = Arc::new(project);
-        self.story.hide(mask);
         if self.definition.reload {
+            self.story.hide(mask);
             self.configure(project, cause, None);
         } else if self.definition.pending.as_ref() != Some(&project) {
             self.definition.pending = Some(project);

@@ -7,7 +7,7 @@ fn written(bench: &Bench, lives: &[&[(u32, &[u8])]]) -> PathBuf {
     let target = bench.target("web", 1 << 20, 5);
     for life in lives {
         // Another pump is another life.
-        let bench = Bench::new();
+        let mut bench = Bench::new();
         for (run, text) in *life {
             let (mut out, _err) = bench.open("web", *run, &target, &[]);
             out.write.write_all(text).expect("write");

@@ -104,7 +104,12 @@ impl Machine {
         let spec = &self.spec;
         if !is_success(spec, exit.status) {
             let early = !was_ready && spec.kind == Kind::Simple;
-            return Err(words::ended(spec, exit.status, exit.out_of_memory, early));
+            let mut failure = words::ended(spec, exit.status, exit.out_of_memory, early);
+            if let Some(sender) = self.sender(self.run, exit.status) {
+                failure.message = format!("{} ({})", failure.message, sender.detail);
+                failure.suggestion = None;
+            }
+            return Err(failure);
         }
         match spec.kind {
             Kind::Simple if left => Err(words::daemonised(spec, exit.status)),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::action::{Action, Purpose};
 use super::event::{Author, Cause, Event, EventKind};
-use super::fact::{Incarnation, Now, ServiceId};
+use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
 use super::failure::Failure;
 use super::restart::{History, Rng};
 use super::snapshot::RunEnd;
@@ -41,8 +41,10 @@ pub(super) struct Machine {
     pub served: u32,
     pub history: History,
     pub last_end: Option<RunEnd>,
-    /// Why the latest run was begun.
-    pub begun: Option<Cause>,
+    /// The signal that was sent by hand last, to which run, and who did it.
+    pub sent: Option<(u32, Signal, Cause)>,
+    /// The first run that answers what was asked for last.
+    pub asked_run: u32,
     /// When the life became what it is, and why.
     pub since: u64,
     pub cause: Cause,
@@ -91,7 +93,8 @@ impl Machine {
             served: 0,
             history: History::default(),
             last_end: None,
-            begun: None,
+            sent: None,
+            asked_run: 0,
             since: now.mono_ns,
             cause,
             moves: 0,
@@ -258,7 +261,14 @@ impl Machine {
             id: self.incarnation(),
             signal,
         });
+        self.sent = Some((self.run, signal, cause.clone()));
         self.publish(EventKind::Signalled { signal }, cause.clone(), step);
+    }
+
+    /// Who sent the signal that ended this run, if that was done by hand.
+    pub fn sender(&self, run: u32, status: ExitStatus) -> Option<&Cause> {
+        let (to, signal, cause) = self.sent.as_ref()?;
+        (*to == run && status == ExitStatus::Signal(*signal)).then_some(cause)
     }
 
     /// Asks a program that runs to read its own configuration anew.

@@ -91,8 +91,11 @@ impl Machine {
             self.history = History::default();
         }
         self.served = self.wish.turn;
-        self.begun = Some(self.cause.clone());
         self.run = self.run.saturating_add(1);
+        // Not because the one before it ended.
+        if self.cause == self.wish.cause {
+            self.asked_run = self.run;
+        }
         if self.spec.wait_for.is_empty() || again != Again::default() {
             return self.spawn(again, step);
         }

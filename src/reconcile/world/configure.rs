@@ -91,7 +91,7 @@ impl World {
             node.removed = true;
             node.machine
                 .wish
-                .asked(&Cause::new(cause.by, "no longer in the file"), now);
+                .edited(&Cause::new(cause.by, "no longer in the file"), now);
         }
     }
 
@@ -101,7 +101,7 @@ impl World {
         if let Some(wish) = self.absent.remove(&spec.name) {
             machine.wish = wish;
         }
-        machine.wish.asked(cause, now.mono_ns);
+        machine.wish.edited(cause, now.mono_ns);
         let heir_of = self.leaves_to(id, spec);
         self.nodes.push(Some(Box::new(Node {
             machine,
@@ -147,7 +147,7 @@ impl World {
         };
         let machine = &mut node.machine;
         if std::mem::take(&mut node.removed) {
-            machine.wish.asked(cause, now.mono_ns);
+            machine.wish.edited(cause, now.mono_ns);
         }
         let changes = machine.spec.differences(spec);
         let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
@@ -161,7 +161,7 @@ impl World {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
             let cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));
-            machine.wish.asked(&cause, now.mono_ns);
+            machine.wish.edited(&cause, now.mono_ns);
         } else {
             machine.adjust(&mut Step {
                 now,

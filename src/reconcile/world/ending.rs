@@ -87,7 +87,8 @@ impl World {
         self.nodes.iter().flatten().map(|node| &node.machine)
     }
 
-    pub(in crate::reconcile) fn is_ending(&self) -> bool {
+    /// Everything is being stopped and runner ends after it.
+    pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }
 

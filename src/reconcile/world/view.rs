@@ -33,7 +33,6 @@ impl World {
         Snapshot {
             generation: self.generation,
             settled: self.is_settled().is_some(),
-            ending: self.ending.is_some(),
             services: Vec::new(),
         }
     }
@@ -77,7 +76,7 @@ impl World {
     pub(super) fn waiting_on(&self, node: &Node) -> Vec<Blocker> {
         match &node.machine.life {
             Life::Waiting { .. } => self.blockers(node),
-            // It names the first gate that is shut.
+            // It names the gates that are shut.
             Life::Gated {
                 message: Some(message), ..
             } => vec![Blocker {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::{Edge, Node, World};
 use crate::reconcile::event::{Author, Cause};
-use crate::reconcile::fact::{Now, ServiceId};
+use crate::reconcile::fact::{ExitStatus, Now, ServiceId};
 use crate::reconcile::failure::Failure;
 use crate::reconcile::machine::{Life, Machine};
-use crate::reconcile::snapshot::StateName;
+use crate::reconcile::snapshot::{RunEnd, StateName};
 use crate::reconcile::words;
-use crate::spec::ServiceName;
+use crate::spec::{ServiceName, Signal};
 
 /// Why a service is as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Why {
     pub chain: Vec<Link>,
     /// Fits after "try: ".
     pub suggestion: Option<String>,
-    /// Whose last lines tell most, and of which run.
-    pub culprit: (ServiceName, u32),
+    /// Whose last lines tell more, and of which run; where all is as somebody wished, none do.
+    pub wrote: Option<(ServiceName, u32)>,
 }
 
 /// `what` because `because`.
@@ -60,7 +60,7 @@ impl World {
             state,
             chain,
             suggestion: self.advice(now, node),
-            culprit: (machine.name().clone(), machine.run),
+            wrote: is_troubled(machine).then(|| (machine.name().clone(), machine.run)),
         })
     }
 
@@ -71,13 +71,22 @@ impl World {
                 .blocking(node)
                 .map(|edge| edge.on)
                 .or_else(|| self.port_holder(node)),
-            Life::Doomed { .. } => {
-                let edges = node.dependencies.iter();
-                let mut failed = edges.filter(|edge| self.machine(edge.on).is_some_and(|on| on.life.has_failed()));
-                failed.next().map(|edge| edge.on)
-            }
+            Life::Doomed { .. } => self.failed_need(node).map(|edge| edge.on),
             _ => None,
         }
+    }
+
+    fn failed_need(&self, node: &Node) -> Option<Edge> {
+        let mut edges = node.dependencies.iter().copied();
+        edges.find(|edge| self.machine(edge.on).is_some_and(|on| on.life.has_failed()))
+    }
+
+    fn need_in_words(&self, edge: Edge, more: &str) -> String {
+        let on = self.name_of(edge.on).map_or("", ServiceName::as_str);
+        format!(
+            "it needs {on} {} (depends_on), {more}",
+            words::condition(edge.condition)
+        )
     }
 
     /// Of several dependencies that are not there, the one that needs a person first.
@@ -122,25 +131,53 @@ impl World {
             Life::Waiting { .. } => self.wait_in_words(node),
             Life::Gated { .. } => {
                 let gates: Vec<String> = self.waiting_on(node).into_iter().map(|gate| gate.what).collect();
-                format!("it waits for {} since {since} (wait_for)", gates.join(", "))
+                format!("it has waited {since} for {} (wait_for)", gates.join(", "))
             }
-            Life::Stopped if machine.wish.stopped => format!("{} {}", phrase(&machine.wish.cause), asked(now, machine)),
+            Life::Stopped if machine.wish.stopped && machine.wish.asked_at == 0 => {
+                "it was stopped by you, before this runner was started".to_owned()
+            }
+            Life::Stopped if machine.wish.stopped => {
+                let killed = if had_to_be_killed(machine) {
+                    ", and it had to be killed (SIGKILL)"
+                } else {
+                    ""
+                };
+                format!("{} {}{killed}", phrase(&machine.wish.cause), asked(now, machine))
+            }
             Life::Stopped if machine.lot.wanted => "it is about to be started".to_owned(),
             Life::Stopped => self.unwanted(machine),
             Life::Backoff { failure, .. } => match (&machine.last_end, failure) {
+                // How it ended says less where runner ended it (a health probe failed).
+                (Some(end), Some(failure)) if !failure.message.contains(&words::exit(end.status)) => {
+                    format!("{}; {}", failure.message, last_end(now, machine))
+                }
                 (Some(_), _) => last_end(now, machine),
                 (None, Some(failure)) => failure.message.clone(),
                 (None, None) => "it is started again and again (restart = \"always\")".to_owned(),
             },
-            Life::Failed { failure, .. } | Life::Doomed { failure } => failure.message.clone(),
-            Life::Completed { .. } => last_end(now, machine),
-            Life::Starting { .. } => match machine.probe_words() {
-                (Some(words), attempts) => format!(
-                    "its readiness probe has not succeeded yet: {words}, {attempts} tries in {}",
-                    since
-                ),
-                (None, _) => format!("it runs since {} and is not done", since),
+            Life::Doomed { failure } => match self.failed_need(node) {
+                Some(edge) => self.need_in_words(edge, "and that has failed"),
+                None => failure.message.clone(),
             },
+            Life::Failed { failure, .. } => failure.message.clone(),
+            Life::Completed { .. } => last_end(now, machine),
+            Life::Starting { process, .. } => {
+                let mut because = match machine.probe_words() {
+                    (Some(words), attempts) => format!(
+                        "its readiness probe has not succeeded yet: {words}, {} in {since}",
+                        words::count(attempts, "try", "tries")
+                    ),
+                    (None, _) => format!("it has run for {since} and is not done"),
+                };
+                if let Some(limit) = process.spec.start_timeout.filter(|_| process.spec.ready.is_some()) {
+                    let left = limit.saturating_sub(ago(now, process.spawned_at));
+                    because.push_str(&format!(
+                        "; it has {} more (start_timeout)",
+                        words::duration(round(left))
+                    ));
+                }
+                because
+            }
             Life::Spawning { again, .. } | Life::Executing { again, .. } | Life::Retrying { again, .. } => {
                 match &again.quiet {
                     Some(failure) => failure.message.clone(),
@@ -204,11 +241,16 @@ impl World {
         if !has_run || machine.wish.asked_at == 0 {
             return None;
         }
-        let began = if machine.served > 0 { "restarted" } else { "started" };
+        let began = if machine.asked_run > 1 { "restarted" } else { "started" };
         Some(Link {
             service: machine.name().clone(),
             what: format!("{} was {began}", machine.name()),
-            because: format!("{} {}", phrase(&machine.wish.cause), asked(now, machine)),
+            because: format!(
+                "{} {}{}",
+                phrase(&machine.wish.cause),
+                asked(now, machine),
+                restarts_since(now, machine)
+            ),
         })
     }
 
@@ -231,9 +273,41 @@ impl World {
             Life::Stopped => (!machine.lot.wanted).then(|| format!("`runner start {name}`")),
             Life::Starting { .. } => Some(format!("see `runner logs {name}`")),
             Life::Unhealthy { .. } => Some(format!("see `runner logs {name}`, or `runner restart {name}`")),
+            Life::Gated { .. } => Some(format!(
+                "make it so that they answer, or take them out of `wait_for` of services.{name}"
+            )),
+            Life::Failed {
+                failure,
+                retry_at: Some(at),
+                ..
+            } => {
+                let rest = Duration::from_nanos(at.saturating_sub(now.mono_ns));
+                let again = format!("it is tried again in {}", words::duration(round(rest)));
+                Some(match &failure.suggestion {
+                    Some(hint) => format!("{hint}; {again}"),
+                    None => again,
+                })
+            }
+            Life::Failed { failure, .. } => Some(match &failure.suggestion {
+                Some(hint) => format!("{hint}; then `runner start {name}`"),
+                None => format!("`runner start {name}`"),
+            }),
             life => life.failure().and_then(|failure: &Failure| failure.suggestion.clone()),
         }
     }
+}
+
+fn is_troubled(machine: &Machine) -> bool {
+    matches!(
+        machine.life.name(),
+        StateName::Failed | StateName::Backoff | StateName::Unhealthy | StateName::Starting
+    )
+}
+
+/// The end that was asked for came by SIGKILL, which is not its stop signal.
+fn had_to_be_killed(machine: &Machine) -> bool {
+    let killed = |end: RunEnd| end.status == ExitStatus::Signal(Signal::KILL) && end.at_ns >= machine.wish.asked_at;
+    machine.last_end.is_some_and(killed) && machine.spec.stop.iter().all(|rung| rung.signal != Signal::KILL)
 }
 
 /// `its 4th run ended 3s ago with exit code 1, 200ms after it was started`.
@@ -241,13 +315,33 @@ fn last_end(now: Now, machine: &Machine) -> String {
     let Some(end) = machine.last_end else {
         return "it has ended".to_owned();
     };
-    format!(
-        "its {} run ended {} ago with {}, {} after it was started",
-        words::ordinal(end.run),
-        words::duration(ago(now, end.at_ns)),
-        words::exit(end.status),
-        words::duration(round(Duration::from_nanos(end.took_ns)))
-    )
+    let (run, when) = (words::ordinal(end.run), words::duration(ago(now, end.at_ns)));
+    let how = match end.status {
+        ExitStatus::Code(code) => format!("ended {when} ago with exit code {code}"),
+        ExitStatus::Signal(signal) => match machine.sender(end.run, end.status) {
+            Some(sender) => format!("was killed by {signal} {when} ago ({})", sender.detail),
+            None => format!("was killed by {signal} {when} ago"),
+        },
+        ExitStatus::Unknown => format!("ended {when} ago, how is not known"),
+    };
+    let took = words::duration(round(Duration::from_nanos(end.took_ns)));
+    format!("its {run} run {how}, {took} after it was started")
+}
+
+/// `, and it was restarted 4 times since`: with how the latest ended, where the reason itself does not tell.
+fn restarts_since(now: Now, machine: &Machine) -> String {
+    let (tells, done) = match machine.life {
+        // The one that it waits for is counted already.
+        Life::Backoff { .. } => (true, machine.history.restarts.saturating_sub(1)),
+        Life::Failed { .. } => (true, machine.history.restarts),
+        _ => (false, machine.history.restarts),
+    };
+    let times = words::times(done);
+    match (done, tells) {
+        (0, _) => String::new(),
+        (_, true) => format!(", and it was restarted {times} since"),
+        (_, false) => format!(", and it was restarted {times} since: {}", last_end(now, machine)),
+    }
 }
 
 fn ago(now: Now, at: u64) -> Duration {

@@ -1,0 +1,13 @@
+//! The control plane as a hostile or unlucky client meets it: the built binary, spoken to over its socket byte by byte.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod door;
+mod fuzz;
+mod hostile;
+mod raw;
+mod routes;
+mod shape;
+mod stream;
