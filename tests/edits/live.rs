@@ -36,13 +36,13 @@ fn project(services: &str) -> Project {
     project
 }
 
-fn open(project: &Project) -> fs::File {
-    let mut options = fs::File::options();
-    options.read(true).write(true).open(project.file("say")).unwrap()
-}
-
 fn say(running: &Running, text: &str) {
-    writeln!(open(&running.project), "{text}").unwrap();
+    let mut fifo = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(running.project.file("say"))
+        .unwrap();
+    writeln!(fifo, "{text}").unwrap();
 }
 
 fn signal(running: &Running, signal: Signal) {

@@ -189,14 +189,12 @@ impl Daemon {
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
         match purpose {
             Purpose::Save { change } => {
-                let (problems, ends) = match &loaded {
-                    Ok(loaded) => (&loaded.warnings, self.ends_services(&loaded.project)),
-                    Err(problems) => (problems, false),
-                };
+                let (Ok(Loaded { warnings: problems, .. }) | Err(problems)) = &loaded;
                 // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
                 let emptied = problems.sources.iter().any(|source| source.text.is_empty());
+                let ends = emptied || loaded.as_ref().is_ok_and(|loaded| self.ends_services(&loaded.project));
                 let now = sys::clock::now().mono_ns;
-                if self.definition.quiet.was_read(change, now, ends || emptied, touched) {
+                if self.definition.quiet.was_read(change, now, ends, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
