@@ -13,7 +13,7 @@ use crate::sys::places::{self, Place};
 use crate::view::table;
 
 /// A project that has not answered by then is shown as silent.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     let mut projects = reach::converse(async {

@@ -115,7 +115,8 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
         let answer = call::unless_stopped(start.location, answer).await?;
         match answer {
             // `TW-10`: it is being stopped. After its end there is a new one.
-            Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
+            Err(client::Error::Refused(refusal)) if refusal.is_ending() => {
+                drop(owner);
                 client.until_closed().await;
                 holder.wait();
             }

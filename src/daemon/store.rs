@@ -1,4 +1,4 @@
-//! What people asked for by hand, kept on the disk: rename and fsync, two generations.
+//! What people asked for by hand, kept on the disk: rename, then fsync, two generations.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -62,11 +62,10 @@ impl Store {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
         file.write_all(&text)?;
-        file.sync_all()?;
         let _ = fs::rename(&path, self.folder.join(OLDER));
         fs::rename(&fresh, &path)?;
-        File::open(&self.folder)?.sync_all()?;
         self.kept = stored.wishes;
+        sync_beside(file, self.folder.clone());
         Ok(())
     }
 
@@ -77,6 +76,17 @@ impl Store {
         }
         self.kept = Wishes::default();
     }
+}
+
+/// What is written outlives our death at once, and the machine's soon: a disk may take seconds, which the loop has not. Until
+/// then the generation before speaks for a file that the machine's end has torn.
+fn sync_beside(file: File, folder: PathBuf) {
+    std::thread::spawn(move || {
+        let synced = file.sync_all().and_then(|()| File::open(&folder)?.sync_all());
+        if let Err(error) = synced {
+            tracing::warn!(%error, "what was asked for by hand may not outlive the machine");
+        }
+    });
 }
 
 fn set_aside(path: &Path, why: &io::Error) -> String {

@@ -30,9 +30,11 @@ fn says(keys: &str) -> String {
 
 fn project(services: &str) -> Project {
     let project = Project::new(services);
-    mkfifo(&project.file("say"), Mode::S_IRWXU).unwrap();
-    // Held open: what is said before somebody listens must not be lost.
-    std::mem::forget(open(&project));
+    let path = project.file("say");
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    // What is said before the service listens must not get lost: a FIFO that nobody holds forgets. It is open until the
+    // tests are over.
+    std::mem::forget(fs::File::options().read(true).write(true).open(path).unwrap());
     project
 }
 
