@@ -38,8 +38,10 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
 async fn look(folder: PathBuf) -> Option<LsProject> {
     let socket = folder.join(reach::SOCKET);
     let ask = async {
-        let stream = match places::connect(&socket, PATIENCE) {
-            // Its queue is full.
+        let path = socket.clone();
+        // One whose queue is full must not hold up the others.
+        let connecting = tokio::task::spawn_blocking(move || places::connect(&path, PATIENCE));
+        let stream = match connecting.await.ok()? {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::future::pending().await,
             connected => connected.ok()?,
         };

@@ -115,8 +115,7 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
         let answer = call::unless_stopped(start.location, answer).await?;
         match answer {
             // `TW-10`: it is being stopped. After its end there is a new one.
-            Err(client::Error::Refused(refusal)) if refusal.is_ending() => {
-                drop(owner);
+            Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
                 client.until_closed().await;
                 holder.wait();
             }
