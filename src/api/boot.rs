@@ -10,7 +10,6 @@ use crate::config::find::Location;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Boot {
     pub location: Location,
-    pub profiles: Vec<String>,
     /// Private folder (0700) of socket, records and FIFOs.
     pub runtime_dir: PathBuf,
     /// Where lock, logs and history live; also what the project file says, but known before it is read.

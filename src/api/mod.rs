@@ -18,3 +18,4 @@ pub mod schema;
 pub mod server;
 mod verbs;
 pub mod wire;
+pub mod wishes;

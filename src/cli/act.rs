@@ -6,6 +6,8 @@ use super::outcome::Outcome;
 use super::progress::Progress;
 use super::{Result, project, reach, terminal};
 use crate::api::wire::{self, ActRequest, Acted};
+use crate::config;
+use crate::config::find::Location;
 use crate::reconcile::StateName;
 use crate::view::acted;
 
@@ -22,11 +24,30 @@ pub fn reload(global: &Global, args: &Named) -> Result<u8> {
 }
 
 pub fn stop(global: &Global, args: &Stop) -> Result<u8> {
+    if let (location, None) = project::locate_running(global)? {
+        return nothing_to_stop(global, &location, &args.named);
+    }
     let request = ActRequest {
         timeout_ms: args.timeout.map(millis),
         ..request(&args.named)
     };
     act(global, "stop", request, args.named.json)
+}
+
+/// Without a runner it is so already. A name must be one all the same, as far as the file can tell.
+fn nothing_to_stop(global: &Global, location: &Location, args: &Named) -> Result<u8> {
+    if let (_, Ok(loaded)) = project::read(global)? {
+        config::select(&loaded.project, &args.names)?;
+    }
+    if args.json {
+        project::print_json(&Acted {
+            outcome: wire::Outcome::Done,
+            services: Vec::new(),
+        });
+    } else if !global.quiet {
+        terminal::say(format_args!("nothing is running for {}", location.dir.display()));
+    }
+    Ok(0)
 }
 
 pub fn kill(global: &Global, args: &Kill) -> Result<u8> {

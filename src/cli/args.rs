@@ -4,10 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::completions;
-use super::outcome::Outcome;
 use crate::spec::ExitPolicy;
 
 #[derive(Parser, Debug)]
@@ -134,6 +133,9 @@ pub struct Up {
     /// Say what would be done and do nothing (= `plan`)
     #[arg(long)]
     pub dry_run: bool,
+    /// With --dry-run: as JSON
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
     /// When `up` ends by itself
     #[arg(long, value_name = "POLICY")]
     pub exit: Option<ExitArg>,
@@ -272,7 +274,7 @@ pub struct Events {
     #[arg(short, long)]
     pub follow: bool,
     /// Events after this number
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = cursor)]
     pub since: Option<u64>,
     #[arg(long)]
     pub json: bool,
@@ -436,56 +438,12 @@ fn instant(text: &str) -> Result<i64, String> {
     crate::api::query::instant(text, jiff::Timestamp::now())
 }
 
+/// The number of an event.
+fn cursor(text: &str) -> Result<u64, String> {
+    let wrong = "the number of an event is expected, as `events` shows it (a time is what `logs --since` takes)";
+    text.parse().map_err(|_| wrong.to_owned())
+}
+
 fn end(text: &str) -> Result<i64, String> {
     crate::api::query::end(text, jiff::Timestamp::now())
-}
-
-pub fn print_short_help() -> u8 {
-    // A closed stdout is the reader's wish.
-    let _ = Cli::command().print_help();
-    0
-}
-
-/// Verbs of the contract that later steps bring.
-const LATER: &[&str] = &[
-    "attach", "scale", "tui", "open", "init", "import", "export", "add", "rm", "clean", "upgrade", "man",
-];
-
-/// Words that other tools use.
-const OTHERS: &[(&str, &str)] = &[
-    ("exec", "run"),
-    ("status", "ps"),
-    ("config", "check"),
-    ("diff", "plan"),
-    ("delete", "rm"),
-];
-
-pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
-    let word = words
-        .first()
-        .map(|word| word.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    if LATER.contains(&word.as_str()) {
-        return Err(Outcome::usage(format!("`runner {word}` is not supported yet")));
-    }
-    if let Some((_, ours)) = OTHERS.iter().find(|(theirs, _)| *theirs == word) {
-        return Err(Outcome::Usage {
-            message: format!("there is no verb `{word}`"),
-            suggestion: Some(format!("`runner {ours}`")),
-        });
-    }
-    let command = Cli::command();
-    let near = command
-        .get_subcommands()
-        .map(|known| known.get_name())
-        .map(|known| (strsim::jaro_winkler(known, &word), known))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    Err(Outcome::Usage {
-        message: format!("there is no verb `{word}`"),
-        suggestion: Some(match near {
-            Some((_, near)) => format!("`runner {near}`"),
-            None => "`runner --help` lists the verbs".to_owned(),
-        }),
-    })
 }

@@ -35,13 +35,17 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
                 Err(client::Error::Refused(refusal)) if refusal.is_ending() => Holder::Nobody,
                 Err(error) => return Err(error),
             };
-            // The lock alone says it all, unless somebody has deleted it.
+            // The lock alone says it all, unless somebody has deleted it; and a connection that is idle for long is closed
+            // before the end.
             client.until_closed().await;
-            // Beside the loop, so that Ctrl-C ends this wait too.
-            let _ = tokio::task::spawn_blocking(|| ending.wait()).await;
+            // Beside us, so that Ctrl-C is heard meanwhile.
+            let _ = tokio::task::spawn_blocking(move || ending.wait()).await;
             Ok(())
         };
         call::wait(&location, end, &mut progress).await
     })?;
+    if !global.quiet {
+        terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
+    }
     Ok(0)
 }

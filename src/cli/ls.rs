@@ -13,7 +13,7 @@ use crate::sys::places::{self, Place};
 use crate::view::table;
 
 /// A project that has not answered by then is shown as silent.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     let mut projects = reach::converse(async {
@@ -38,8 +38,10 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
 async fn look(folder: PathBuf) -> Option<LsProject> {
     let socket = folder.join(reach::SOCKET);
     let ask = async {
-        let stream = match places::connect(&socket, PATIENCE) {
-            // Its queue is full.
+        let path = socket.clone();
+        // One whose queue is full must not hold up the others.
+        let connecting = tokio::task::spawn_blocking(move || places::connect(&path, PATIENCE));
+        let stream = match connecting.await.ok()? {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return std::future::pending().await,
             connected => connected.ok()?,
         };

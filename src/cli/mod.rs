@@ -13,6 +13,7 @@ mod down;
 mod events;
 mod graph;
 mod health;
+mod help;
 mod inspect;
 mod logs;
 mod ls;
@@ -45,11 +46,12 @@ pub fn run() -> u8 {
         Err(error) => {
             // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
             let _ = error.print();
+            help::hint_at_place(&error);
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
     let Some(verb) = &cli.verb else {
-        return args::print_short_help();
+        return help::print_short_help();
     };
     let outcome = match verb {
         Verb::Up(args) => up::up(&cli.global, args),
@@ -75,7 +77,7 @@ pub fn run() -> u8 {
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),
         Verb::Completions(args) => completions::completions(args),
-        Verb::Other(words) => args::unknown_verb(words),
+        Verb::Other(words) => help::unknown_verb(words),
     };
     match outcome {
         Ok(code) => code,

@@ -5,6 +5,7 @@ use super::args::{Global, Plan};
 use super::{call, project, reach, terminal};
 use crate::api::wire;
 use crate::api::wire::UpRequest;
+use crate::api::wishes;
 use crate::config;
 use crate::reconcile::{Author, Cause, Now, Request, World};
 use crate::view::table;
@@ -16,19 +17,22 @@ pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
     };
     let plan = foresee(global, &request)?;
     let changes = plan.steps.iter().any(|step| step.step != wire::Step::Keep);
-    if args.json {
-        project::print_json(&plan);
-    } else {
-        project::print(&table::plan(&plan, &terminal::for_stdout(global)));
-    }
+    tell(global, &plan, args.json);
     Ok(if args.detailed_exitcode && changes { 2 } else { 0 })
 }
 
 /// `up --dry-run`: the same for what is named.
-pub fn dry_run(global: &Global, request: &UpRequest) -> Result<u8> {
-    let plan = foresee(global, request)?;
-    project::print(&table::plan(&plan, &terminal::for_stdout(global)));
+pub fn dry_run(global: &Global, request: &UpRequest, json: bool) -> Result<u8> {
+    tell(global, &foresee(global, request)?, json);
     Ok(0)
+}
+
+fn tell(global: &Global, plan: &wire::Plan, json: bool) {
+    if json {
+        project::print_json(plan);
+    } else {
+        project::print(&table::plan(plan, &terminal::for_stdout(global)));
+    }
 }
 
 /// From the running project, which knows what runs; else what a first `up` would start.
@@ -43,6 +47,7 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     }
     let loaded = project::load(global)?;
     let names = config::select(&loaded.project, &request.names)?;
+    project::check_profiles(global, &loaded.project)?;
     let asked = Request::Up {
         names,
         no_deps: request.no_deps,
@@ -51,7 +56,12 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     // Nothing has happened yet, at whatever time.
     let now = Now { mono_ns: 0, wall_ns: 0 };
     let cause = Cause::new(Author::User, "runner up");
-    Ok(World::new(0).plan(now, &loaded.project, Some(asked), &cause).into())
+    let mut world = World::new(0);
+    // What was asked for by hand of a runner that did not come to its end.
+    if let Some(wishes) = wishes::left_in(&loaded.project.state_dir) {
+        world.restore(wishes);
+    }
+    Ok(world.plan(now, &loaded.project, Some(asked), &cause).into())
 }
 
 fn path(request: &UpRequest) -> String {

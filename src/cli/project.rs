@@ -51,6 +51,14 @@ fn around(options: &find::Options) -> Result<find::Surroundings> {
     })
 }
 
+/// `--profile` names profiles of this file.
+pub fn check_profiles(global: &Global, project: &Project) -> Result<()> {
+    config::check_profiles(project, &global.profiles).map_err(|unknown| Outcome::Usage {
+        message: unknown.message,
+        suggestion: unknown.suggestion,
+    })
+}
+
 /// The running project of this folder, also when its file is gone; else as [`locate`].
 pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)> {
     let options = options(global);

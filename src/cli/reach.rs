@@ -83,7 +83,6 @@ fn is_nobody(error: &io::Error) -> bool {
 pub struct Start<'a> {
     pub location: &'a Location,
     pub state_dir: &'a Path,
-    pub profiles: &'a [String],
     pub foreground: bool,
     pub colour: bool,
 }
@@ -135,7 +134,6 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
     let boot = Boot {
         location: start.location.clone(),
-        profiles: start.profiles.to_vec(),
         runtime_dir: runtime_dir.to_owned(),
         state_dir: start.state_dir.to_owned(),
         foreground: start.foreground,

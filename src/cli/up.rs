@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::args::{Global, Up};
 use super::outcome::Outcome;
@@ -23,6 +23,8 @@ use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
 const REDRAW: Duration = Duration::from_millis(250);
+/// Where there is no terminal for a block: how often `up -d` says what it still waits for.
+const WORD: Duration = Duration::from_secs(30);
 
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
     refuse_what_comes_later(args)?;
@@ -33,18 +35,18 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             profiles: global.profiles.clone(),
             ..UpRequest::default()
         };
-        return plan::dry_run(global, &request);
+        return plan::dry_run(global, &request, args.json);
     }
     let loaded = project::load(global)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
         config::select(&loaded.project, words)?;
     }
+    project::check_profiles(global, &loaded.project)?;
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
         state_dir: &loaded.project.state_dir,
-        profiles: &global.profiles,
         foreground: !args.detach,
         colour: style.color,
     };
@@ -64,14 +66,19 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
         if !global.quiet {
             let verb = if owner.is_some() { "" } else { "joined " };
+            let leaves = match owner.is_none() && !args.detach {
+                true => "; Ctrl-C leaves it running",
+                false => "",
+            };
             let files = file_names(&loaded.location);
             let services = words::count(loaded.project.services.len() as u64, "service");
             terminal::say(format_args!(
-                "runner  {verb}{}: {services} from {files}",
+                "runner  {verb}{}: {services} from {files}{leaves}",
                 loaded.project.name
             ));
         }
         let Some(frames) = frames else { return Ok(0) };
+        screen.joins = owner.is_none();
         let session = Session {
             location: &loaded.location,
             state_dir: &loaded.project.state_dir,
@@ -225,6 +232,7 @@ impl Session<'_> {
                 }
                 Ok(u8::from(failed))
             }
+            End::Detached if self.arrival.is_some() => Err(Outcome::Interrupted),
             End::Detached => {
                 terminal::say("runner  detached: the project goes on; `runner down` stops it");
                 Ok(0)
@@ -255,6 +263,7 @@ impl Session<'_> {
         let mut terminate = listen(SignalKind::terminate())?;
         let mut hangup = listen(SignalKind::hangup())?;
         let mut redraw = redraws();
+        let mut word = interval_at(Instant::now() + WORD, WORD);
         let writer = screen.writer();
         let unread = screen.unread();
         loop {
@@ -273,6 +282,7 @@ impl Session<'_> {
                 () = at(self.deadline) => return Ok(End::TimedOut),
                 acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted)),
                 _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
+                _ = word.tick(), if self.arrival.is_some() && screen.waits_in_words() => self.say_what_is_waited_for(screen).await,
                 frame = frames.next(), if screen.has_room() => match frame? {
                     None => return Ok(End::Lost),
                     Some(frame) => {
@@ -301,7 +311,7 @@ impl Session<'_> {
                 match (&event.kind, self.diagnose) {
                     (EventKind::ConfigRejected { problems, .. }, diagnose) if !problems.is_empty() => {
                         match diagnose() {
-                            Some(diagnosis) => screen.rejected(&diagnosis),
+                            Some(diagnosis) => screen.rejected(problems, &diagnosis),
                             None => screen.event(&event),
                         }
                     }
@@ -344,6 +354,14 @@ impl Session<'_> {
             let _: DownAnswer = call::in_time(self.location, client.post("/v1/down", request)).await?;
         }
         Ok(())
+    }
+
+    async fn say_what_is_waited_for(&mut self, screen: &Screen) {
+        if let Some(ps) = self.watcher.look(self.location).await {
+            for line in screen.waiting(&ps) {
+                terminal::say(format_args!("runner  still waiting: {line}"));
+            }
+        }
     }
 
     async fn draw(&mut self, screen: &mut Screen) {

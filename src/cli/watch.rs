@@ -12,6 +12,7 @@ use super::outcome::Outcome;
 use super::{Result, reach, terminal};
 use crate::api::client::Chunks;
 use crate::api::wire;
+use crate::sys;
 use crate::view::style::Style;
 use crate::view::table;
 
@@ -95,13 +96,40 @@ fn line(ps: &wire::Ps) -> String {
 /// On a terminal in place of the one before: home, then clear to the end (ECMA-48 CUP, ED). Else below it.
 fn page(table: &str, style: &Style) -> String {
     match style.terminal {
-        true => format!("\x1b[H\x1b[2J{table}"),
+        true => format!("\x1b[H\x1b[2J{}", first_rows(table, sys::tty::rows())),
         false => format!("{table}\n"),
     }
+}
+
+/// What fits, from the top, and how much does not. The last row stays free: a line end there would scroll.
+fn first_rows(table: &str, rows: Option<u16>) -> String {
+    let (lines, room) = (
+        table.lines().count(),
+        rows.map_or(usize::MAX, |rows| usize::from(rows).max(3) - 1),
+    );
+    if lines <= room {
+        return table.to_owned();
+    }
+    let shown: String = table.split_inclusive('\n').take(room - 1).collect();
+    format!("{shown}… and {} more\n", lines - (room - 1))
 }
 
 /// `false`: the reader has seen enough (`| head`).
 fn write(text: &str) -> bool {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_is_longer_than_the_screen_shows_its_head() {
+        let table = "NAME\na\nb\nc\n";
+        assert_eq!(first_rows(table, Some(5)), table);
+        assert_eq!(first_rows(table, None), table);
+        assert_eq!(first_rows(table, Some(4)), "NAME\na\n… and 2 more\n");
+        assert_eq!(first_rows(table, Some(1)), "NAME\n… and 3 more\n");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use aho_corasick::AhoCorasick;
 use serde_json::Value;
@@ -17,12 +17,15 @@ use crate::spec::{Project, ServiceName};
 /// In text of any kind a shorter value is more often an ordinary word than a secret.
 const SHORTEST_IN_TEXT: usize = 8;
 
-/// The values of all secrets of a project, declared and captured. Cheap to clone; they are not even collected before
-/// somebody shows something. The default one knows none.
+/// The values of all secrets of a project, declared and captured. Cheap to clone; nothing is made of them before somebody
+/// shows something. The default one knows none.
 #[derive(Clone, Default)]
-pub struct Mask(Option<Arc<Finder>>);
+pub struct Mask(Option<Arc<Known>>);
 
-type Finder = LazyLock<Option<AhoCorasick>, Box<dyn FnOnce() -> Option<AhoCorasick> + Send>>;
+struct Known {
+    values: HashSet<String>,
+    finder: OnceLock<Option<AhoCorasick>>,
+}
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,11 +35,26 @@ impl fmt::Debug for Mask {
 
 impl Mask {
     pub(super) fn new(project: &Project, captured: &[(OsString, OsString)]) -> Self {
-        let project = project.clone();
-        let captured = captured.to_vec();
-        Mask(Some(Arc::new(Finder::new(Box::new(move || {
-            finder(values(&project, &captured))
-        })))))
+        Mask::of(values(project, captured))
+    }
+
+    fn of(values: HashSet<String>) -> Self {
+        Mask(Some(Arc::new(Known {
+            values,
+            finder: OnceLock::new(),
+        })))
+    }
+
+    /// Knows what either knows: a value that an edit replaced still stands in what was printed before.
+    #[must_use]
+    pub fn and(self, earlier: &Mask) -> Self {
+        let (Some(now), Some(before)) = (&self.0, &earlier.0) else {
+            return if self.0.is_some() { self } else { earlier.clone() };
+        };
+        if now.values.is_subset(&before.values) {
+            return earlier.clone();
+        }
+        Mask::of(now.values.union(&before.values).cloned().collect())
     }
 
     /// `text` with `***` for every secret of 8 bytes or more.
@@ -55,7 +73,7 @@ impl Mask {
         let own: Vec<String> = secret
             .filter_map(|(_, value)| value.as_str().map(str::to_owned).inspect(|_| *value = MASK.into()))
             .collect();
-        let own = finder(own.iter().flat_map(|value| parts(value)).collect());
+        let own = finder(&own.iter().flat_map(|value| parts(value)).collect());
         each_text(&mut definition, &|text| {
             if let Cow::Owned(covered) = cover(text, &[self.finder(), own.as_ref()], SHORTEST) {
                 *text = covered;
@@ -65,7 +83,8 @@ impl Mask {
     }
 
     fn finder(&self) -> Option<&AhoCorasick> {
-        LazyLock::force(self.0.as_deref()?).as_ref()
+        let known = self.0.as_deref()?;
+        known.finder.get_or_init(|| finder(&known.values)).as_ref()
     }
 }
 
@@ -100,8 +119,10 @@ fn parts(value: &str) -> Vec<String> {
     parts.filter(|part| part.len() >= SHORTEST).map(str::to_owned).collect()
 }
 
-fn finder(values: HashSet<String>) -> Option<AhoCorasick> {
-    let build = |values| AhoCorasick::new(values).expect("it numbers more states than a project has bytes of secrets");
+fn finder(values: &HashSet<String>) -> Option<AhoCorasick> {
+    let build = |values: &HashSet<String>| {
+        AhoCorasick::new(values).expect("it numbers more states than a project has bytes of secrets")
+    };
     (!values.is_empty()).then(|| build(values))
 }
 

@@ -50,7 +50,7 @@ pub use mask::Mask;
 pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
-pub use select::{Unknown, select};
+pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
 pub use value::duration;
 

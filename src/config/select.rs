@@ -42,6 +42,26 @@ fn services<'p>(project: &'p Project, word: &'p str) -> impl Iterator<Item = &'p
         .chain(labelled.map(|service| &service.name))
 }
 
+/// Whether each profile is one of somebody's.
+///
+/// # Errors
+/// The first that turns nothing on, with one that is near.
+pub fn check_profiles(project: &Project, words: &[String]) -> Result<(), Unknown> {
+    let known = || project.services.values().flat_map(|service| &service.profiles);
+    let Some(word) = words.iter().find(|word| !known().any(|profile| profile == *word)) else {
+        return Ok(());
+    };
+    let near = nearest(word, known().map(String::as_str));
+    Err(Unknown {
+        message: format!(
+            "no service in {} has the profile `{}`",
+            project.dir.display(),
+            shown(word)
+        ),
+        suggestion: near.map(|near| format!("did you mean `{near}`?")),
+    })
+}
+
 fn unknown(project: &Project, word: &str) -> Unknown {
     let dir = project.dir.display();
     let shown = shown(word);

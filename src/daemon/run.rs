@@ -421,8 +421,10 @@ impl Daemon {
         let cause = Cause::new(Author::Runner, because.clone());
         let ended = wire::EventKind::Ended { code, because };
         self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
-        // The project came to its end: nothing that was wished of it is left.
-        self.store.clear();
+        // The project came to its end: nothing that was wished of it is left. One that never began leaves wishes alone.
+        if self.definition.project.is_some() {
+            self.store.clear();
+        }
         self.conclude();
         let Daemon {
             mut hands,

@@ -1,26 +1,12 @@
-//! What people asked for by hand, kept on the disk: rename and fsync, two generations.
+//! What people asked for by hand, kept on the disk: rename, then fsync, two generations.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
 use crate::reconcile::Wishes;
-
-const FILE: &str = "wishes.json";
-/// The generation before.
-const OLDER: &str = "wishes.1.json";
-const VERSION: u32 = 1;
-/// A larger file is none of ours.
-const LARGEST: u64 = 16 * 1024 * 1024;
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    version: u32,
-    wishes: Wishes,
-}
 
 pub struct Store {
     folder: PathBuf,
@@ -76,11 +62,10 @@ impl Store {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
         file.write_all(&text)?;
-        file.sync_all()?;
         let _ = fs::rename(&path, self.folder.join(OLDER));
         fs::rename(&fresh, &path)?;
-        File::open(&self.folder)?.sync_all()?;
         self.kept = stored.wishes;
+        sync_beside(file, self.folder.clone());
         Ok(())
     }
 
@@ -93,20 +78,15 @@ impl Store {
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<Wishes>> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !found.is_file() || found.len() > LARGEST {
-        return Err(io::Error::other("it is no file of runner's"));
-    }
-    let stored: Stored = serde_json::from_slice(&fs::read(path)?)?;
-    if stored.version != VERSION {
-        return Err(io::Error::other(format!("it is of version {}", stored.version)));
-    }
-    Ok(Some(stored.wishes))
+/// What is written outlives our death at once, and the machine's soon: a disk may take seconds, which the loop has not. Until
+/// then the generation before speaks for a file that the machine's end has torn.
+fn sync_beside(file: File, folder: PathBuf) {
+    std::thread::spawn(move || {
+        let synced = file.sync_all().and_then(|()| File::open(&folder)?.sync_all());
+        if let Err(error) = synced {
+            tracing::warn!(%error, "what was asked for by hand may not outlive the machine");
+        }
+    });
 }
 
 fn set_aside(path: &Path, why: &io::Error) -> String {

@@ -20,6 +20,11 @@ const FOLLOWER_BACKLOG: usize = 1024;
 /// The history is rotated before it grows beyond this; one older file is kept.
 const HISTORY_SIZE: u64 = 8 * 1024 * 1024;
 
+/// What one event tells at most: steps of an edit (they are counted all the same), problems of a file, and of its words.
+const MOST_STEPS: usize = 2_000;
+const MOST_PROBLEMS: usize = 200;
+const MOST_LETTERS: usize = 64 * 1024;
+
 /// The events of this project, in order.
 pub struct Story {
     cursor: u64,
@@ -43,9 +48,9 @@ impl Story {
         }
     }
 
-    /// What is hidden from now on.
+    /// What is hidden from now on, beside what was before.
     pub fn hide(&mut self, mask: Mask) {
-        self.mask = mask;
+        self.mask = mask.and(&self.mask);
     }
 
     pub fn mask(&self) -> &Mask {
@@ -60,6 +65,7 @@ impl Story {
     }
 
     pub fn tell_kind(&mut self, wall_ns: i64, service: Option<String>, run: u32, kind: wire::EventKind, cause: Cause) {
+        let kind = of_bounded_size(kind);
         self.cursor += 1;
         let event = wire::Event {
             cursor: self.cursor,
@@ -276,6 +282,22 @@ pub fn step(step: Step, mask: &Mask) -> wire::PlanStep {
     wire::PlanStep { because, ..step.into() }
 }
 
+/// Of a list that a line of the history can't hold, the beginning.
+fn of_bounded_size(mut kind: wire::EventKind) -> wire::EventKind {
+    match &mut kind {
+        wire::EventKind::ConfigApplied { steps, .. } => steps.truncate(MOST_STEPS),
+        wire::EventKind::ConfigRejected { message, problems } => {
+            problems.truncate(MOST_PROBLEMS);
+            if let Some((at, _)) = message.char_indices().nth(MOST_LETTERS) {
+                message.truncate(at);
+                message.push_str(" ...");
+            }
+        }
+        _ => {}
+    }
+    kind
+}
+
 fn applied(generation: u64, steps: Vec<Step>, unchanged: u32, mask: &Mask) -> wire::EventKind {
     let count = |intent| steps.iter().filter(|step| step.intent == intent).count() as u32;
     wire::EventKind::ConfigApplied {
@@ -362,6 +384,37 @@ mod tests {
         tell(&mut story, "kept");
         assert!(story.flush().is_none());
         assert_eq!(cursors(&state), [2]);
+    }
+
+    #[test]
+    fn an_event_of_whatever_size_can_be_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut story = Story::open(folder.path());
+        let step = wire::PlanStep {
+            service: "a-service-with-a-long-name".to_owned(),
+            step: wire::Step::Restart,
+            fields: vec!["command".to_owned()],
+            changes: vec!["command".to_owned()],
+            because: "its definition changed".to_owned(),
+        };
+        let applied = wire::EventKind::ConfigApplied {
+            generation: 2,
+            restarts: 50_000,
+            lives: 0,
+            starts: 0,
+            stops: 0,
+            unchanged: 0,
+            steps: vec![step; 50_000],
+        };
+        let rejected = wire::EventKind::ConfigRejected {
+            message: "\u{e9}".repeat(2_000_000),
+            problems: Vec::new(),
+        };
+        for kind in [applied, rejected] {
+            story.tell_kind(0, None, 0, kind, Cause::new(Author::File, "saved"));
+        }
+        story.flush();
+        assert_eq!(cursors(folder.path()), [1, 2]);
     }
 
     #[test]

@@ -60,14 +60,15 @@ impl Chunks {
         let mut seen = HashSet::new();
         let mut number = 0;
         // From new to old: a rotation meanwhile can show a file twice, but hide none.
+        let mut missing = false;
         loop {
-            let Some((file, inode)) = open_pair(&numbered(log, number))? else {
-                // The current file is missing for an instant while it is rotated.
-                if number == 0 {
-                    number = 1;
-                    continue;
+            let Some((file, inode)) = open_pair(log, number)? else {
+                // One is missing while they are shifted, and stays so if the pump is killed there.
+                if std::mem::replace(&mut missing, true) {
+                    break;
                 }
-                break;
+                number += 1;
+                continue;
             };
             if seen.insert(inode) {
                 files.push((number, inode, file));
@@ -200,15 +201,20 @@ fn cut(files: &mut Vec<(u32, u64, LogFile)>, seam: &Seam) -> io::Result<()> {
     Ok(())
 }
 
-/// A log and its own index, even if both are renamed while they are opened.
-fn open_pair(path: &Path) -> io::Result<Option<(LogFile, u64)>> {
+/// A log and its own index, even if both are renamed while they are opened, or a kill came between their renames.
+fn open_pair(log: &Path, number: u32) -> io::Result<Option<(LogFile, u64)>> {
+    let (path, next) = (numbered(log, number), numbered(log, number + 1));
     loop {
-        let Some(log) = open_if_there(path)? else {
+        let Some(log) = open_if_there(&path)? else {
             return Ok(None);
         };
         let metadata = log.metadata()?;
-        let index = open_if_there(&index::path_of(path))?;
-        let still_there = fs::symlink_metadata(path).is_ok_and(|now| now.ino() == metadata.ino());
+        let index = match open_if_there(&index::path_of(&path))? {
+            // It goes before its log.
+            None if open_if_there(&next)?.is_none() => open_if_there(&index::path_of(&next))?,
+            found => found,
+        };
+        let still_there = fs::symlink_metadata(&path).is_ok_and(|now| now.ino() == metadata.ino());
         if !still_there {
             continue;
         }

@@ -377,10 +377,18 @@ fn lg_07_a_rotation_that_was_cut_short_is_completed() {
         bench.drain("web", 2);
         bench.pump.close(&ServiceName::new("web"), 2);
     }
+    let life = last::life_of_run(log, 1);
+    assert!(life.is_some());
     // Killed after 1 became 2 and after the current index became index 1.
     fs::rename(index_of(1), index_of(2)).expect("rename");
     fs::rename(journal::numbered(log, 1), journal::numbered(log, 2)).expect("rename");
     fs::rename(index_of(0), index_of(1)).expect("rename");
+    let runs = |log| {
+        let lines = read(log, &Query::default()).expect("read");
+        lines.map(|line| line.expect("line").run).collect::<Vec<_>>()
+    };
+    assert_eq!(runs(log), [1, 1], "nothing is hidden, and it is known whose it is");
+    assert_eq!(last::life_of_run(log, 1), life);
     // Another pump, as this one may hold the file open.
     let after = Bench::new();
     let (mut out, _err) = after.open("web", 3, &target, &[]);
@@ -388,10 +396,7 @@ fn lg_07_a_rotation_that_was_cut_short_is_completed() {
     after.drain("web", 3);
     assert_eq!(bytes(log), b"aaaaaaaaa\nbbbbbbbbb\nccccccccc\n");
     assert_index_is_whole(log);
-    let runs = read(log, &Query::default())
-        .expect("read")
-        .map(|line| line.expect("line").run);
-    assert_eq!(runs.collect::<Vec<_>>(), [1, 1, 3]);
+    assert_eq!(runs(log), [1, 1, 3]);
 }
 
 #[test]

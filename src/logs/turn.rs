@@ -410,9 +410,9 @@ impl Turn {
 
     fn expect(&mut self, service: &ServiceName, run: u32, first: usize, patterns: Vec<Regex>) {
         let runs = self.runs.get(service).into_iter().flatten();
-        let slots = runs.filter(|(number, _)| *number == run).map(|(_, slots)| slots[0]);
+        let mut slots = runs.filter(|(number, _)| *number == run).map(|(_, slots)| slots[0]);
         // Both streams share them.
-        if let Some(tap) = slots.last().and_then(|slot| self.taps[slot].as_ref()) {
+        if let Some(tap) = slots.next_back().and_then(|slot| self.taps[slot].as_ref()) {
             tap.run.matchers.borrow_mut().add(first, patterns);
         }
     }

@@ -48,8 +48,8 @@ impl Quiet {
     }
 
     /// Whether what was read counts. Not if it has changed after `change`, even if that is being read too by now; nor if it
-    /// `ends` services (or is gone altogether) and has not been quiet for long. `touched`: when the files changed last by
-    /// what they say themselves, which may be ahead of what was told.
+    /// `ends` services (or is empty, or gone altogether) and has not been quiet for long. `touched`: when the files changed
+    /// last by what they say themselves, which may be ahead of what was told.
     pub fn was_read(&mut self, change: u64, now: u64, ends: bool, touched: Option<u64>) -> bool {
         let last = match *self {
             Quiet::Reading { last } if last == change => last,

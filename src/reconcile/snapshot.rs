@@ -98,8 +98,6 @@ pub struct Snapshot {
     /// Counts accepted definitions from 1.
     pub generation: u64,
     pub settled: bool,
-    /// Everything is being stopped and runner ends after it.
-    pub ending: bool,
     /// In the file's order; services that an edit removed and that are still stopping come last.
     pub services: Vec<ServiceSnapshot>,
 }

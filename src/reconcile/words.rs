@@ -48,6 +48,14 @@ pub(super) fn count(number: u32, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// `once`, `3 times`.
+pub(super) fn times(number: u32) -> String {
+    match number {
+        1 => "once".to_owned(),
+        number => format!("{number} times"),
+    }
+}
+
 /// What a probe looks at, as in "waiting for http :3000/healthz".
 pub(super) fn check(check: &Check) -> String {
     match check {
@@ -208,7 +216,10 @@ pub(super) fn unhealthy(service: &Service, last: Option<&str>) -> String {
         .map_or(String::new(), |probe| check(&probe.check));
     let tries = service.health.as_ref().map_or(1, |probe| probe.retries);
     let last = last.unwrap_or("no answer");
-    format!("{what} failed {} in a row ({last})", count(tries, "time", "times"))
+    match tries {
+        1 => format!("{what} failed ({last})"),
+        tries => format!("{what} failed {tries} times in a row ({last})"),
+    }
 }
 
 pub(super) fn health_failed(service: &Service, message: String) -> Failure {
@@ -240,7 +251,7 @@ pub(super) fn crash_loop(restarts: u32, last: &Failure) -> Failure {
         reason: Reason::CrashLoop,
         message: format!(
             "it ends again and again, restarted {}; last: {}",
-            count(restarts, "time", "times"),
+            times(restarts),
             last.message
         ),
         suggestion: last.suggestion.clone(),
@@ -256,7 +267,7 @@ pub(super) fn gave_up(service: &Service, last: &Failure) -> Failure {
         reason: Reason::CrashLoop,
         message: format!(
             "it ended {} within {} (max_restarts = {max}); last: {}",
-            count(max.saturating_add(1), "time", "times"),
+            times(max.saturating_add(1)),
             duration(service.restart_window),
             last.message
         ),

@@ -5,8 +5,17 @@ use std::os::fd::BorrowedFd;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 /// Columns of the terminal that stdout or stderr is; `None` when neither is one, or it does not tell.
-#[allow(unsafe_code)]
 pub fn columns() -> Option<u16> {
+    size().map(|(columns, _)| columns)
+}
+
+/// Its rows.
+pub fn rows() -> Option<u16> {
+    size().map(|(_, rows)| rows).filter(|rows| *rows > 0)
+}
+
+#[allow(unsafe_code)]
+fn size() -> Option<(u16, u16)> {
     [libc::STDOUT_FILENO, libc::STDERR_FILENO]
         .into_iter()
         .find_map(|descriptor| {
@@ -18,7 +27,7 @@ pub fn columns() -> Option<u16> {
             };
             // SAFETY: `size` is a valid winsize for the length of the call; a descriptor that is no terminal makes it fail.
             let result = unsafe { libc::ioctl(descriptor, libc::TIOCGWINSZ, &raw mut size) };
-            (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+            (result == 0 && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
         })
 }
 

@@ -3,7 +3,7 @@
 use super::escape::plain;
 use super::style::Style;
 use super::{table, words};
-use crate::api::wire::{Acted, Outcome, Service};
+use crate::api::wire::{Acted, Exit, Outcome, Service};
 use crate::reconcile::StateName;
 
 /// More lines than this are counted instead.
@@ -42,7 +42,16 @@ pub fn lines(acted: &Acted, verb: &str, style: &Style) -> String {
 fn line(service: &Service, verb: &str, width: usize, style: &Style) -> String {
     let start = format!("{:width$}  ", plain(&service.name));
     if let (Some(failure), StateName::Failed | StateName::Backoff) = (&service.failure, service.state) {
-        return format!("{start}{}", table::failure(failure, width + 2, style));
+        let next = service.next_try_s.map(words::duration);
+        let mut text = match service.state {
+            StateName::Backoff => table::trouble("in back-off", failure, width + 2, style),
+            _ => table::failure(failure, width + 2, style),
+        };
+        if let Some(next) = next {
+            let again = style.dim(format!("it is tried again in {next}"));
+            text.push_str(&format!("{:indent$}{again}\n", "", indent = width + 2));
+        }
+        return format!("{start}{text}");
     }
     let state = match (verb, service.state) {
         ("reload", StateName::Ready) => style.good("reloaded"),
@@ -52,7 +61,13 @@ fn line(service: &Service, verb: &str, width: usize, style: &Style) -> String {
     let note = match (service.state, service.pid) {
         (StateName::Ready, Some(pid)) => format!("pid {pid}"),
         // How long ago is no news just after it.
-        (StateName::Completed | StateName::Stopped, _) => String::new(),
+        (StateName::Completed, _) => String::new(),
+        (StateName::Stopped, _) => match &service.last_exit {
+            Some(Exit::Signal(signal)) if verb == "stop" && signal == "SIGKILL" => {
+                "it had to be killed (SIGKILL)".to_owned()
+            }
+            _ => String::new(),
+        },
         _ => table::note(service),
     };
     let line = format!("{start}{state}  {}", style.dim(note));

@@ -4,13 +4,14 @@
 //! `escape`. A line that does not end is held until it does, is flushed, or reaches 16 KiB.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use memchr::memchr;
 
 use super::escape::{is_clean, plain, push_line};
 use super::style::Style;
 use super::{table, words};
-use crate::api::wire::{Event, EventKind};
+use crate::api::wire::{Event, EventKind, Problem};
 use crate::logs::Stream;
 
 /// A longer line is cut; each part but the last ends with [`CONTINUED`].
@@ -138,13 +139,18 @@ impl Console {
     }
 
     /// The file was rejected, and somebody has looked at it: its problems, each with its place.
-    pub fn rejected(&self, diagnosis: &str, out: &mut Vec<u8>) {
-        self.say(&format!("{}\n\n{diagnosis}", self.rejected_head()), out);
+    pub fn rejected(&self, problems: &[Problem], diagnosis: &str, out: &mut Vec<u8>) {
+        self.say(&format!("{}\n\n{diagnosis}", self.rejected_head(problems)), out);
     }
 
-    fn rejected_head(&self) -> String {
+    fn rejected_head(&self, problems: &[Problem]) -> String {
+        let file = problems
+            .first()
+            .and_then(|problem| Path::new(&problem.file).file_name());
+        let file = file.map_or("services.toml".into(), |name| name.to_string_lossy());
+        let file = plain(&file);
         self.style
-            .bad("services.toml not applied, everything keeps running as before")
+            .bad(format!("{file} not applied, everything keeps running as before"))
     }
 
     /// A line of runner's own.
@@ -180,15 +186,15 @@ impl Console {
                     })
                     .collect();
                 let head = match steps.is_empty() {
-                    true => format!("services.toml saved: nothing to do, {}", told.join(", ")),
+                    true => format!("services.toml is valid: nothing to do, {}", told.join(", ")),
                     false => format!("services.toml changed: {}", told.join(", ")),
                 };
                 let head = style.dim(head);
                 format!("{head}\n{}", table::steps(steps, "        ", style))
             }),
-            EventKind::ConfigRejected { message, .. } => {
+            EventKind::ConfigRejected { message, problems } => {
                 let lines: Vec<_> = message.lines().map(plain).collect();
-                Some(format!("{}\n\n{}\n", self.rejected_head(), lines.join("\n")))
+                Some(format!("{}\n\n{}\n", self.rejected_head(problems), lines.join("\n")))
             }
             EventKind::Ending { because } => Some(style.dim(format!("stopping everything: {}", plain(because)))),
             EventKind::Warned { message } => Some(style.pending(plain(message))),

@@ -5,7 +5,7 @@ use unicode_width::UnicodeWidthStr;
 use super::escape::plain;
 use super::style::Style;
 use super::words;
-use crate::api::wire::{Failure, Ls, LsProject, Plan, PlanStep, ProjectState, Ps, Service, Step};
+use crate::api::wire::{Exit, Failure, Ls, LsProject, Plan, PlanStep, ProjectState, Ps, Service, Step};
 use crate::reconcile::StateName;
 
 /// Between two columns.
@@ -194,7 +194,8 @@ pub fn note(service: &Service) -> String {
             told.into_iter().chain(tries).collect()
         }
         StateName::Unhealthy => told.or(failure).into_iter().collect(),
-        StateName::Stopped => exit.into_iter().collect(),
+        // That a stop ended it is no news.
+        StateName::Stopped => exit.filter(|_| !is_end_of_a_stop(service)).into_iter().collect(),
         StateName::Preparing | StateName::Ready | StateName::Stopping | StateName::Orphaned => {
             told.into_iter().collect()
         }
@@ -203,6 +204,15 @@ pub fn note(service: &Service) -> String {
         parts.push(first_line(drift));
     }
     parts.join(", ")
+}
+
+fn is_end_of_a_stop(service: &Service) -> bool {
+    let asked = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP"];
+    match &service.last_exit {
+        Some(Exit::Code(0)) => true,
+        Some(Exit::Signal(signal)) => asked.contains(&signal.as_str()),
+        _ => false,
+    }
 }
 
 fn first_line(text: &str) -> String {
@@ -256,9 +266,14 @@ fn plan_row(step: &PlanStep) -> Vec<Cell> {
 
 /// `failed: …`, who holds it, what to do and the last lines, each on a line of its own; all but the first indented.
 pub fn failure(failure: &Failure, indent: usize, style: &Style) -> String {
+    trouble("failed", failure, indent, style)
+}
+
+/// The same by another word, for what may still come right.
+pub(super) fn trouble(word: &str, failure: &Failure, indent: usize, style: &Style) -> String {
     let indent = " ".repeat(indent);
     let mut message = failure.message.lines();
-    let mut lines = vec![style.bad(format_args!("failed: {}", plain(message.next().unwrap_or_default())))];
+    let mut lines = vec![style.bad(format_args!("{word}: {}", plain(message.next().unwrap_or_default())))];
     lines.extend(message.map(|line| format!("{indent}{}", plain(line))));
     if let Some(suggestion) = &failure.suggestion {
         lines.push(format!("{indent}{} {}", style.hint("try:"), plain(suggestion)));

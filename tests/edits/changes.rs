@@ -181,7 +181,7 @@ fn hr_08_what_does_not_concern_the_process_does_not_touch_it() {
 
 #[test]
 fn hr_10_a_renamed_service_is_stopped_and_started_and_never_there_twice() {
-    let named = |name| entered(name, NOT, WAITS, "");
+    let named = |name| entered("it", NOT, WAITS, "").replace("[services.it]", &format!("[services.{name}]"));
     let mut running = Running::of(project(&named("old")), &[], &[]);
     running.project.write("services.toml", &named("new"));
     running.hear_of("old", "stopping");

@@ -26,15 +26,24 @@ fn send(pid: u64, signal: Signal) {
     let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
 
+/// Guardian and daemon.
+fn roles(running: &Running) -> (u64, u64) {
+    let words = |pid: u64| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let all = running.project.processes().into_iter().map(u64::from);
+    let (mut guardian, mut daemon) = (None, None);
+    for pid in all.filter(|&pid| words(pid).contains("__daemon")) {
+        match words(pid).contains("__guardian") {
+            true => guardian = Some(pid),
+            false => daemon = Some(pid),
+        }
+    }
+    (guardian.unwrap(), daemon.unwrap())
+}
+
 /// Everything of runner's is killed, and then what it left behind, by us.
 fn kill_everything(running: &Running) {
     let services: Vec<u64> = running.picture().values().filter_map(|(pid, _)| *pid).collect();
-    let words = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let roles = running.project.processes().into_iter();
-    let roles: Vec<u64> = roles
-        .filter(|&pid| words(pid).contains("__guardian") || words(pid).contains("__daemon"))
-        .map(u64::from)
-        .collect();
+    let roles: [u64; 2] = roles(running).into();
     // The guardian is stopped first, so that it can't do anything about the other.
     for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
         roles.iter().for_each(|&pid| send(pid, signal));
@@ -136,13 +145,7 @@ fn no_reload_holds_until_somebody_asks() {
     // SIGHUP applies it too.
     running.project.write("services.toml", &edited(3));
     running.hear("a word about it", |event| event["event"] == "warned");
-    let ls = running.json(&["ls"]);
-    let folder = running.project.path().canonicalize().unwrap();
-    let mut projects = ls["projects"].as_array().unwrap().iter();
-    let project = projects
-        .find(|project| project["folder"] == folder.to_str().unwrap())
-        .unwrap();
-    send(project["pid"].as_u64().unwrap(), Signal::SIGHUP);
+    send(roles(&running).0, Signal::SIGHUP);
     let applied = running.applied();
     assert_eq!(applied["cause"]["by"], "signal", "{applied}");
     assert_eq!(running.picture()["b"].1, 3);

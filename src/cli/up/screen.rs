@@ -29,6 +29,8 @@ pub struct Screen {
     /// Shows output and transitions; `up -d` shows only what goes wrong.
     full: bool,
     quiet: bool,
+    /// The project ran already: what this `up` changes is told.
+    pub joins: bool,
     text: Vec<u8>,
     writer: mpsc::Sender<Vec<u8>>,
     unread: Arc<Notify>,
@@ -63,6 +65,7 @@ impl Screen {
             style,
             full,
             quiet,
+            joins: false,
             text: Vec::new(),
             writer,
             written: Some(written),
@@ -123,7 +126,11 @@ impl Screen {
             }
             _ => {}
         }
-        let tells = self.full || matches!(event.kind, EventKind::Failed { .. } | EventKind::Restarting { .. });
+        let tells = match event.kind {
+            EventKind::Failed { .. } | EventKind::Restarting { .. } => true,
+            EventKind::ConfigApplied { .. } | EventKind::ConfigRejected { .. } => self.full || self.joins,
+            _ => self.full,
+        };
         if tells && !self.quiet {
             self.erase_block();
             self.console.event(event, &mut self.text);
@@ -131,16 +138,21 @@ impl Screen {
     }
 
     /// The file was saved and is broken.
-    pub fn rejected(&mut self, diagnosis: &str) {
-        if self.full && !self.quiet {
+    pub fn rejected(&mut self, problems: &[wire::Problem], diagnosis: &str) {
+        if (self.full || self.joins) && !self.quiet {
             self.erase_block();
-            self.console.rejected(diagnosis, &mut self.text);
+            self.console.rejected(problems, diagnosis, &mut self.text);
         }
     }
 
     /// Only a terminal has a block, and only while something is not as it should be.
     pub fn shows_progress(&self) -> bool {
         self.style.terminal && !self.quiet && !self.settled && self.has_room()
+    }
+
+    /// What is waited for is said in words now and then.
+    pub fn waits_in_words(&self) -> bool {
+        !self.style.terminal && !self.quiet
     }
 
     pub fn progress(&mut self, ps: &wire::Ps) {

@@ -56,6 +56,18 @@ fn text_loses_every_secret_and_nothing_else() {
 }
 
 #[test]
+fn what_an_edit_replaced_stays_a_secret() {
+    let (old, new) = (mask("A_TOKEN = 'old-secret'"), mask("A_TOKEN = 'new-secret'"));
+    let both = new.clone().and(&old);
+    assert_eq!(both.text("old-secret new-secret"), "*** ***");
+    assert_eq!(new.text("old-secret new-secret"), "old-secret ***");
+    // Back again: nothing is new.
+    assert_eq!(old.and(&both).text("old-secret new-secret"), "*** ***");
+    let none = Mask::default().and(&both).and(&Mask::default());
+    assert_eq!(none.text("old-secret new-secret"), "*** ***");
+}
+
+#[test]
 fn secrets_of_every_service_and_of_the_surroundings_are_known() {
     let loaded = with_env(
         "[env]\nSHARED_KEY = 'shared-value'\n[services.web]\ncommand = 'x'\nsecrets = 'PIN*'\n[services.web.env]\nPINCODE \

@@ -8,10 +8,10 @@ use super::answers::checked_names;
 use super::definition::Purpose;
 use crate::api::server::{Act, Reply, UpAnswer};
 use crate::api::wire::{self, Outcome, Refusal};
-use crate::config::{Loaded, Problems};
+use crate::config::{self, Loaded, Problems};
 use crate::daemon::story;
 use crate::daemon::waiting::{Aim, Waiter, Whom};
-use crate::reconcile::{Author, Cause, Fact, Goal, Request, StateName};
+use crate::reconcile::{Author, Cause, Ending, Fact, Goal, Request, StateName};
 use crate::spec::{Project, ServiceName, Signal};
 use crate::sys;
 
@@ -54,7 +54,15 @@ impl Daemon {
                 None => self.ps().map(UpAnswer::Ps),
             }
         });
+        let refused = answer.is_err();
         drop(reply.send(answer));
+        // The file broke between the client's look and ours: there is nothing to stay for.
+        if refused && self.definition.project.is_none() {
+            self.ending = Some(Ending {
+                code: 2,
+                because: "the first `up` was refused".to_owned(),
+            });
+        }
     }
 
     /// What such an `up` would do now.
@@ -262,6 +270,11 @@ impl Daemon {
 }
 
 fn up_request(project: &Project, request: &wire::UpRequest) -> Result<Request, Refusal> {
+    if let Err(unknown) = config::check_profiles(project, &request.profiles) {
+        let mut refusal = Refusal::new(422, "no such profile", unknown.message);
+        refusal.suggestion = unknown.suggestion;
+        return Err(refusal);
+    }
     Ok(Request::Up {
         names: checked_names(project, &request.names)?,
         no_deps: request.no_deps,

@@ -216,10 +216,15 @@ impl Daemon {
             Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)(),
             None => Vec::new(),
         };
+        let pending = self.drift().remove(&name).map(|words| wire::WhyLink {
+            service: name.to_string(),
+            what: format!("{name} is not what the file says"),
+            because: words,
+        });
         Ok(wire::Why {
             service: why.service.to_string(),
             state: why.state,
-            chain: why.chain.iter().map(link).collect(),
+            chain: why.chain.iter().map(link).chain(pending).collect(),
             suggestion: why.suggestion.as_deref().map(hidden),
             last_lines: lines.iter().map(|line| hidden(line)).collect(),
             events: Vec::new(),
@@ -229,7 +234,7 @@ impl Daemon {
     fn health(&self, words: &[String]) -> Result<wire::Health, Refusal> {
         let project = self.in_force()?;
         let names = match checked_names(&project, words)? {
-            names if names.is_empty() => self.world.wanted(),
+            names if names.is_empty() => self.world.selected(),
             names => names,
         };
         let is_well = |name: &ServiceName| self.world.progress(name, Goal::Ready) == Progress::Reached;

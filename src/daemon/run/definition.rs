@@ -3,7 +3,8 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -57,6 +58,8 @@ pub struct Definition {
     /// Why what stands in the files is not in force.
     pub rejected: Option<String>,
     watch: Option<Watch>,
+    /// Of which folders it was said that their changes are not told at once.
+    polled: BTreeSet<PathBuf>,
     quiet: Quiet,
     /// For what they are being read now, or next.
     queue: VecDeque<Purpose>,
@@ -73,6 +76,7 @@ impl Definition {
             pending: None,
             rejected: None,
             watch: None,
+            polled: BTreeSet::new(),
             quiet: Quiet::default(),
             queue: VecDeque::new(),
             reading: false,
@@ -97,11 +101,13 @@ impl Daemon {
             }
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
-                let touched = files.and_then(|(interest, touched)| {
-                    self.watch_anew(interest);
-                    touched
-                });
-                self.take_reading(purpose, *loaded, touched);
+                match files {
+                    Some((interest, touched)) => {
+                        self.watch_anew(interest);
+                        self.take_reading(purpose, *loaded, touched);
+                    }
+                    None => self.reading_failed(purpose),
+                }
                 self.read_next();
             }
         }
@@ -156,7 +162,7 @@ impl Daemon {
                     Ok(loaded) => &loaded.warnings,
                     Err(problems) => problems,
                 });
-                let touched = interest.touched_at(sys::clock::now());
+                let touched = interest.touched_at();
                 (loaded, Some((interest, touched)))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
@@ -168,13 +174,25 @@ impl Daemon {
         });
     }
 
+    /// A defect of ours: it is told, and nothing else happens.
+    fn reading_failed(&mut self, purpose: Purpose) {
+        let message = "services.toml could not be read: a defect in runner, please report it (runner.log has more)";
+        self.warn(message.to_owned());
+        let refusal = Refusal::new(500, "a defect in runner", message);
+        match purpose {
+            Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Save { .. } | Purpose::Hangup => {}
+        }
+    }
+
     fn take_reading(&mut self, purpose: Purpose, loaded: Result<Loaded, Problems>, touched: Option<u64>) {
         match purpose {
             Purpose::Save { change } => {
-                let ends = match &loaded {
-                    Ok(loaded) => self.ends_services(&loaded.project),
-                    Err(_) => !self.boot.location.files.iter().all(|file| file.exists()),
-                };
+                let (Ok(Loaded { warnings: problems, .. }) | Err(problems)) = &loaded;
+                // Gone, or truncated by somebody who is about to write: a kernel may take its time to say so.
+                let emptied = problems.sources.iter().any(|source| source.text.is_empty());
+                let ends = emptied || loaded.as_ref().is_ok_and(|loaded| self.ends_services(&loaded.project));
                 let now = sys::clock::now().mono_ns;
                 if self.definition.quiet.was_read(change, now, ends, touched) {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
@@ -207,6 +225,9 @@ impl Daemon {
         let news = self.definition.news.clone();
         let watch = Watch::start(interest, move |touched| drop(news.send(News::Touched(touched))));
         for (folder, why) in &watch.polled {
+            if !self.definition.polled.insert(folder.clone()) {
+                continue;
+            }
             let message = format!(
                 "changes in {} are looked for every 2s instead of being told at once: {why}",
                 folder.display()

@@ -273,7 +273,7 @@ async fn members_of_all_run_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn gates_name_the_first_closed_one_as_it_was_written() {
+async fn gates_name_those_that_are_closed_as_they_were_written() {
     let (_held, closed) = closed_port();
     let folder = tempfile::tempdir().unwrap();
     let there = Gate::File(folder.path().into());
@@ -288,7 +288,9 @@ async fn gates_name_the_first_closed_one_as_it_was_written() {
     let outcome = attempt_gates(&[there, refused, missing.clone()], SECOND).await;
     assert_eq!(
         outcome,
-        failure(&format!("tcp://127.0.0.1:{closed} (connection refused)"))
+        failure(&format!(
+            "tcp://127.0.0.1:{closed} (connection refused), file:/nonexistent/x (does not exist)"
+        ))
     );
     assert_eq!(
         attempt_gates(&[missing], SECOND).await,

@@ -280,6 +280,45 @@ fn why_leads_from_what_waits_over_what_crashes_to_what_was_done() {
 }
 
 #[test]
+fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signal() {
+    let mut services = pair();
+    let mut probe = build::probe();
+    probe.retries = 1;
+    services[1].health = Some(probe);
+    let mut stage = Stage::of(services);
+    stage.pass(SEC);
+    stage.start("web");
+    stage.executed("db");
+    stage.executed("web");
+    stage.pass(30 * SEC);
+    stage.probed("web", ProbeKind::Health, Outcome::Failure("no answer".into()));
+    stage.exited("web", ExitStatus::Signal(Signal::TERM));
+    let (chain, _) = why(&stage, "web");
+    assert!(
+        chain[0].contains("(no answer); its 1st run was killed by SIGTERM"),
+        "{chain:?}"
+    );
+    assert!(
+        !chain[1].contains("restarted"),
+        "the one to come is none yet: {chain:?}"
+    );
+    stage.pass(SEC);
+    stage.executed("web");
+    let names = vec![build::name("web")];
+    stage.ask(Request::Signal {
+        names,
+        signal: Signal::KILL,
+    });
+    stage.exited("web", ExitStatus::Signal(Signal::KILL));
+    let (chain, _) = why(&stage, "web");
+    assert!(
+        chain[0].contains("its 2nd run was killed by SIGKILL 0s ago (asked)"),
+        "{chain:?}"
+    );
+    assert!(chain[1].ends_with("and it was restarted once since"), "{chain:?}");
+}
+
+#[test]
 fn why_names_who_stopped_the_database_and_what_failed_for_good() {
     let mut stage = both_up();
     stage.stop("db");

@@ -29,7 +29,7 @@ fn running(exit: ExitPolicy, from: Option<&str>, services: &[Service]) -> Stage 
 /// The code once everything else has stopped of our signal.
 fn code(mut stage: Stage) -> Option<u8> {
     for name in ["a", "b"] {
-        if stage.world.snapshot().ending && !stage.world.is_over() {
+        if stage.world.is_ending() && !stage.world.is_over() {
             stage.exited(name, ExitStatus::Signal(Signal::TERM));
         }
     }
@@ -41,7 +41,7 @@ fn all_ends_when_every_service_has_with_one_if_something_failed() {
     for (first, second, expected) in [(0, 0, 0), (1, 0, 1), (0, 7, 1)] {
         let mut stage = running(ExitPolicy::All, None, &[once("a"), once("b")]);
         stage.exited("a", ExitStatus::Code(first));
-        assert!(!stage.world.snapshot().ending);
+        assert!(!stage.world.is_ending());
         stage.exited("b", ExitStatus::Code(second));
         assert_eq!(code(stage), Some(expected));
     }
@@ -106,7 +106,7 @@ fn an_essential_service_that_is_restarted_ends_nothing() {
     };
     let mut stage = running(ExitPolicy::Never, None, &[essential]);
     stage.exited("a", ExitStatus::Code(3));
-    assert!(!stage.world.snapshot().ending);
+    assert!(!stage.world.is_ending());
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn stops_by_hand_and_edits_end_nothing() {
     stage.exited("a", ExitStatus::Code(0));
     stage.stop("b");
     stage.exited("b", ExitStatus::Code(0));
-    assert!(!stage.world.snapshot().ending);
+    assert!(!stage.world.is_ending());
     stage.save([once("a")]);
-    assert!(!stage.world.snapshot().ending);
+    assert!(!stage.world.is_ending());
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl World {
         self.nodes.iter().flatten().map(|node| &node.machine)
     }
 
-    /// Everything is being stopped.
+    /// Everything is being stopped and runner ends after it.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()
     }

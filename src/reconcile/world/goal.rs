@@ -69,6 +69,14 @@ impl World {
         wanted.map(|machine| machine.name().clone()).collect()
     }
 
+    /// What the file and the selection ask for, also where somebody has stopped it by hand.
+    pub fn selected(&self) -> Vec<ServiceName> {
+        let selected = self
+            .machines()
+            .filter(|machine| machine.lot.wanted || machine.wish.stopped);
+        selected.map(|machine| machine.name().clone()).collect()
+    }
+
     /// Not where it should be, and nothing under way will bring it there soon: a crash loop counts, as it does for
     /// "settled".
     fn has_come_to_rest(&self, machine: &Machine) -> bool {

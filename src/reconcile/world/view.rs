@@ -33,7 +33,6 @@ impl World {
         Snapshot {
             generation: self.generation,
             settled: self.is_settled().is_some(),
-            ending: self.ending.is_some(),
             services: Vec::new(),
         }
     }

@@ -330,16 +330,17 @@ fn last_end(now: Now, machine: &Machine) -> String {
 
 /// `, and it was restarted 4 times since`: with how the latest ended, where the reason itself does not tell.
 fn restarts_since(now: Now, machine: &Machine) -> String {
-    match (machine.history.restarts, &machine.life) {
+    let (tells, done) = match machine.life {
+        // The one that it waits for is counted already.
+        Life::Backoff { .. } => (true, machine.history.restarts.saturating_sub(1)),
+        Life::Failed { .. } => (true, machine.history.restarts),
+        _ => (false, machine.history.restarts),
+    };
+    let times = words::times(done);
+    match (done, tells) {
         (0, _) => String::new(),
-        (count, Life::Backoff { .. } | Life::Failed { .. }) => {
-            format!(", and it was restarted {} since", words::count(count, "time", "times"))
-        }
-        (count, _) => format!(
-            ", and it was restarted {} since: {}",
-            words::count(count, "time", "times"),
-            last_end(now, machine)
-        ),
+        (_, true) => format!(", and it was restarted {times} since"),
+        (_, false) => format!(", and it was restarted {times} since: {}", last_end(now, machine)),
     }
 }
 

@@ -1,0 +1,103 @@
+//! Help, and what to say to words that are not understood.
+
+use std::ffi::OsString;
+
+use clap::CommandFactory;
+
+use super::args::Cli;
+use super::outcome::Outcome;
+use super::terminal;
+
+/// What stands behind the verb and belongs before it.
+pub fn hint_at_place(error: &clap::Error) {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg) else {
+        return;
+    };
+    let command = Cli::command();
+    let is_it = |arg: &&clap::Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        [long, short].into_iter().flatten().any(|flag| flag == *word)
+    };
+    let global = command
+        .get_arguments()
+        .find(is_it)
+        .filter(|_| error.kind() == ErrorKind::UnknownArgument);
+    if global.is_some() {
+        terminal::say(format_args!(
+            "\n`{word}` comes before the verb: `runner {word} ... VERB`"
+        ));
+    }
+}
+
+pub fn print_short_help() -> u8 {
+    // A closed stdout is the reader's wish.
+    let _ = Cli::command().print_help();
+    0
+}
+
+/// `help`, `help VERB`: what `--help` says.
+fn help_of(words: &[OsString]) -> super::Result<u8> {
+    let Some(verb) = words.first() else {
+        return Ok(print_short_help());
+    };
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut(verb) {
+        Some(verb) => {
+            let _ = verb.print_long_help();
+            Ok(0)
+        }
+        None => unknown_verb(std::slice::from_ref(verb)),
+    }
+}
+
+/// Verbs of the contract that later steps bring.
+const LATER: &[&str] = &[
+    "attach", "scale", "tui", "open", "init", "import", "export", "add", "rm", "clean", "upgrade", "man",
+];
+
+/// Words that other tools use.
+const OTHERS: &[(&str, &str)] = &[
+    ("exec", "run"),
+    ("status", "ps"),
+    ("config", "check"),
+    ("diff", "plan"),
+    ("delete", "rm"),
+];
+
+pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
+    let word = words
+        .first()
+        .map(|word| word.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if word == "help" {
+        return help_of(&words[1..]);
+    }
+    if LATER.contains(&word.as_str()) {
+        return Err(Outcome::usage(format!("`runner {word}` is not supported yet")));
+    }
+    if let Some((_, ours)) = OTHERS.iter().find(|(theirs, _)| *theirs == word) {
+        return Err(Outcome::Usage {
+            message: format!("there is no verb `{word}`"),
+            suggestion: Some(format!("`runner {ours}`")),
+        });
+    }
+    let command = Cli::command();
+    let ours = command
+        .get_subcommands()
+        .map(|known| (known.get_name(), known.get_name()));
+    let near = ours
+        .chain(OTHERS.iter().copied())
+        .map(|(known, ours)| (strsim::jaro_winkler(known, &word), ours))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    Err(Outcome::Usage {
+        message: format!("there is no verb `{word}`"),
+        suggestion: Some(match near {
+            Some((_, near)) => format!("`runner {near}`"),
+            None => "`runner --help` lists the verbs".to_owned(),
+        }),
+    })
+}
