@@ -356,6 +356,17 @@ fn fill(socket: &Path) -> Vec<UnixStream> {
     }
 }
 
+/// A failed test must not leave them running.
+struct Copies<'a>(&'a Project);
+
+impl Drop for Copies<'_> {
+    fn drop(&mut self) {
+        for name in ["copy", "other"] {
+            let _ = self.0.run(&["-p", name, "down", "-t", "0s"]);
+        }
+    }
+}
+
 #[test]
 fn projects_side_by_side_are_each_their_own_and_all_are_listed() {
     let good = Project::new("[services.web]\ncommand = \"exec sleep 1000\"\n");
@@ -363,6 +374,7 @@ fn projects_side_by_side_are_each_their_own_and_all_are_listed() {
         Project::new("[services.web]\ncommand = \"nosuch-program\"\n[services.db]\ncommand = \"exec sleep 1000\"\n");
     let silent = Project::new("[services.web]\ncommand = \"exec sleep 1000\"\n");
     succeeds(&good.run(&["up", "-d"]));
+    let _copies = Copies(&good);
     succeeds(&good.run(&["-p", "copy", "up", "-d"]));
     succeeds(&good.run(&["-p", "other", "up", "-d"]));
     assert_eq!(bad.run(&["up", "-d"]).status.code(), Some(1));
