@@ -191,10 +191,16 @@ type Arrival = tokio::task::JoinHandle<Result<wire::Acted>>;
 fn arrival(location: Location, names: &[String]) -> Arrival {
     let path = act::wait_path(names, "up", None);
     tokio::task::spawn_local(async move {
-        let lost = || Outcome::failed("the runner that was just asked is gone");
-        let stream = reach::running(&location)?.ok_or_else(lost)?;
+        // Where the project has ended meanwhile, its stream tells more.
+        let Some(stream) = reach::running(&location)? else {
+            return std::future::pending().await;
+        };
         let mut client = reach::client(stream).await?;
-        Ok(call::unless_stopped(&location, client.get(&path)).await??)
+        match call::unless_stopped(&location, client.get(&path)).await? {
+            Err(client::Error::Lost(_)) => std::future::pending().await,
+            Err(client::Error::Refused(refusal)) if refusal.is_ending() => std::future::pending().await,
+            answer => Ok(answer?),
+        }
     })
 }
 
@@ -280,7 +286,7 @@ impl Session<'_> {
                     }
                 }
                 () = at(self.deadline) => return Ok(End::TimedOut),
-                acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted)),
+                acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted?)),
                 _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
                 _ = word.tick(), if self.arrival.is_some() && screen.waits_in_words() => self.say_what_is_waited_for(screen).await,
                 frame = frames.next(), if screen.has_room() => match frame? {
@@ -371,12 +377,11 @@ impl Session<'_> {
     }
 }
 
-/// Never, if the waiting broke off: then the project has ended, and its stream tells more.
-async fn arrived(arrival: &mut Option<Arrival>) -> wire::Acted {
+async fn arrived(arrival: &mut Option<Arrival>) -> Result<wire::Acted> {
     if let Some(task) = arrival {
         let acted = task.await;
         *arrival = None;
-        if let Ok(Ok(acted)) = acted {
+        if let Ok(acted) = acted {
             return acted;
         }
     }
