@@ -59,6 +59,9 @@ fn foretells(running: &mut Running, what: &str) -> Value {
     plan
 }
 
+/// Service and step, without what is kept.
+type Moves = Vec<(&'static str, &'static str)>;
+
 #[test]
 fn what_plan_says_of_an_edit_is_what_happens() {
     let ports = [free_port(), free_port()];
@@ -83,7 +86,7 @@ fn what_plan_says_of_an_edit_is_what_happens() {
     let all = "db api web worker after one other".split(' ');
     let each = |step: &'static str| all.clone().map(move |name| (name, step)).collect::<Vec<_>>();
     // By the file's order; what is removed comes last.
-    let edits: Vec<(&str, String, Vec<(&str, &str)>)> = vec![
+    let edits: Vec<(&str, String, Moves)> = vec![
         ("nothing", base.clone() + "# a comment\n", vec![]),
         (
             "a command",
