@@ -411,6 +411,8 @@ pub struct DownRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DownAnswer {
     pub lock: std::path::PathBuf,
+    /// Whose end is the end of runner.
+    pub guardian: u32,
 }
 
 /// `GET /v1/logs`, as query parameters.

@@ -5,6 +5,7 @@ use super::args::{Down, Global};
 use super::progress::Progress;
 use super::reach::Holder;
 use super::{call, project, reach, terminal};
+use crate::api::client;
 use crate::api::wire::{DownAnswer, DownRequest};
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
@@ -27,8 +28,13 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         let mut client = reach::client(stream).await?;
         let mut progress = Progress::new(global, false);
         let end = async {
-            let answer: DownAnswer = client.post("/v1/down", &request).await?;
-            let ending = Holder::of(&answer.lock);
+            let ending = match client.post::<DownAnswer>("/v1/down", &request).await {
+                Ok(answer) => Holder::named(&answer.lock, answer.guardian),
+                // Somebody else has asked for it already.
+                Err(client::Error::Lost(_)) => Holder::Nobody,
+                Err(client::Error::Refused(refusal)) if refusal.is_ending() => Holder::Nobody,
+                Err(error) => return Err(error),
+            };
             // The lock alone says it all, unless somebody has deleted it; and a connection that is idle for long is closed
             // before the end.
             client.until_closed().await;

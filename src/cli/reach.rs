@@ -208,8 +208,7 @@ pub enum Holder {
 
 impl Holder {
     pub fn of(lock: &Path) -> Holder {
-        let text = || -> Option<LockText> { serde_json::from_slice(&fs::read(lock).ok()?).ok() };
-        let before = text();
+        let before = LockText::read(lock);
         if !Lock::is_held(lock) {
             return Holder::Nobody;
         }
@@ -219,8 +218,19 @@ impl Holder {
         let guardian = here.and_then(|text| sys::pidfd::open(text.guardian?).ok());
         // The number is believed only if whoever wrote it still held the lock when we had its process.
         match guardian {
-            Some(guardian) if Lock::is_held(lock) && text() == before => Holder::Guardian(guardian),
+            Some(guardian) if Lock::is_held(lock) && LockText::read(lock) == before => Holder::Guardian(guardian),
             _ => Holder::Somebody(lock.to_owned()),
+        }
+    }
+
+    /// The runner whose guardian this is: once another one, or nobody, stands in the lock, it has ended.
+    pub fn named(lock: &Path, guardian: u32) -> Holder {
+        let holder = Holder::of(lock);
+        let names_it =
+            |text: &LockText| text.guardian == Some(guardian) || text.pid_namespace != sys::identity::pid_namespace();
+        match LockText::read(lock).is_some_and(|text| names_it(&text)) {
+            true => holder,
+            false => Holder::Nobody,
         }
     }
 
@@ -254,6 +264,5 @@ pub async fn client(stream: UnixStream) -> Result<Client> {
 
 /// The guardian of a project, by what stands in its lock.
 pub fn holder_of(state_dir: &Path) -> Option<u32> {
-    let text: LockText = serde_json::from_slice(&fs::read(state_dir.join("lock")).ok()?).ok()?;
-    text.guardian
+    LockText::read(&state_dir.join("lock"))?.guardian
 }

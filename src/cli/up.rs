@@ -63,7 +63,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         no_reload: args.no_reload,
     };
     reach::converse(async {
-        let (frames, owner) = ask(&start, &request).await?;
+        let Asked { frames, owner, holder } = ask(&start, &request).await?;
         if !global.quiet {
             let verb = if owner.is_some() { "" } else { "joined " };
             let leaves = match owner.is_none() && !args.detach {
@@ -83,6 +83,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             location: &loaded.location,
             state_dir: &loaded.project.state_dir,
             owner,
+            holder,
             deadline: args.wait_timeout.map(|timeout| Instant::now() + timeout),
             arrival: match args.detach {
                 true => Some(arrival(loaded.location.clone(), &args.names)),
@@ -96,15 +97,25 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     })
 }
 
-/// Finds or starts the daemon and asks it for `up`: what it streams, if that is wanted, and the hold on what we started.
-async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, Option<OwnedFd>)> {
+/// A daemon that has taken our `up`.
+struct Asked {
+    /// What it streams, if that is wanted.
+    frames: Option<Frames>,
+    /// The hold on what we started.
+    owner: Option<OwnedFd>,
+    holder: Holder,
+}
+
+/// Finds or starts the daemon and asks it for `up`.
+async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
+    let mut started = 0;
     loop {
         let (stream, owner) = match reach::or_start(start)? {
             Reached::Joined(stream) => (stream, None),
             Reached::Started { stream, owner } => (stream, Some(owner)),
         };
+        started += u32::from(owner.is_some());
         let mut client = reach::client(stream).await?;
-        let holder = Holder::of(&start.state_dir.join("lock"));
         let answer = async {
             if request.console {
                 client.frames("/v1/up", request).await.map(Some)
@@ -114,14 +125,16 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<(Option<Frames>, 
         };
         let answer = call::unless_stopped(start.location, answer).await?;
         match answer {
-            // `TW-10`: it is being stopped. After its end there is a new one.
-            Err(client::Error::Refused(refusal)) if refusal.is_ending() && owner.is_none() => {
-                client.until_closed().await;
-                holder.wait();
+            // `TW-10`: it is being stopped, perhaps before it has heard of us, who started it. After its end there is a new one.
+            Err(client::Error::Refused(refusal)) if refusal.is_ending() => client.until_closed().await,
+            // It ended between our call and its answer. One that ends each time that we start it can't be started.
+            Err(client::Error::Lost(_)) if owner.is_none() || started < 2 => {}
+            other => {
+                let frames = other?;
+                // Only now: a runner that was just started has not said before who it is.
+                let holder = Holder::of(&start.state_dir.join("lock"));
+                return Ok(Asked { frames, owner, holder });
             }
-            // It ended between our call and its answer.
-            Err(client::Error::Lost(_)) if owner.is_none() => holder.wait(),
-            other => return Ok((other?, owner)),
         }
     }
 }
@@ -160,6 +173,8 @@ struct Session<'a> {
     state_dir: &'a std::path::Path,
     /// Open while we stay with a project that we started.
     owner: Option<OwnedFd>,
+    /// Whose end is the end of the project.
+    holder: Holder,
     deadline: Option<Instant>,
     /// `-d`: whether all that was asked for is up, once that is known.
     arrival: Option<Arrival>,
@@ -200,12 +215,11 @@ enum End {
 
 impl Session<'_> {
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
-        let holder = Holder::of(&self.state_dir.join("lock"));
         let end = self.watch(&mut frames, screen).await?;
         screen.finish().await;
         match end {
             End::Project { code, because } => {
-                holder.wait();
+                self.holder.wait();
                 screen.last_words(code, &because);
                 Ok(code)
             }

@@ -106,6 +106,11 @@ impl LockText {
         }
     }
 
+    /// `None` where nothing stands, or nothing that is understood: it may be written at this moment.
+    pub fn read(path: &Path) -> Option<LockText> {
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    }
+
     /// Replaces what stands in the file.
     ///
     /// # Errors

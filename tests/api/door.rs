@@ -111,7 +111,12 @@ fn ap_02_a_umask_that_takes_everything_locks_nobody_out_of_their_own_project() {
     std::os::unix::fs::chown(project.path(), Some(STRANGER), Some(STRANGER)).unwrap();
     // The build folder need not be open to everybody.
     let runner = project.file("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &runner).unwrap();
+    // By another process: one that is forked here meanwhile would hold it open for writing, and so keep it from running.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_runner"))
+        .arg(&runner)
+        .status();
+    assert!(copied.unwrap().success());
     let typed = |words: &str| {
         let script = format!("umask 777; exec {} {words}", runner.display());
         let mut command = Command::new("sh");

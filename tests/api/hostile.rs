@@ -226,7 +226,6 @@ fn ap_04_a_thousand_slow_connections_keep_nobody_out() {
     );
     // Connected before all the others, and the last that may go.
     let mut up = project.up(&[]);
-    up.wait_for("| here");
     up.wait_for("ready after");
     let running = Running::joined(project);
     let before = running.memory_kib();

@@ -59,8 +59,8 @@ fn foretells(running: &mut Running, what: &str) -> Value {
     plan
 }
 
-/// Service and step, without what is kept.
-type Moves = Vec<(&'static str, &'static str)>;
+/// In words, what stands in the file then, and which services take which step.
+type Edit<'a> = (&'a str, String, Vec<(&'a str, &'a str)>);
 
 #[test]
 fn what_plan_says_of_an_edit_is_what_happens() {
@@ -86,7 +86,7 @@ fn what_plan_says_of_an_edit_is_what_happens() {
     let all = "db api web worker after one other".split(' ');
     let each = |step: &'static str| all.clone().map(move |name| (name, step)).collect::<Vec<_>>();
     // By the file's order; what is removed comes last.
-    let edits: Vec<(&str, String, Moves)> = vec![
+    let edits: Vec<Edit> = vec![
         ("nothing", base.clone() + "# a comment\n", vec![]),
         (
             "a command",

@@ -225,6 +225,21 @@ fn tw_10_up_races_with_down_and_the_result_is_one_of_the_two_orders() {
 }
 
 #[test]
+fn tw_10_many_downs_at_the_same_instant_are_all_content() {
+    let project = Project::new(&ledgered("web"));
+    for round in 0..5 {
+        succeeds(&project.run(&["up", "-d"]));
+        let downs: Vec<Child> = (0..10).map(|_| begin(&project, &["down"])).collect();
+        for down in downs {
+            let output = down.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "round {round}: {}", stderr(&output));
+        }
+        eventually("nothing is left", || project.processes().is_empty());
+    }
+    assert_eq!(starts(&project, "web"), 5);
+}
+
+#[test]
 fn ex_07_a_start_during_a_slow_stop_waits_and_never_are_there_two() {
     let project = Project::new(
         "[services.slow]\ncommand = \"echo start >> ledger; mkfifo go; trap 'read x < go; rm go; echo stop >> ledger; exit 0' TERM; mkfifo idle; exec 3<>idle; rm idle; echo here; read line <&3\"\n\
@@ -415,7 +430,12 @@ fn a_project_far_down_can_be_reached_also_where_its_socket_lies_beside_it() {
     )
     .unwrap();
     let runner = project.file("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &runner).unwrap();
+    // By another process: one that is forked here meanwhile would hold it open for writing, and so keep it from running.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_runner"))
+        .arg(&runner)
+        .status();
+    assert!(copied.unwrap().success());
     let mut users = vec![None];
     const STRANGER: u32 = 54_322;
     let taken = PathBuf::from(format!("/tmp/runner-{STRANGER}"));

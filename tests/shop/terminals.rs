@@ -70,8 +70,8 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
-/// Service and step, without what is kept.
-type Moves = &'static [(&'static str, &'static str)];
+/// What somebody does: in words, what stands in the file, what instead, and which services take which step.
+type Edit<'a> = (&'a str, String, String, &'a [(&'a str, &'a str)]);
 
 #[test]
 fn ten_edits_are_foretold_and_come_true() {
@@ -80,8 +80,8 @@ fn ten_edits_are_foretold_and_come_true() {
     let (file, local) = (shop.read("services.toml"), shop.read("services.local.toml"));
     let other_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let port_of = |name: &str| shop.0.ports[name].to_string();
-    const ALL_THAT_STAY: Moves = &[("db", "live"), ("redis", "live"), ("php", "live"), ("web", "live")];
-    let edits: [(&str, String, String, Moves); 10] = [
+    let all_that_stay = [("db", "live"), ("redis", "live"), ("php", "live"), ("web", "live")];
+    let edits: [Edit; 10] = [
         ("a comment", file.clone() + "\n# The end.\n", local.clone(), &[]),
         (
             "an argument",
@@ -113,7 +113,7 @@ fn ten_edits_are_foretold_and_come_true() {
             "a default",
             replaced(&file, "stop_timeout = \"15s\"", "stop_timeout = \"16s\""),
             local.clone(),
-            ALL_THAT_STAY,
+            &all_that_stay,
         ),
         (
             "a new service",

@@ -97,6 +97,7 @@ impl Daemon {
         }
         wire::DownAnswer {
             lock: self.boot.state_dir.join("lock"),
+            guardian: nix::unistd::getppid().as_raw().unsigned_abs(),
         }
     }
 
