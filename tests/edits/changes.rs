@@ -1,11 +1,13 @@
 //! HR-07 to HR-11: an edit meets a service in the middle of something; changes that cost nothing; names, ports and
 //! dependencies that change places.
 
+use std::process::Stdio;
+
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use serde_json::Value;
 
-use crate::common::{Project, free_port};
+use crate::common::{Project, free_port, stderr};
 use crate::fixture;
 use crate::{Running, stays, step_of, steps};
 
@@ -45,6 +47,22 @@ fn lives(running: &Running) -> usize {
         .all(|(at, &word)| word == ["start", "stop"][at % 2]);
     assert!(alternate, "{ledger}");
     words.len().div_ceil(2)
+}
+
+/// Ends a project whose service waits at `go` when it is asked to stop.
+#[track_caller]
+fn down_with_a_word(mut running: Running) {
+    let down = running
+        .project
+        .command(&["down"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    running.hear("the end to begin", |event| event["event"] == "ending");
+    go(&running.project);
+    let output = down.unwrap().wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    running.project.assert_nothing_is_left();
 }
 
 fn edit(n: u32) -> String {
@@ -94,10 +112,7 @@ fn hr_07_an_edit_while_it_stops() {
     go(&running.project);
     running.comes_up();
     assert_eq!((running.picture()["a"].1, lives(&running)), (3, 3));
-    let down = running.project.command(&["down"]).spawn().unwrap();
-    running.hear("the end to begin", |event| event["event"] == "ending");
-    go(&running.project);
-    assert!(down.wait_with_output().unwrap().status.success());
+    down_with_a_word(running);
 }
 
 #[test]
@@ -195,10 +210,7 @@ fn hr_10_a_renamed_service_is_stopped_and_started_and_never_there_twice() {
     // Each has its own log.
     let log = |name: &str| running.project.read(&format!(".runner/logs/{name}.log"));
     assert_eq!((&*log("old"), &*log("new")), ("it is here\n", "it is here\n"));
-    let down = running.project.command(&["down"]).spawn().unwrap();
-    running.hear("the end to begin", |event| event["event"] == "ending");
-    go(&running.project);
-    assert!(down.wait_with_output().unwrap().status.success());
+    down_with_a_word(running);
 }
 
 #[test]
@@ -229,10 +241,7 @@ fn hr_11_added_again_while_it_stops_it_runs_once() {
     running.comes_up();
     assert_eq!((running.picture()["b"], lives(&running)), (b, 2));
     assert_eq!(running.service("a")["state"], "ready");
-    let down = running.project.command(&["down"]).spawn().unwrap();
-    running.hear("the end to begin", |event| event["event"] == "ending");
-    go(&running.project);
-    assert!(down.wait_with_output().unwrap().status.success());
+    down_with_a_word(running);
 }
 
 /// Holds the port that it was given.
