@@ -241,7 +241,11 @@ impl World {
         if !has_run || machine.wish.asked_at == 0 {
             return None;
         }
-        let began = if machine.asked_run > 1 { "restarted" } else { "started" };
+        let began = match machine.life {
+            Life::Waiting { .. } | Life::Gated { .. } => "asked for",
+            _ if machine.asked_run > 1 => "restarted",
+            _ => "started",
+        };
         Some(Link {
             service: machine.name().clone(),
             what: format!("{} was {began}", machine.name()),
