@@ -62,7 +62,7 @@ fn down_with_a_word(mut running: Running) {
     go(&running.project);
     let output = down.unwrap().wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    running.project.assert_nothing_is_left();
+    running.is_over();
 }
 
 fn edit(n: u32) -> String {

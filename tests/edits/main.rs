@@ -186,8 +186,14 @@ impl Running {
 
     /// Ends the project and sees that nothing is left.
     #[track_caller]
-    pub fn down(mut self) {
+    pub fn down(self) {
         self.run(&["down"]);
+        self.is_over();
+    }
+
+    /// After its end, which our own follower of its events hears of as well, nothing is left.
+    #[track_caller]
+    pub fn is_over(mut self) {
         let _ = self.events.wait();
         self.project.assert_nothing_is_left();
     }

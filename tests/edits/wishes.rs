@@ -80,8 +80,7 @@ fn a_stop_by_hand_outlives_saves_other_orders_and_everything_killed() {
     running.run(&["down"]);
     running.run(&["up", "-d"]);
     is_stopped(&running, "b", false);
-    running.run(&["down"]);
-    running.project.assert_nothing_is_left();
+    running.down();
 }
 
 #[test]
