@@ -1,15 +1,17 @@
 //! A verb's conversation with the running project.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::Global;
 use super::outcome::Outcome;
 use super::progress::Progress;
-use super::{Result, project, reach};
-use crate::api::client::{self, Client};
+use super::{Result, project, reach, terminal};
+use crate::api::client::{self, Chunks, Client};
 use crate::config::find::Location;
 use crate::sys::places::{self, Place};
 use crate::sys::processes;
@@ -59,6 +61,29 @@ pub async fn unless_stopped<T>(location: &Location, answer: impl Future<Output =
         }
         if let Some(why) = stopped(location) {
             return Err(why);
+        }
+    }
+}
+
+/// An answer that goes on, as long as somebody reads what we make of it.
+pub struct Flow {
+    chunks: Chunks,
+    unread: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Flow {
+    pub async fn begin(location: &Location, client: &mut Client, path: &str) -> Result<Flow> {
+        Ok(Flow {
+            chunks: unless_stopped(location, client.stream(path)).await??,
+            unread: Box::pin(terminal::unread()),
+        })
+    }
+
+    /// `None`: that was all, or nobody reads it any more.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        tokio::select! {
+            chunk = self.chunks.next() => chunk,
+            () = &mut self.unread => None,
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::pin::pin;
 
 use super::args::{Events, Global};
+use super::call::Flow;
 use super::outcome::Outcome;
-use super::{Result, call, project, reach, terminal};
+use super::{Result, project, reach, terminal};
 use crate::api::{events, history, wire};
 use crate::view::events as view;
 
@@ -34,15 +34,9 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
             query.append_pair("since", &since.to_string());
         }
         let path = format!("/v1/events?{}", query.finish());
-        let mut chunks = call::unless_stopped(&location, client.stream(&path)).await??;
-        let mut unread = pin!(terminal::unread());
+        let mut flow = Flow::begin(&location, &mut client, &path).await?;
         let mut buffer = Vec::new();
-        loop {
-            let chunk = tokio::select! {
-                chunk = chunks.next() => chunk,
-                () = &mut unread => None,
-            };
-            let Some(chunk) = chunk else { return Ok(0) };
+        while let Some(chunk) = flow.next().await {
             buffer.extend_from_slice(&chunk);
             let mut lines = Vec::new();
             events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
@@ -52,6 +46,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
                 }
             }
         }
+        Ok(0)
     })
 }
 

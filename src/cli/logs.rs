@@ -1,12 +1,12 @@
 //! `logs`: what services have printed, from the running daemon or, when nothing runs, from the files.
 
 use std::io::Write;
-use std::pin::pin;
 
 use super::Result;
 use super::args::{Global, LogFormat, Logs, StreamArg};
+use super::call::Flow;
 use super::outcome::Outcome;
-use super::{call, project, reach, terminal};
+use super::{project, reach, terminal};
 use crate::api::wire::{LogLine, LogsRequest};
 use crate::api::{past, query};
 use crate::logs::{Query, Stream, Which};
@@ -24,15 +24,9 @@ pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
     reach::converse(async {
         let mut client = reach::client(stream).await?;
         let path = query::of_logs(&request);
-        let mut chunks = call::unless_stopped(&location, client.stream(&path)).await??;
-        let mut unread = pin!(terminal::unread());
+        let mut flow = Flow::begin(&location, &mut client, &path).await?;
         let mut buffer = Vec::new();
-        loop {
-            let chunk = tokio::select! {
-                chunk = chunks.next() => chunk,
-                () = &mut unread => None,
-            };
-            let Some(chunk) = chunk else { break };
+        while let Some(chunk) = flow.next().await {
             buffer.extend_from_slice(&chunk);
             let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
             if !printer.print(&buffer[..whole])? {
