@@ -1,6 +1,6 @@
 //! What a client tells the guardian, and the guardian the daemon, when a project is started.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,14 @@ pub struct Boot {
     pub foreground: bool,
     /// The console shows colours, so services are told by `FORCE_COLOR`.
     pub colour: bool,
+    /// The project goes on as it was: only its guardian is another one.
+    #[serde(default)]
+    pub goes_on: bool,
+}
+
+/// Where guardian and daemon write about themselves.
+pub fn own_log(state_dir: &Path) -> PathBuf {
+    state_dir.join("runner.log")
 }
 
 /// The name of the API socket in the runtime folder.

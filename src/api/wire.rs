@@ -107,6 +107,9 @@ pub enum EventKind {
     Started {
         pid: u32,
     },
+    Adopted {
+        pid: u32,
+    },
     Ready {
         after_s: f64,
         probe: Option<String>,

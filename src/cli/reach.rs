@@ -1,6 +1,6 @@
 //! From a project's place to a connection: finds its running daemon, or starts guardian and daemon.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use super::Result;
 use super::call::{PATIENCE, silent};
 use super::outcome::Outcome;
-pub use crate::api::boot::SOCKET;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
+pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::config::find::Location;
 use crate::guardian;
@@ -138,25 +138,13 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         state_dir: start.state_dir.to_owned(),
         foreground: start.foreground,
         colour: start.colour,
+        goes_on: false,
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
-    let log = own_log(start.state_dir);
-    let [lock, listening, owned] =
-        [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER].map(|number| number.to_string());
-    let words = [
-        guardian::VERB.as_ref(),
-        "--log".as_ref(),
-        log.as_os_str(),
-        "--keep".as_ref(),
-        lock.as_ref(),
-        "--keep".as_ref(),
-        listening.as_ref(),
-        "--pass".as_ref(),
-        owned.as_ref(),
-        "--".as_ref(),
-        OsStr::new(DAEMON_VERB),
-        OsStr::new(&boot),
-    ];
+    let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
+    let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
+    let words = guardian::words(&own_log(start.state_dir), &kept, &[], &daemon);
+    let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
     let descriptors = [
         (held.as_fd().as_raw_fd(), for_guardian::LOCK),
         (listener.as_raw_fd(), for_guardian::LISTENER),
@@ -190,11 +178,6 @@ fn prepare_state_dir(state_dir: &Path) -> Result<()> {
         "make the state folder {}",
         state_dir.display()
     )))
-}
-
-/// Where guardian and daemon write about themselves.
-pub fn own_log(state_dir: &Path) -> PathBuf {
-    state_dir.join("runner.log")
 }
 
 /// Who holds a project's lock at some moment, to wait for exactly that runner's end: waiting for the lock could last as long

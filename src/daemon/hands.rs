@@ -1,5 +1,6 @@
 //! Performs what the `World` decided, and turns what comes back into facts.
 
+mod adoption;
 mod incoming;
 mod patterns;
 mod refusals;
@@ -7,7 +8,7 @@ mod refusals;
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -19,8 +20,10 @@ use tokio::task::AbortHandle;
 
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
-use super::launch::{self, Captured, Setting, Surroundings};
+use super::launch::{Captured, Setting, Surroundings};
 use super::link::Link;
+use super::records::Launched;
+use super::recovery::Finds;
 use super::surroundings::{RunSurroundings, Witness};
 use crate::api::boot::Boot;
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
@@ -99,6 +102,10 @@ pub struct Hands {
     pub troubles: Vec<(ServiceName, String)>,
     surroundings: Arc<Surroundings>,
     runtime_dir: PathBuf,
+    /// What earlier daemons have left, by service and run.
+    finds: Finds,
+    /// Of the fingerprints of this session.
+    salt: String,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -111,6 +118,7 @@ impl Hands {
         inbox: mpsc::UnboundedSender<Inbox>,
         captured: Captured,
         boot: &Boot,
+        salt: String,
     ) -> Hands {
         Hands {
             guardian,
@@ -129,8 +137,14 @@ impl Hands {
                 instance: boot.location.key.clone(),
             }),
             runtime_dir: boot.runtime_dir.clone(),
+            finds: Finds::new(),
+            salt,
             oom_kills: Cell::new(sys::oom::kills()),
         }
+    }
+
+    pub fn next_ticket(&self) -> Ticket {
+        self.tickets.take()
     }
 
     pub fn pump(&self) -> &Pump {
@@ -163,6 +177,7 @@ impl Hands {
                     self.known.push_back(Fact::SpawnFailed { id, failure });
                 }
             }
+            Action::Adopt { id, service } => self.adopt(id, &service),
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
             Action::Deliver { id, signal } => self.deliver(id, signal),
             Action::Kill { id, scope } => self.kill(id, scope),
@@ -232,17 +247,22 @@ impl Hands {
             end: None,
             notify: None,
         };
+        let mut notify = None;
         if uses_notify(service) {
-            run.notify = Some(self.listen_for_notifications(id, &service.name, &mut setting)?);
+            let (socket, kept) = self.bind_for_notifications(id, &service.name, &mut setting)?;
+            run.notify = Some(self.hear_notifications(id, socket));
             run.setting = Rc::new(setting.clone());
+            notify = Some(kept);
         }
         self.by_name.insert((service.name.clone(), id.run), id);
         self.runs.insert(id, run);
         let output = self.open_output(id, service, &setting)?;
-        let record = self.record(service, id, ticket);
-        let launch = setting.launch(ticket, &service.command, output, Some(record));
+        let record = self.record(service, id, ticket, &setting);
+        let mut launch = setting.launch(ticket, &service.command, output, Some(record));
+        launch.keeps = u8::from(notify.is_some());
         self.claims.insert(ticket, Claim::Service(id));
-        self.order(&Order::Spawn(Box::new(launch)), &[]);
+        let kept: Vec<BorrowedFd> = notify.iter().map(AsFd::as_fd).collect();
+        self.order(&Order::Spawn(Box::new(launch)), &kept);
         Ok(())
     }
 
@@ -279,12 +299,13 @@ impl Hands {
         Ok([Stdio::Null, fifo(out_path), fifo(err_path)])
     }
 
-    fn listen_for_notifications(
+    /// The socket, and a copy of it for the guardian, who holds it when we are gone.
+    fn bind_for_notifications(
         &self,
         id: Incarnation,
         label: &ServiceName,
         setting: &mut Setting,
-    ) -> Result<AbortHandle, Failure> {
+    ) -> Result<(NotifySocket, OwnedFd), Failure> {
         let name = format!("{label}.{}.notify", id.run);
         let socket = match setting.credentials() {
             None => NotifySocket::bind(&self.runtime_dir.join(name)),
@@ -294,12 +315,18 @@ impl Hands {
                 NotifySocket::bind_abstract(&format!("runner/{}/{name}.{unforeseen}", self.surroundings.instance))
             }
         };
-        let socket = socket.map_err(|error| Failure {
+        let refused = |error: io::Error| Failure {
             reason: Reason::OutOfResources,
             message: format!("no notify socket: {error}"),
             suggestion: None,
-        })?;
+        };
+        let socket = socket.map_err(refused)?;
+        let copy = socket.copy().map_err(refused)?;
         setting.give("NOTIFY_SOCKET", socket.address());
+        Ok((socket, copy))
+    }
+
+    fn hear_notifications(&self, id: Incarnation, socket: NotifySocket) -> AbortHandle {
         let inbox = self.inbox.clone();
         let task = tokio::task::spawn_local(async move {
             while let Ok(notification) = socket.next().await {
@@ -308,24 +335,18 @@ impl Hands {
                 }
             }
         });
-        Ok(task.abort_handle())
+        task.abort_handle()
     }
 
     /// What the next runner needs to recognise this run as ours.
-    fn record(&self, service: &Service, id: Incarnation, ticket: Ticket) -> Record {
-        let path = launch::records(&self.runtime_dir).join(format!("{}.json", service.name));
-        let body = serde_json::json!({
-            "service": service.name.as_str(),
-            "run": id.run,
-            "ticket": ticket.0,
-            "mark": launch::mark(&self.surroundings.instance, ticket),
-            "boot_id": sys::identity::boot_id(),
-            "pid_namespace": sys::identity::pid_namespace(),
-        });
-        Record {
-            path: path.as_os_str().as_bytes().to_vec(),
-            body: body.to_string(),
+    fn record(&self, service: &Service, id: Incarnation, ticket: Ticket, setting: &Setting) -> Record {
+        let instance = &self.surroundings.instance;
+        let mut launched = Launched::new(service, id.run, ticket, instance, &self.salt, sys::clock::now());
+        if let Some(credentials) = setting.credentials() {
+            launched.uid = credentials.uid;
         }
+        launched.fifos = self.runs.get(&id).map_or_else(Vec::new, |run| run.fifos.clone());
+        launched.record(&self.runtime_dir)
     }
 
     fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope) {

@@ -86,12 +86,20 @@ impl Setting {
             });
         }
         Ok(Setting {
+            account,
+            ..Setting::without_account(id, service, surroundings)
+        })
+    }
+
+    /// Of a service that runs as we do.
+    pub fn without_account(id: Incarnation, service: &Arc<Service>, surroundings: &Arc<Surroundings>) -> Setting {
+        Setting {
             id,
             service: service.clone(),
             surroundings: surroundings.clone(),
-            account,
+            account: None,
             given: Vec::new(),
-        })
+        }
     }
 
     /// Sets a variable that nothing in the file can change.
@@ -190,6 +198,7 @@ impl Setting {
             stdio,
             reap_tree: record.is_none(),
             record,
+            keeps: 0,
         }
     }
 }

@@ -1,18 +1,30 @@
 //! The daemon's end of the order socket, on tokio.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use super::recovery::Inherited;
 use crate::guardian::link::DaemonLink;
-use crate::guardian::orders::{Order, Report};
+use crate::guardian::orders::{Before, Order, Report};
 
 pub struct Link {
     link: DaemonLink,
     /// A copy of the same socket that only tells when it is ready.
     ready: UnixStream,
+}
+
+/// How a guardian greets.
+pub struct Greeting {
+    pub next_ticket: u64,
+    /// There was another daemon.
+    pub before: Option<Before>,
+    pub held: Vec<Inherited>,
+    /// What was said since.
+    pub later: Vec<Report>,
 }
 
 impl Link {
@@ -25,17 +37,52 @@ impl Link {
         })
     }
 
-    /// The guardian's first word: from where tickets are counted.
+    /// The guardian's first words: from where tickets are counted, and what an earlier daemon has left.
     ///
     /// # Errors
     /// The guardian is gone or says something else.
-    pub async fn hello(&mut self) -> io::Result<u64> {
-        match self.reports().await?.as_slice() {
-            [Report::Hello { next_ticket, .. }] => Ok(*next_ticket),
-            other => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("no greeting but {other:?}"),
-            )),
+    pub async fn greeting(&mut self) -> io::Result<Greeting> {
+        let mut reports: VecDeque<Report> = self.reports().await?.into();
+        let Some(Report::Hello {
+            next_ticket, before, ..
+        }) = reports.pop_front()
+        else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no greeting"));
+        };
+        let (held, later) = match before {
+            Some(_) => self.holdings(reports).await?,
+            None => (Vec::new(), reports),
+        };
+        Ok(Greeting {
+            next_ticket,
+            before,
+            held,
+            later: later.into(),
+        })
+    }
+
+    /// Up to `HeldAll`, and what was said after it.
+    ///
+    /// # Errors
+    /// The guardian is gone.
+    pub async fn holdings(&mut self, mut reports: VecDeque<Report>) -> io::Result<(Vec<Inherited>, VecDeque<Report>)> {
+        let (mut held, mut later) = (Vec::new(), VecDeque::new());
+        loop {
+            while let Some(report) = reports.pop_front() {
+                match report {
+                    Report::Held(holding) => {
+                        let kept = (0..holding.keeps).filter_map(|_| self.link.take_descriptor()).collect();
+                        let holding = *holding;
+                        held.push(Inherited { holding, kept });
+                    }
+                    Report::HeldAll => {
+                        later.append(&mut reports);
+                        return Ok((held, later));
+                    }
+                    other => later.push_back(other),
+                }
+            }
+            reports = self.reports().await?.into();
         }
     }
 
@@ -71,6 +118,11 @@ impl Link {
     /// Sends what can be sent now.
     pub fn flush(&mut self) -> io::Result<()> {
         self.link.flush().map(|_| ())
+    }
+
+    /// Sends what can be sent now; `true`: nothing waits any more.
+    pub fn flushed(&mut self) -> io::Result<bool> {
+        self.link.flush()
     }
 
     pub fn is_waiting(&self) -> bool {

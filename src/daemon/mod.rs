@@ -6,6 +6,7 @@
 //! another, so that a slow disk can't stall a decision; the watcher of the files has its own; and whatever reads files at length
 //! (a definition, logs, the history) is done by threads that only read.
 
+mod book;
 mod console;
 mod errand;
 mod events;
@@ -15,6 +16,9 @@ mod launch;
 mod link;
 mod present;
 mod reading;
+mod rebirth;
+mod records;
+mod recovery;
 mod run;
 mod store;
 mod story;

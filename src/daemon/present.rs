@@ -139,7 +139,7 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
             .clone()
             .map(|failure| story::failure(failure, sources.mask, lines())),
         drift: sources.drift.get(&service.name).cloned(),
-        adopted: false,
+        adopted: service.adopted,
         waiting_on: service.waiting_on.iter().map(hidden).collect(),
         note: service
             .status_text

@@ -3,6 +3,7 @@
 mod acting;
 mod answers;
 mod definition;
+mod recover;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,9 +18,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
 use super::launch::{self, Captured};
 use super::link::Link;
+use super::rebirth::Estate;
 use super::store::Store;
 use super::story::Story;
 use super::waiting::Waiting;
@@ -102,15 +105,23 @@ struct Daemon {
     waiting: Waiting,
     meter: present::Meter,
     definition: Definition,
-    /// Held, never looked at: the project is ours as long as it is open here or in the guardian.
-    _lock: OwnedFd,
+    /// The project is ours as long as the lock is open here or in the guardian.
+    estate: Estate,
     /// What `up` said about the end, over what the file says.
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
     ending: Option<Ending>,
-    /// Wall clock.
-    began_ns: i64,
     stop_asked: bool,
+    book: Book,
+    session: Session,
+    /// The book can't be written: said once, until it can again.
+    forgetful: bool,
+    /// What an earlier daemon left waits for the definition: nobody is answered before.
+    recovering: bool,
+    /// There is no guardian, and no way to get one.
+    lost: bool,
+    /// Somebody wanted runner to end while there was no daemon.
+    asked_meanwhile: bool,
     /// Nobody stays with the project: the owner's end is no reason to stop.
     released: bool,
 }
@@ -151,10 +162,15 @@ impl Daemon {
         let mut guardian = Link::over(inherited(guardian::ORDER_DESCRIPTOR)?)?;
         let lock = inherited(for_daemon::LOCK)?;
         name_guardian(&lock, &boot)?;
-        let listener = std::os::unix::net::UnixListener::from(inherited(for_daemon::LISTENER)?);
+        let estate = Estate {
+            lock,
+            listener: inherited(for_daemon::LISTENER)?,
+            owner: inherited(for_daemon::OWNER)?,
+        };
+        let listener = std::os::unix::net::UnixListener::from(Estate::copy(&estate.listener)?);
         listener.set_nonblocking(true)?;
-        let owner = pipe::Receiver::from_owned_fd(inherited(for_daemon::OWNER)?)?;
-        let next_ticket = guardian.hello().await?;
+        let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
+        let greeting = guardian.greeting().await?;
         sys::places::private_dir(&launch::records(&boot.runtime_dir))?;
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
@@ -165,32 +181,55 @@ impl Daemon {
         let (call_sink, calls) = mpsc::channel(16);
         let (closing, closed) = watch::channel(false);
         let server = tokio::task::spawn_local(server::serve(UnixListener::from_std(listener)?, call_sink, closed));
-        let hands = Hands::new(guardian, pump, next_ticket, sink, Captured::now(), &boot);
-        let seed = sys::clock::now().wall_ns as u64;
+        let (book, past, unreadable) = Book::open(&boot.runtime_dir);
+        let now = sys::clock::now();
+        let mut session = past.session.clone().unwrap_or_else(|| Session::new(now.wall_ns));
+        if greeting.before.is_none() && !boot.goes_on {
+            // Whoever starts it now says how it ends.
+            session = session.begun_anew(!boot.foreground);
+        }
+        let next_ticket = greeting.next_ticket;
+        let hands = Hands::new(
+            guardian,
+            pump,
+            next_ticket,
+            sink,
+            Captured::now(),
+            &boot,
+            session.salt.clone(),
+        );
         let (news_sink, news) = mpsc::unbounded_channel();
-        let (store, complaints) = Store::open(&boot.state_dir);
-        let mut world = World::new(seed);
+        let (store, mut complaints) = Store::open(&boot.state_dir);
+        complaints.extend(unreadable);
+        let mut world = World::new(now.wall_ns as u64);
         world.restore(store.wishes().clone());
         let mut daemon = Daemon {
-            released: !boot.foreground,
+            released: session.released,
             definition: Definition::new(news_sink),
             story: Story::open(&boot.state_dir),
             boot,
-            _lock: lock,
+            estate,
             world,
             hands,
             store,
             waiting: Waiting::default(),
             meter: present::Meter::default(),
-            exit: None,
-            exit_code_from: None,
+            exit: session.exit,
+            exit_code_from: session.exit_code_from.clone(),
             ending: None,
-            began_ns: sys::clock::now().wall_ns,
-            stop_asked: false,
+            stop_asked: session.stop_asked,
+            book,
+            session,
+            forgetful: false,
+            recovering: false,
+            lost: false,
+            asked_meanwhile: false,
         };
+        daemon.definition.reload = daemon.session.reload;
         for complaint in complaints {
             daemon.warn(complaint);
         }
+        daemon.recover(greeting, past).await?;
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -215,13 +254,16 @@ impl Daemon {
         while self.ending.is_none() {
             let happened = self.wait(&mut inputs).await;
             self.handle(happened, &mut inputs);
+            if self.lost {
+                return 1;
+            }
             while let Ok(item) = inputs.inbox.try_recv() {
                 self.hands.take(item);
             }
             self.digest();
             self.conclude();
             if let Err(error) = self.hands.guardian().flush() {
-                tracing::error!(%error, "the guardian is gone");
+                self.be_reborn(&error);
                 return 1;
             }
         }
@@ -243,18 +285,19 @@ impl Daemon {
             signals,
             ..
         } = inputs;
+        let answers = !self.recovering;
         if self.hands.guardian().is_waiting() {
             // A guardian that reads slowly (stopped, say) must be fed, and is not waited for.
             tokio::select! {
                 () = self.hands.guardian().sent() => return Happened::Deadline,
-                Some(call) = calls.recv() => return Happened::Call(call),
+                Some(call) = calls.recv(), if answers => return Happened::Call(call),
             }
         }
         tokio::select! {
             reports = self.hands.guardian().reports() => Happened::Guardian(reports),
             Some(item) = inbox.recv() => Happened::Inbox(item),
             Some(item) = news.recv() => Happened::News(item),
-            Some(call) = calls.recv() => Happened::Call(call),
+            Some(call) = calls.recv(), if answers => Happened::Call(call),
             Some(()) = signals.terminate.recv() => Happened::Signal("SIGTERM"),
             Some(()) = signals.interrupt.recv() => Happened::Signal("SIGINT"),
             Some(()) = signals.quit.recv() => Happened::Signal("SIGQUIT"),
@@ -271,13 +314,8 @@ impl Daemon {
                     self.hands.take_report(report);
                 }
             }
-            Happened::Guardian(Err(error)) => {
-                tracing::error!(%error, "the guardian is gone");
-                self.ending = Some(Ending {
-                    code: 1,
-                    because: "the guardian is gone".to_owned(),
-                });
-            }
+            // What was to be told to it is seen to have failed right after this.
+            Happened::Guardian(Err(error)) => self.be_reborn(&error),
             Happened::Inbox(item) => self.hands.take(item),
             Happened::News(news) => self.hear(news),
             Happened::Call(call) => self.answer(call),
@@ -304,7 +342,7 @@ impl Daemon {
 
     /// A first stop is graceful, any further one is not.
     fn stop(&mut self, cause: Cause) {
-        if self.definition.project.is_none() {
+        if self.definition.project.is_none() && self.world.unclaimed().next().is_none() {
             self.ending = Some(Ending {
                 code: 0,
                 because: cause.detail,
@@ -348,6 +386,7 @@ impl Daemon {
     /// waited for it is answered.
     fn conclude(&mut self) {
         self.tell_story();
+        self.keep_book();
         let now = sys::clock::now().mono_ns;
         for (waiter, outcome) in self.waiting.over(now, &self.world) {
             let answer = self.acted(waiter.names.as_deref(), outcome);
@@ -402,7 +441,7 @@ impl Daemon {
                         self.definition.project.as_deref(),
                         event.service.as_ref(),
                         event.run,
-                        self.began_ns,
+                        self.session.began_ns,
                     );
                     self.story.tell(now.wall_ns, event, lines);
                 }

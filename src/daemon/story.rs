@@ -224,6 +224,7 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
             on: on.into_iter().map(hidden).collect(),
         },
         EventKind::Started { pid } => wire::EventKind::Started { pid },
+        EventKind::Adopted { pid } => wire::EventKind::Adopted { pid },
         EventKind::Ready { after_ns, probe } => wire::EventKind::Ready {
             after_s: seconds(after_ns),
             probe: probe.map(hidden),

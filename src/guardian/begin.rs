@@ -1,19 +1,19 @@
 //! How a guardian comes to life: started detached by a client (`sys::detach`), it starts the daemon as its first child.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::guard::{self, Guard};
 use super::link::GuardianLink;
-use crate::sys::spawn::{Calls, Image, Progress};
-use crate::sys::{detach, identity, passing};
+use super::revival::Revival;
+use crate::sys::spawn::Calls;
+use crate::sys::{identity, passing};
 
-/// Hidden verb: `runner __guardian --log FILE --pass N --keep N -- DAEMON-ARGS...`.
+/// Hidden verb: `runner __guardian --log FILE --keep N --spare N -- DAEMON-ARGS...`.
 pub const VERB: &str = "__guardian";
 /// Hidden verb for tests and benches: no daemon; orders come over [`ORDER_DESCRIPTOR`].
 pub const BARE_VERB: &str = "__guardian-bare";
@@ -24,22 +24,37 @@ pub const ORDER_DESCRIPTOR: RawFd = 3;
 #[derive(Default)]
 struct Beginning {
     log: Option<PathBuf>,
-    /// The inherited descriptors, in order: the daemon gets them as 4, 5, ...
+    /// The inherited descriptors, in order: each daemon gets them as 4, 5, ...
     descriptors: Vec<OwnedFd>,
-    /// Those that we hold as well, for as long as we live (the lock).
-    kept: Vec<RawFd>,
+    /// Only held, until what they belong to is adopted.
+    spare: Vec<OwnedFd>,
     daemon_args: Vec<OsString>,
+}
+
+/// The words with which a guardian is begun, behind the name of the program.
+pub fn words(log: &Path, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![VERB.into(), "--log".into(), log.into()];
+    for (word, numbers) in [("--keep", keep), ("--spare", spare)] {
+        words.extend(
+            numbers
+                .iter()
+                .flat_map(|number| [word.into(), number.to_string().into()]),
+        );
+    }
+    words.push("--".into());
+    words.extend(daemon.iter().map(OsString::from));
+    words
 }
 
 /// Runs a guardian with its daemon. `args` are the words behind the verb:
 ///
 /// - `--log FILE`: its few lines, and whatever the daemon writes to stdout and stderr, are appended there,
-/// - `--pass N`: an inherited descriptor for the daemon only (the ready pipe),
-/// - `--keep N`: an inherited descriptor that the guardian holds as well (the lock),
+/// - `--keep N`: an inherited descriptor (the lock, say), for it and for each of its daemons,
+/// - `--spare N`: an inherited descriptor that is held until the daemon has said what it adopts,
 /// - `--`: the words with which `/proc/self/exe` becomes the daemon.
 ///
-/// The daemon gets the order socket as 3 and the passed and kept descriptors as 4, 5, ... in the order of the words.
-/// Returns the exit code: the daemon's after `Finish`, else 70.
+/// The daemon gets the order socket as 3 and the kept descriptors as 4, 5, ... in the order of the words.
+/// Returns the exit code: the daemon's after `Finish`.
 pub fn run_verb(args: impl IntoIterator<Item = OsString>) -> i32 {
     identity::set_name(c"runner-guardian");
     guard::occupy_standard_streams();
@@ -101,61 +116,30 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
         let descriptor = number.and_then(passing::inherited);
         let descriptor = descriptor.ok_or_else(|| wrong("a descriptor for the daemon is not there"))?;
         if word == "--keep" {
-            beginning.kept.push(descriptor.as_raw_fd());
-        } else if word != "--pass" {
+            beginning.descriptors.push(descriptor);
+        } else if word == "--spare" {
+            beginning.spare.push(descriptor);
+        } else {
             return Err(wrong("a word of the guardian's command line is unknown"));
         }
-        beginning.descriptors.push(descriptor);
     }
     Err(wrong("the guardian was not told what its daemon is"))
 }
 
-fn begin(mut beginning: Beginning) -> io::Result<i32> {
+fn begin(beginning: Beginning) -> io::Result<i32> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut guard = Guard::new(GuardianLink::over(ours.into()), Calls::default(), true)?;
     guard.log = match &beginning.log {
         Some(path) => Some(File::options().append(true).create(true).open(path)?),
         None => None,
     };
+    guard.spare = beginning.spare;
+    guard.revival = Some(Revival::new(beginning.daemon_args, beginning.descriptors));
     guard.greet();
-    let daemon = start_daemon(&mut guard, &beginning, &theirs)?;
-    guard.daemon = Some(daemon);
+    guard.daemon = Some(guard.start_daemon(&theirs)?);
     drop(theirs);
-    beginning
-        .descriptors
-        .retain(|descriptor| beginning.kept.contains(&descriptor.as_raw_fd()));
     let code = guard.run();
     // The lock says that we live: the kernel lets it go when we are no more, not earlier.
-    std::mem::forget(beginning);
+    std::mem::forget(guard);
     Ok(code)
-}
-
-fn start_daemon(guard: &mut Guard, beginning: &Beginning, orders: &UnixStream) -> io::Result<u32> {
-    let output = guard.log.as_ref().unwrap_or(&guard.null).as_raw_fd();
-    let mut descriptors = vec![guard.null.as_raw_fd(), output, output, orders.as_raw_fd()];
-    descriptors.extend(beginning.descriptors.iter().map(AsRawFd::as_raw_fd));
-    let word = |text: &OsString| CString::new(text.as_bytes()).map_err(io::Error::from);
-    let mut argv = vec![c"runner".to_owned()];
-    for arg in &beginning.daemon_args {
-        argv.push(word(arg)?);
-    }
-    let image = Image {
-        programs: vec![c"/proc/self/exe".to_owned()],
-        argv,
-        env: detach::environment(&[super::MARK]),
-        working_dir: c"/".to_owned(),
-        credentials: None,
-        umask: 0o077,
-        nice: None,
-        limits: Vec::new(),
-        descriptors,
-        gate_is_open: true,
-    };
-    let failed = |errno| io::Error::from_raw_os_error(errno);
-    let forked = guard.forker.fork(&image).map_err(|refusal| failed(refusal.errno))?;
-    guard.forker.settle(&forked);
-    match forked.channel.wait() {
-        Progress::Refused(refusal) => Err(failed(refusal.errno)),
-        Progress::Executed | Progress::Underway => Ok(forked.pid),
-    }
 }

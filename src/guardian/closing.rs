@@ -1,4 +1,5 @@
-//! When it is over: in order after `Finish`, or because the daemon died and somebody has to clean up.
+//! When it is over: in order after `Finish`; or, for a guardian without a daemon of its own, when its socket is at its end
+//! and somebody has to clean up.
 
 use super::guard::Guard;
 use super::held::Life;
@@ -6,10 +7,10 @@ use super::orders::{Target, Ticket};
 use crate::reconcile::ExitStatus;
 use crate::sys::clock;
 
-/// Stopping what a dead daemon left: SIGTERM, this long, then SIGKILL and the sweep, then this long at most.
+/// Stopping what is left: SIGTERM, this long, then SIGKILL and the sweep, then this long at most.
 const GRACE_NS: u64 = 10_000_000_000;
 const LAST_NS: u64 = 5_000_000_000;
-/// Exit code when the daemon died unasked (`EX_SOFTWARE` of sysexits.h).
+/// Exit code when the orders ended unasked (`EX_SOFTWARE` of sysexits.h).
 const BROKEN: i32 = 70;
 
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl Closing {
 impl Guard {
     /// Our exit code once there is nothing more to do.
     pub(super) fn over(&mut self) -> Option<i32> {
-        let gone = match self.daemon {
+        let gone = match self.revival {
             // Its last orders count, `Finish` above all: they are read by the time its socket is at its end.
             Some(_) => self.daemon_ended.is_some() && (self.finished || self.link_ended),
             None => self.finished || self.link_ended,
@@ -40,7 +41,10 @@ impl Guard {
         if self.finished {
             return Some(self.daemon_ended.map_or(0, code));
         }
-        self.close()
+        match self.revival {
+            Some(_) => self.revive(),
+            None => self.close(),
+        }
     }
 
     fn close(&mut self) -> Option<i32> {
@@ -68,12 +72,8 @@ impl Guard {
 
     fn begin_closing(&mut self, now: u64) {
         let living = self.living();
-        let how = self.daemon_ended.map_or_else(
-            || "closed its socket".to_owned(),
-            |status| format!("ended ({status:?})"),
-        );
         self.note(&format!(
-            "the daemon {how} unasked; stopping {} processes",
+            "the order socket was closed unasked; stopping {} processes",
             living.len()
         ));
         for ticket in living {
@@ -99,7 +99,7 @@ impl Guard {
     }
 }
 
-fn code(status: ExitStatus) -> i32 {
+pub(super) fn code(status: ExitStatus) -> i32 {
     match status {
         ExitStatus::Code(code) => code,
         ExitStatus::Signal(signal) => 128 + signal.number(),

@@ -1,12 +1,14 @@
 //! Exits: reaped at once, and for each batch one look at what the ended left behind.
 
+use std::os::fd::AsFd;
+
 use super::guard::Guard;
 use super::held::Life;
 use super::orders::{Report, Target, Ticket};
 use crate::reconcile::ExitStatus;
-use crate::sys::processes;
 use crate::sys::reap::{self, Child};
 use crate::sys::spawn::Progress;
+use crate::sys::{pidfd, processes};
 
 impl Guard {
     /// Takes every child that has ended (SIGCHLD coalesces: one signal may mean many).
@@ -96,16 +98,24 @@ impl Guard {
         self.batch.push((ticket, status));
     }
 
-    /// The pidfd of a followed process says that it has ended: if it was no child of ours, nobody knows how.
+    /// The pidfd of a followed process says that it has ended. If it was no child of ours, the kernel may know how.
     pub(super) fn followed_ended(&mut self, ticket: Ticket) {
-        let Some(held) = self.held.get(&ticket).filter(|held| held.followed.is_some()) else {
-            return;
-        };
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        if !held.watched.is_empty() {
+            // Who is left is looked for anew.
+            held.watched.clear();
+            self.reaped = true;
+        }
+        let Some(followed) = &held.followed else { return };
         let pid = held.main;
         match reap::one(pid) {
             Child::Running => {}
             Child::Ended(status) => self.ended(pid, status),
-            Child::NotOurs => self.ended(pid, ExitStatus::Unknown),
+            Child::NotOurs if !pidfd::has_exited(followed.as_fd()) => {}
+            Child::NotOurs => {
+                let status = pidfd::exit_status_of(followed.as_fd());
+                self.ended(pid, status.unwrap_or(ExitStatus::Unknown));
+            }
         }
     }
 
@@ -133,6 +143,7 @@ impl Guard {
         let left = strays || self.has_group(ticket);
         let Some(held) = self.held.get_mut(&ticket) else { return };
         let quiet = held.reap_tree;
+        held.ended = Some(status);
         held.life = if left { Life::Left } else { Life::Empty };
         let released = held.released;
         if left {
@@ -187,6 +198,10 @@ impl Guard {
         let Some(held) = self.held.get(&ticket) else {
             return false;
         };
+        if held.adopted {
+            // Its ended leader waits for a parent that may never look.
+            return !group_is_empty(held.leader);
+        }
         if self.groups_by_pidfd {
             return held.has_group(true);
         }
@@ -194,7 +209,7 @@ impl Guard {
     }
 }
 
-/// Whether nobody but its ended leader is in a group. Only for kernels that can't be asked.
+/// Whether nobody but its ended leader is in a group. Only where the kernel can't be asked.
 fn group_is_empty(leader: u32) -> bool {
     !processes::all()
         .iter()

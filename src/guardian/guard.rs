@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
@@ -12,8 +12,9 @@ use super::closing::Closing;
 use super::held::{Held, Life};
 use super::kin::Stray;
 use super::link::GuardianLink;
-use super::orders::{Order, Report, Target, Ticket};
+use super::orders::{Before, Order, Report, Target, Ticket};
 use super::record;
+use super::revival::Revival;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
 use crate::sys::signals::SignalQueue;
@@ -57,7 +58,11 @@ pub(super) struct Guard {
     pub reaped: bool,
     /// The kernel signals groups through pidfds; else leaders stay unreaped until their group is empty.
     pub groups_by_pidfd: bool,
-    next_ticket: u64,
+    pub next_ticket: u64,
+    /// Descriptors that hold something for what is to be adopted.
+    pub spare: Vec<OwnedFd>,
+    /// How daemons are started, where we have one.
+    pub revival: Option<Revival>,
     pub daemon: Option<u32>,
     pub daemon_ended: Option<ExitStatus>,
     pub finished: bool,
@@ -103,6 +108,8 @@ impl Guard {
             reaped: false,
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
             next_ticket: 1,
+            spare: Vec::new(),
+            revival: None,
             daemon: None,
             daemon_ended: None,
             finished: false,
@@ -118,9 +125,32 @@ impl Guard {
         self.report(&Report::Hello {
             next_ticket: self.next_ticket,
             pid: std::process::id(),
+            before: None,
         });
         // The first round may wait for long.
         self.flush();
+    }
+
+    /// A new daemon is at the other end of this link: it is told what we hold.
+    pub(super) fn greet_anew(&mut self, link: GuardianLink, before: Before) -> io::Result<()> {
+        self.epoll
+            .add(link.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, LINK))?;
+        self.link = link;
+        self.link_ended = false;
+        self.wants_output = false;
+        self.more_orders = false;
+        self.report(&Report::Hello {
+            next_ticket: self.next_ticket,
+            pid: std::process::id(),
+            before: Some(before),
+        });
+        for held in self.held.values().filter(|held| !held.reap_tree) {
+            let kept: Vec<_> = held.kept.iter().map(AsFd::as_fd).collect();
+            self.link.queue(&Report::Held(Box::new(held.holding())), &kept)?;
+        }
+        self.report(&Report::HeldAll);
+        self.flush();
+        Ok(())
     }
 
     /// Runs until everything is over; the answer is our exit code. A panic of one round is written down and the next
@@ -169,7 +199,8 @@ impl Guard {
             .iter()
             .filter_map(|ticket| self.held.get(ticket)?.killing.as_ref());
         let due = kills.filter(|kill| !kill.given_up).map(|kill| kill.again_at_ns);
-        let Some(next) = due.chain(self.closing.iter().map(Closing::due_ns)).min() else {
+        let revival = self.revival.iter().filter_map(Revival::due_ns);
+        let Some(next) = due.chain(self.closing.iter().map(Closing::due_ns)).chain(revival).min() else {
             return EpollTimeout::NONE;
         };
         let milliseconds = next.saturating_sub(clock::mono_ns()).div_ceil(1_000_000);
@@ -191,7 +222,14 @@ impl Guard {
             Some(daemon) if self.daemon_ended.is_none() => {
                 let _ = pidfd::signal_child(daemon, signal);
             }
-            _ => self.hasten_closing(),
+            _ => {
+                self.hasten_closing();
+                if signal != libc::SIGHUP
+                    && let Some(revival) = &mut self.revival
+                {
+                    revival.asked_to_end = true;
+                }
+            }
         }
     }
 
@@ -203,7 +241,12 @@ impl Guard {
                 return;
             }
             match self.link.try_read() {
-                Ok(Some(order)) => self.obey(order),
+                Ok(Some(order)) => {
+                    if let Some(revival) = &mut self.revival {
+                        revival.has_obeyed = true;
+                    }
+                    self.obey(order);
+                }
                 Ok(None) => self.more_orders = false,
                 Err(error) => {
                     if error.kind() != io::ErrorKind::UnexpectedEof {
@@ -232,14 +275,17 @@ impl Guard {
             Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
             Order::Release { ticket } => self.release(ticket),
+            Order::Adopt(orphans) => self.adopt(orphans),
             Order::Finish => self.finished = true,
         }
     }
 
     pub(super) fn signal(&mut self, ticket: Ticket, signal: i32, target: Target, wakes: bool) {
-        let Some(held) = self.held.get(&ticket).filter(|held| held.life != Life::Empty) else {
+        let Some(held) = self.held.get_mut(&ticket).filter(|held| held.life != Life::Empty) else {
             return;
         };
+        held.signalled = Some(signal);
+        let held = &*held;
         let send = |signal| match target {
             Target::Process => held.signal_main(signal),
             Target::Group => held.signal_group(signal, self.groups_by_pidfd),

@@ -4,14 +4,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::orders::{Target, Ticket};
+use super::orders::{End, Holding, Identity, Target, Ticket};
 use super::record::Written;
+use crate::reconcile::ExitStatus;
 use crate::sys::pidfd;
 use crate::sys::spawn::{Channel, Refusal};
 
 #[derive(Debug)]
 pub(super) struct Held {
     pub ticket: Ticket,
+    pub label: String,
+    pub run: u32,
     /// The user that it runs as, for the trust rule of `Follow`.
     pub uid: u32,
     /// What we forked: leads its session and its group.
@@ -21,9 +24,17 @@ pub(super) struct Held {
     pub pidfd: Option<OwnedFd>,
     /// The leader, or the descendant that is followed instead.
     pub main: u32,
+    /// Of `main`.
+    pub identity: Identity,
     /// Set while a descendant is followed.
     pub followed: Option<OwnedFd>,
     pub life: Life,
+    /// How the latest main process ended: kept until the daemon has taken it into account.
+    pub ended: Option<ExitStatus>,
+    /// The latest signal that was ordered.
+    pub signalled: Option<i32>,
+    /// For the next daemon.
+    pub kept: Vec<OwnedFd>,
     /// Until it is known whether the program was executed.
     pub channel: Option<Channel>,
     pub refusal: Option<Refusal>,
@@ -36,6 +47,10 @@ pub(super) struct Held {
     /// The daemon has forgotten it; it goes when nothing of it is left.
     pub released: bool,
     pub killing: Option<Killing>,
+    /// Another guardian launched it: none of its processes is a child of ours.
+    pub adopted: bool,
+    /// What such a one has left.
+    pub watched: Vec<OwnedFd>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +76,24 @@ pub(super) struct Killing {
 }
 
 impl Held {
+    /// What the next daemon has to know of it.
+    pub(super) fn holding(&self) -> Holding {
+        let left = self.life == Life::Left;
+        Holding {
+            ticket: self.ticket,
+            label: self.label.clone(),
+            run: self.run,
+            main: self.identity.clone(),
+            executed: self.channel.is_none() || self.ended.is_some(),
+            signalled: self.signalled,
+            end: match self.life {
+                Life::Alive => None,
+                Life::Left | Life::Empty => self.ended.map(|status| End { status, left }),
+            },
+            keeps: u8::try_from(self.kept.len()).unwrap_or(u8::MAX),
+        }
+    }
+
     /// Signals the main process. What is gone needs no signal.
     pub(super) fn signal_main(&self, signal: i32) {
         let _ = match (&self.followed, &self.pidfd) {

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::MARK;
 use super::guard::Guard;
 use super::held::Life;
-use super::orders::{Report, Ticket};
+use super::orders::{Identity, Report, Ticket};
 use crate::sys::{identity, pidfd, processes};
 
 /// A child of ours that is no main process. Its number is its own until we reap it.
@@ -42,10 +42,24 @@ impl Guard {
     /// Which launches have live processes beside their main one. Reaps, until a reading is sharp. `None`: no reading was
     /// sharp, so nobody may be called empty now; the ends that blurred them come as SIGCHLD again.
     pub(super) fn tickets_with_strays(&mut self) -> Option<HashSet<Ticket>> {
+        let looked_at = self
+            .batch
+            .iter()
+            .map(|(ticket, _)| *ticket)
+            .chain(self.left.iter().copied());
+        let adopted = self.adopted_among(looked_at);
+        let far = match adopted.is_empty() {
+            true => Vec::new(),
+            false => self.far_kin(&adopted),
+        };
+        for ticket in adopted {
+            self.watch_left(&far, ticket);
+        }
         for _ in 0..READINGS {
             let strays = self.strays_now();
             if !strays.blurred {
-                return Some(strays.found.into_iter().map(|(_, ticket)| ticket).collect());
+                let found = strays.found.into_iter().chain(far);
+                return Some(found.map(|(_, ticket)| ticket).collect());
             }
             self.reap();
         }
@@ -105,7 +119,7 @@ impl Guard {
     /// By the mark in its environment, by its session, by the FIFO that it holds as 0, 1 or 2. The mark comes first: the
     /// number of a session that has died may be another's by now. A session that a marked process made is remembered:
     /// its own children may have neither mark nor FIFO.
-    fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
+    pub(super) fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
         let by_mark = processes::environment_value(pid, MARK).and_then(|mark| self.marks.get(&mark).copied());
         let by_session = || self.sessions.get(&session).copied();
         let by_fifo = || (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
@@ -125,8 +139,8 @@ impl Guard {
     pub(super) fn follow(&mut self, ticket: Ticket, pid: u32) {
         match self.trust(ticket, pid) {
             Ok(held_process) => {
-                let identity = identity::of(pid, Some(std::os::fd::AsFd::as_fd(&held_process))).into();
-                self.switch_main(ticket, pid, held_process);
+                let identity: Identity = identity::of(pid, Some(std::os::fd::AsFd::as_fd(&held_process))).into();
+                self.switch_main(ticket, identity.clone(), held_process);
                 self.report(&Report::Followed { ticket, identity });
             }
             Err(why) => self.report(&Report::NotFollowed { ticket, pid, why }),
@@ -187,7 +201,8 @@ impl Guard {
         false
     }
 
-    fn switch_main(&mut self, ticket: Ticket, pid: u32, held_process: OwnedFd) {
+    fn switch_main(&mut self, ticket: Ticket, identity: Identity, held_process: OwnedFd) {
+        let pid = identity.pid;
         let Some(held) = self.held.get_mut(&ticket) else { return };
         if held.main == pid && held.life == Life::Alive {
             return;
@@ -208,6 +223,7 @@ impl Guard {
         }
         held.life = Life::Alive;
         held.main = pid;
+        held.identity = identity;
         self.strays.remove(&pid);
         self.mains.insert(pid, ticket);
         self.watch_followed(&held_process, ticket);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::MARK;
 use super::guard::Guard;
 use super::held::{Held, Life};
-use super::orders::{Launch, Report, Stdio, Ticket};
+use super::orders::{Identity, Launch, Report, Stdio, Ticket};
 use super::record;
 use crate::sys::spawn::{Image, Progress, Refusal, Stage};
 use crate::sys::{fifo, identity};
@@ -37,6 +37,7 @@ impl Guard {
         // Claimed first, whatever fails later: the next order's descriptors come behind them.
         let passed: Vec<_> = launch.stdio.iter().filter(|stdio| **stdio == Stdio::Passed).collect();
         let passed: Vec<_> = (0..passed.len()).filter_map(|_| self.claim()).collect();
+        let kept: Vec<_> = (0..launch.keeps).filter_map(|_| self.claim()).collect();
         let streams = self.open_streams(launch, passed)?;
         let mark = mark_of(&launch.env);
         let uid = launch
@@ -46,19 +47,25 @@ impl Guard {
         let image = image(launch, streams.numbers)?;
         let forked = self.forker.fork(&image)?;
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
-        let found = match launch.record {
+        let found: Identity = match launch.record {
             Some(_) => identity::of(forked.pid, held).into(),
             None => identity::at_birth(forked.pid, held).into(),
         };
         let mut held = Held {
             ticket,
+            label: std::mem::take(&mut launch.label),
+            run: launch.run,
             uid,
             leader: forked.pid,
             leader_reaped: false,
             pidfd: None,
             main: forked.pid,
+            identity: found.clone(),
             followed: None,
             life: Life::Alive,
+            ended: None,
+            signalled: None,
+            kept,
             channel: None,
             refusal: None,
             mark,
@@ -68,6 +75,8 @@ impl Guard {
             reap_tree: launch.reap_tree,
             released: false,
             killing: None,
+            adopted: false,
+            watched: Vec::new(),
         };
         let written = launch
             .record
@@ -99,10 +108,14 @@ impl Guard {
         Ok(())
     }
 
-    fn hold(&mut self, held: Held) {
+    pub(super) fn hold(&mut self, held: Held) {
         let ticket = held.ticket;
-        self.mains.insert(held.main, ticket);
-        self.sessions.insert(held.leader, ticket);
+        if held.life == Life::Alive {
+            self.mains.insert(held.main, ticket);
+        }
+        for session in &held.sessions {
+            self.sessions.insert(*session, ticket);
+        }
         if let Some(mark) = &held.mark {
             self.marks.insert(mark.clone(), ticket);
         }

@@ -10,6 +10,7 @@
 //! a service it becomes our child as every orphan does, but nothing ties it to the service, so no sweep goes near it.
 //! A nested runner ends by its own rule, when its client does.
 
+mod adopt;
 mod begin;
 mod closing;
 mod ends;
@@ -20,9 +21,10 @@ mod launch;
 pub mod link;
 pub mod orders;
 mod record;
+mod revival;
 mod sweep;
 
-pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb};
+pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb, words};
 
 /// Environment variable that the daemon gives to every launch, unique per ticket: `INSTANCE:TICKET`. A witness of
 /// whose process it is, as long as the process does not overwrite its environment. A guardian is started without it.

@@ -36,6 +36,9 @@ pub enum Order {
     Follow { ticket: Ticket, pid: u32 },
     /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
     Release { ticket: Ticket },
+    /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, then `HeldAll`;
+    /// the record of what is not there is removed.
+    Adopt(Vec<Orphan>),
     /// The daemon is about to end because everything is over: end too.
     Finish,
 }
@@ -71,6 +74,8 @@ pub struct Launch {
     pub record: Option<Record>,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
+    /// So many more descriptors came with this order, which the guardian holds for the next daemon until `Release`.
+    pub keeps: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,11 +130,16 @@ pub enum Stage {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Report {
-    /// First message on a new connection.
+    /// First message on a new connection. `before`: there was another daemon; a `Held` for each thing that it has left
+    /// follows, then `HeldAll`.
     Hello {
         next_ticket: u64,
         pid: u32,
+        before: Option<Before>,
     },
+    /// Its descriptors (`keeps` of the launch) come with it.
+    Held(Box<Holding>),
+    HeldAll,
     /// Forked and recorded; the gate is open.
     Spawned {
         ticket: Ticket,
@@ -169,6 +179,63 @@ pub enum Report {
         pid: u32,
         why: String,
     },
+}
+
+/// How the daemon before this one ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    pub status: ExitStatus,
+    /// Deaths within the last minute, this one included.
+    pub deaths: u32,
+    /// Somebody asked the guardian to end (SIGTERM, SIGINT) while there was no daemon to be told.
+    pub asked_to_end: bool,
+}
+
+/// One launch as the guardian holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Holding {
+    pub ticket: Ticket,
+    pub label: String,
+    pub run: u32,
+    pub main: Identity,
+    /// Its program was executed, or it has ended.
+    pub executed: bool,
+    /// The latest signal of a `Signal` order to it.
+    pub signalled: Option<i32>,
+    pub end: Option<End>,
+    pub keeps: u8,
+}
+
+/// A launch of a guardian that is no more, as its record tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Orphan {
+    pub ticket: Ticket,
+    pub label: String,
+    pub run: u32,
+    pub identity: Identity,
+    pub uid: u32,
+    /// What its processes carry in [`super::MARK`].
+    pub mark: Vec<u8>,
+    pub fifos: Vec<Vec<u8>>,
+    pub record: Vec<u8>,
+}
+
+/// The end of a main process whose ticket was not released.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct End {
+    pub status: ExitStatus,
+    /// Others of its tree are still there.
+    pub left: bool,
+}
+
+impl From<Identity> for crate::sys::identity::Identity {
+    fn from(known: Identity) -> Self {
+        crate::sys::identity::Identity {
+            pid: known.pid,
+            pidfd_inode: known.pidfd_inode,
+            start_ticks: known.start_ticks,
+        }
+    }
 }
 
 impl From<crate::sys::identity::Identity> for Identity {

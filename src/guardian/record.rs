@@ -33,6 +33,13 @@ pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written>
     Ok(Written { path, inode })
 }
 
+/// One that another guardian wrote.
+pub(super) fn existing(path: &Path) -> Option<Written> {
+    let inode = std::fs::symlink_metadata(path).ok()?.ino();
+    let path = path.to_owned();
+    Some(Written { path, inode })
+}
+
 /// Removes both generations, unless a later run has written its own.
 pub(super) fn remove(written: &Written) {
     if std::fs::symlink_metadata(&written.path).is_ok_and(|found| found.ino() == written.inode) {

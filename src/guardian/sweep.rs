@@ -166,6 +166,13 @@ impl Guard {
                 found.extend(processes::descendants(pid));
             }
         }
+        let adopted = self.adopted_among(std::iter::once(ticket));
+        if !adopted.is_empty() {
+            let far = self.far_kin(&adopted).into_iter().map(|(pid, _)| pid);
+            found.extend(far);
+            found.sort_unstable();
+            found.dedup();
+        }
         (found, strays.blurred)
     }
 
@@ -178,6 +185,9 @@ impl Guard {
         }
         if self.mains.contains_key(&pid) || self.daemon == Some(pid) || pid == std::process::id() {
             return;
+        }
+        if self.held.get(&ticket).is_some_and(|held| held.adopted) {
+            self.kill_far(ticket, pid);
         }
         let Ok(held) = pidfd::open(pid) else { return };
         let roots = self

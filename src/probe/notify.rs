@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,25 @@ impl NotifySocket {
             socket: UnixDatagram::from_std(socket)?,
             place,
         })
+    }
+
+    /// One that an earlier daemon bound, and that somebody has held since. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// It is no datagram socket.
+    pub fn inherited(socket: OwnedFd) -> io::Result<Self> {
+        let socket = StdDatagram::from(socket);
+        let path = socket.local_addr()?.as_pathname().map(Path::to_owned);
+        let place = path.map_or_else(|| Place::Abstract(String::new()), Place::Path);
+        NotifySocket::listening(socket, place)
+    }
+
+    /// Another descriptor of the same socket: what holds it keeps what is sent there.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
     }
 
     /// The value of `NOTIFY_SOCKET`.

@@ -30,6 +30,11 @@ pub enum Action {
         id: Incarnation,
         service: Arc<Service>,
     },
+    /// Take over what an earlier daemon started: its streams, its process. Answered by `Adopted`, `Exited` or `Vanished`.
+    Adopt {
+        id: Incarnation,
+        service: Arc<Service>,
+    },
     /// Send the signal, then SIGCONT. For `StopScope::Process` to the main process, else to its group.
     Signal {
         id: Incarnation,

@@ -58,6 +58,10 @@ pub enum EventKind {
     Started {
         pid: u32,
     },
+    /// A process that an earlier daemon started is under our control.
+    Adopted {
+        pid: u32,
+    },
     Ready {
         after_ns: u64,
         probe: Option<String>,

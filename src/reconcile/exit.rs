@@ -1,5 +1,7 @@
 //! When a project ends by itself, and with which code.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Author, Cause};
 use super::fact::{ExitStatus, ServiceId};
 use super::failure::Failure;
@@ -23,8 +25,8 @@ impl Default for Policy {
 }
 
 /// Everything is being stopped.
-#[derive(Clone, Debug)]
-pub(super) struct Ends {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ends {
     pub code: u8,
     pub because: String,
     pub by: Author,
@@ -34,7 +36,7 @@ pub(super) struct Ends {
 
 impl Ends {
     /// Asked for by a person or a signal: a clean end.
-    pub fn asked(cause: &Cause) -> Self {
+    pub(super) fn asked(cause: &Cause) -> Self {
         Ends {
             code: 0,
             because: cause.detail.clone(),

@@ -119,6 +119,20 @@ pub enum Fact {
     Executed {
         id: Incarnation,
     },
+    /// The answer to `Action::Adopt`: it is there, or was until lately. `signalled`: what it was sent last, where that is known.
+    Adopted {
+        id: Incarnation,
+        pid: u32,
+        executed: bool,
+        signalled: Option<Signal>,
+        /// Its main process has ended: `Exited` follows at once.
+        ended: bool,
+    },
+    /// The answer to `Action::Adopt`: nothing of it is there, and its program was never executed. (What has ended since it
+    /// was executed is `Exited`, with an unknown status where nobody can tell.)
+    Vanished {
+        id: Incarnation,
+    },
     /// Nothing of this incarnation is left. `failure.reason` says whether trying again makes sense.
     SpawnFailed {
         id: Incarnation,

@@ -41,6 +41,12 @@ impl Probing {
         Self::with(Turn::Resting { since })
     }
 
+    /// What an attempt before these said.
+    #[must_use]
+    pub fn saying(self, message: Option<String>) -> Self {
+        Probing { message, ..self }
+    }
+
     fn with(turn: Turn) -> Self {
         Probing {
             attempt: 0,

@@ -29,10 +29,12 @@ mod world;
 
 pub use action::{Action, Ending, Purpose};
 pub use event::{Author, Cause, Event, EventKind};
+pub use exit::Ends;
 pub use fact::{ExitStatus, Fact, Incarnation, Now, Outcome, ProbeKind, Request, ServiceId};
 pub use failure::{Failure, Reason};
+pub use machine::Memory;
 pub use plan::{Intent, Plan, Step};
 pub use quiet::Quiet;
 pub use snapshot::{Blocker, RunEnd, ServiceSnapshot, Snapshot, StateName};
 pub use wish::{ByHand, Wishes};
-pub use world::{Goal, Link, Progress, Why, World};
+pub use world::{Goal, Link, Progress, Recalled, Recollection, Remembered, Why, World};

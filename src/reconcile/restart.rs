@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::timers::nanos;
 use crate::spec::{Backoff, Service};
 
@@ -34,8 +36,8 @@ impl Rng {
 }
 
 /// What earlier runs say about the next one. Starts empty at every start that was asked for.
-#[derive(Clone, Debug, Default)]
-pub(super) struct History {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
     /// Restarts in a row without having been ready for `reset_after` in between.
     streak: u32,
     /// All restarts since the last start that was asked for.
@@ -59,8 +61,13 @@ pub(super) enum Verdict {
 }
 
 impl History {
+    /// Nothing was restarted yet.
+    pub fn is_empty(&self) -> bool {
+        *self == History::default()
+    }
+
     /// A run has ended and the policy wants another. `ready_for`: how long it had been ready.
-    pub fn ended(&mut self, service: &Service, now: u64, ready_for: Option<u64>, rng: &mut Rng) -> Verdict {
+    pub(super) fn ended(&mut self, service: &Service, now: u64, ready_for: Option<u64>, rng: &mut Rng) -> Verdict {
         if ready_for.is_some_and(|ready| ready >= nanos(service.backoff.reset_after)) {
             self.streak = 0;
         }
@@ -81,7 +88,7 @@ impl History {
     }
 
     /// A start failed for want of something that comes back by itself: waits like a crash, counts as none.
-    pub fn postponed(&mut self, backoff: &Backoff, rng: &mut Rng) -> Verdict {
+    pub(super) fn postponed(&mut self, backoff: &Backoff, rng: &mut Rng) -> Verdict {
         self.again(backoff, rng, false)
     }
 

@@ -51,7 +51,7 @@ pub struct Blocker {
 }
 
 /// The end of one run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
     pub run: u32,
     pub status: ExitStatus,
@@ -89,6 +89,8 @@ pub struct ServiceSnapshot {
     /// Wanted by file, selection and hand: part of what `up` waits for.
     pub wanted: bool,
     pub stopped_by_hand: bool,
+    /// Its process was started by an earlier daemon.
+    pub adopted: bool,
     /// Who caused the current state.
     pub cause: super::event::Cause,
 }

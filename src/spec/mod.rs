@@ -6,17 +6,21 @@
 
 mod common;
 mod compare;
+mod fingerprint;
 pub mod keys;
 mod probe;
 mod project;
+mod remnant;
 mod service;
 mod shape;
 mod written;
 
 pub use common::{Argv, Bytes, ServiceName, Signal};
 pub use compare::{Difference, duration_text};
+pub use fingerprint::Fingerprint;
 pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
+pub use remnant::Remnant;
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogTarget, Port, PortConflict, Protocol,
     Resource, Restart, Rung, Service, StopScope,

@@ -1,7 +1,10 @@
 //! Bytes with descriptors beside them over a Unix socket (SCM_RIGHTS, unix(7)).
 
+use std::ffi::CString;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
 
@@ -49,6 +52,31 @@ pub fn inherited(number: RawFd) -> Option<OwnedFd> {
     }
     // SAFETY: the descriptor is open, and by the agreement above nobody else owns it.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Lets a descriptor of ours go through execve(2).
+///
+/// # Errors
+/// It is not open.
+pub fn let_through(number: RawFd) -> io::Result<()> {
+    // SAFETY: F_SETFD touches no memory; it fails when the number is not open.
+    #[allow(unsafe_code)]
+    match unsafe { libc::fcntl(number, libc::F_SETFD, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Becomes another program, with our environment. Comes back only with an error.
+pub fn become_program(program: &Path, words: &[CString]) -> io::Error {
+    let path = match CString::new(program.as_os_str().as_bytes()) {
+        Ok(path) => path,
+        Err(error) => return error.into(),
+    };
+    match nix::unistd::execv(&path, words) {
+        Ok(never) => match never {},
+        Err(errno) => errno.into(),
+    }
 }
 
 #[cfg(test)]

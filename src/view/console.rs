@@ -209,6 +209,7 @@ impl Console {
         match &event.kind {
             // On a terminal the block below tells these.
             EventKind::Waiting { on } => plainly(style.dim(format!("waiting for {}", plain(&on.join(", "))))),
+            EventKind::Adopted { pid } => plainly(style.dim(format!("adopted (pid {pid})"))),
             EventKind::Started { pid } => plainly(style.dim(format!("started (pid {pid})"))),
             EventKind::Ready { after_s, probe } => {
                 let by = probe

@@ -59,6 +59,7 @@ fn what(kind: &EventKind, style: &Style) -> String {
     let after = |seconds: &f64| words::duration(*seconds);
     match kind {
         EventKind::Waiting { on } => style.pending(format!("waiting for {}", first(&on.join(", ")))),
+        EventKind::Adopted { pid } => format!("adopted (pid {pid})"),
         EventKind::Started { pid } => format!("started (pid {pid})"),
         EventKind::Ready { after_s, probe } => {
             let by = probe

@@ -122,6 +122,7 @@ impl Nest {
             stdio: [Stdio::Null, Stdio::Null, Stdio::Null],
             record: None,
             reap_tree: false,
+            keeps: 0,
         }
     }
 

@@ -185,7 +185,8 @@ impl Hands {
     /// What the guardian reported; the facts it amounts to are in `known` afterwards.
     pub fn take_report(&mut self, report: Report) {
         match report {
-            Report::Hello { .. } => {}
+            // Those belong to the greeting.
+            Report::Hello { .. } | Report::Held(_) | Report::HeldAll => {}
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.set_pid(id, identity.pid);
@@ -243,7 +244,7 @@ impl Hands {
         }
     }
 
-    fn exited(&mut self, ticket: Ticket, status: ExitStatus, left: bool) {
+    pub(super) fn exited(&mut self, ticket: Ticket, status: ExitStatus, left: bool) {
         match self.claims.get_mut(&ticket) {
             Some(&mut Claim::Service(id)) => {
                 let Some(run) = self.runs.get_mut(&id) else { return };

@@ -58,7 +58,16 @@ impl Daemon {
     /// The definition in force.
     pub(super) fn in_force(&self) -> Result<Arc<Project>, Refusal> {
         let project = self.definition.project.clone();
-        project.ok_or_else(|| Refusal::new(409, "nothing is up yet", "no file was read"))
+        project.ok_or_else(|| match &self.definition.rejected {
+            Some(why) => {
+                let detail = format!("runner was started again, and what stands in the file now is not valid: {why}");
+                let mut refusal = Refusal::new(409, "no definition is in force", detail);
+                refusal.suggestion =
+                    Some("mend the file: services go on meanwhile, and `runner down` stops them".to_owned());
+                refusal
+            }
+            None => Refusal::new(409, "nothing is up yet", "no file was read"),
+        })
     }
 
     /// The one service that a word names.
@@ -101,7 +110,7 @@ impl Daemon {
     }
 
     fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
-        let began_ns = self.began_ns;
+        let began_ns = self.session.began_ns;
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
@@ -213,7 +222,7 @@ impl Daemon {
             because: hidden(&link.because),
         };
         let lines = match &why.wrote {
-            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.began_ns)(),
+            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.session.began_ns)(),
             None => Vec::new(),
         };
         let pending = self.drift().remove(&name).map(|words| wire::WhyLink {

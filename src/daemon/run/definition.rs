@@ -33,6 +33,8 @@ pub enum News {
 pub enum Purpose {
     /// They were saved, last at this instant (of [`Quiet`]).
     Save { change: u64 },
+    /// To know again what an earlier daemon left.
+    Recover,
     /// SIGHUP: as a second `up`, but nobody asks for anything beyond what the file says.
     Hangup,
     Up {
@@ -182,6 +184,7 @@ impl Daemon {
         match purpose {
             Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
             Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
+            Purpose::Recover => self.recovered(None),
             Purpose::Save { .. } | Purpose::Hangup => {}
         }
     }
@@ -198,6 +201,7 @@ impl Daemon {
                     self.saved(loaded, Cause::new(Author::File, "services.toml saved"));
                 }
             }
+            Purpose::Recover => self.recovered(Some(loaded)),
             Purpose::Hangup => {
                 let reload = std::mem::replace(&mut self.definition.reload, true);
                 self.saved(loaded, Cause::new(Author::Signal, "SIGHUP"));
@@ -249,7 +253,8 @@ impl Daemon {
 
     /// The files were saved and have been quiet since.
     fn saved(&mut self, loaded: Result<Loaded, Problems>, cause: Cause) {
-        if self.is_ending() || self.definition.project.is_none() {
+        let is_lost = self.definition.project.is_none() && self.world.unclaimed().next().is_some();
+        if self.is_ending() || self.definition.project.is_none() && !is_lost {
             return;
         }
         let loaded = match loaded {
@@ -269,7 +274,7 @@ impl Daemon {
             return;
         }
         let project = Arc::new(project);
-        if self.definition.reload {
+        if self.definition.reload || is_lost {
             self.story.hide(mask);
             self.configure(project, cause, None);
         } else if self.definition.pending.as_ref() != Some(&project) {
@@ -278,7 +283,7 @@ impl Daemon {
         }
     }
 
-    fn reject(&mut self, message: String, problems: Vec<wire::Problem>, cause: Cause) {
+    pub(super) fn reject(&mut self, message: String, problems: Vec<wire::Problem>, cause: Cause) {
         let is_known = self.definition.rejected.as_ref() == Some(&message);
         // A person who asks again is told again.
         if is_known && cause.by == Author::File {

@@ -185,6 +185,17 @@ fn facts(stage: &Stage) -> Vec<(&'static str, Fact)> {
         ("spawned", Fact::Spawned { id, pid: 7 }),
         ("executed", Fact::Executed { id }),
         (
+            "adopted",
+            Fact::Adopted {
+                id,
+                pid: 7,
+                executed: true,
+                signalled: None,
+                ended: false,
+            },
+        ),
+        ("vanished", Fact::Vanished { id }),
+        (
             "spawn failed: command_not_found",
             Fact::SpawnFailed {
                 id,

@@ -125,7 +125,10 @@ impl Machine {
         let executed_at = match &stopping.body {
             Body::Alive(process) => process.executed_at,
             Body::Unborn | Body::Embryo { .. } => stopping.began,
-            Body::Leftovers => return,
+            // Told again, to another daemon.
+            Body::Leftovers if exit.left && self.awaited => return self.stop_goes_on(None, step),
+            Body::Leftovers if exit.left => return,
+            Body::Leftovers => return self.on_emptied(step),
         };
         let left = exit.left && stopping.spec.stop_scope != StopScope::Process;
         let commanded = matches!(stopping.phase, Phase::Command { ended: false });
@@ -141,6 +144,9 @@ impl Machine {
         self.moves += 1;
         if !left {
             self.finish_stopping(step);
+        } else if self.awaited {
+            // What was sent to it last may have been lost with the daemon that sent it.
+            self.stop_goes_on(None, step);
         }
     }
 

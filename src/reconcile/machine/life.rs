@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::reconcile::fact::ExitStatus;
 use crate::reconcile::failure::{Failure, Reason};
 use crate::reconcile::health::Probing;
@@ -79,7 +81,7 @@ pub(in crate::reconcile) enum Life {
 }
 
 /// How often a start was tried for one purpose.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::reconcile) struct Again {
     /// Tries that ended `busy`.
     pub busy: u32,
@@ -132,7 +134,8 @@ pub(in crate::reconcile) enum Body {
     Leftovers,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(in crate::reconcile) enum Phase {
     /// Waits for the PID to signal.
     Unborn,
@@ -151,7 +154,8 @@ pub(in crate::reconcile) enum Phase {
 }
 
 /// What the end of a stop means.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(in crate::reconcile) enum Then {
     /// It was asked for: the wish decides.
     Wish,
@@ -159,7 +163,7 @@ pub(in crate::reconcile) enum Then {
 }
 
 /// How a run went, for the restart policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::reconcile) struct Judgement {
     pub result: Result<ExitStatus, Failure>,
     /// The exit status of the run, where it ended by itself.
@@ -205,6 +209,15 @@ impl Life {
     /// Whether facts about the current run number may still come.
     pub fn has_run(&self) -> bool {
         matches!(self, Life::Gated { .. }) || self.is_living()
+    }
+
+    /// Whether the latest run began with a definition that still means something: it lives, or its end is what there is.
+    pub fn has_begun(&self) -> bool {
+        self.is_living()
+            || matches!(
+                self,
+                Life::Completed { .. } | Life::Failed { .. } | Life::Backoff { .. }
+            )
     }
 
     /// The definition of what lives.

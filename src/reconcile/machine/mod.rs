@@ -4,6 +4,7 @@
 
 mod ends;
 mod life;
+mod memory;
 mod probing;
 mod starts;
 mod stops;
@@ -23,6 +24,8 @@ use crate::spec::{Change, Service, ServiceName, Signal};
 pub(super) use ends::Exit;
 use life::Gate;
 pub(super) use life::Life;
+pub use memory::Memory;
+pub(super) use memory::{Adopted, Bonded};
 
 /// A reload command that takes longer is ended.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +46,10 @@ pub(super) struct Machine {
     pub last_end: Option<RunEnd>,
     /// The signal that was sent by hand last, to which run, and who did it.
     pub sent: Option<(u32, Signal, Cause)>,
+    /// It is remembered as living, and the hands have not said yet what is there: nothing is done about it before.
+    pub awaited: bool,
+    /// The run that was taken over from an earlier daemon.
+    pub adopted_run: u32,
     /// The first run that answers what was asked for last.
     pub asked_run: u32,
     /// When the life became what it is, and why.
@@ -94,6 +101,8 @@ impl Machine {
             history: History::default(),
             last_end: None,
             sent: None,
+            awaited: false,
+            adopted_run: 0,
             asked_run: 0,
             since: now.mono_ns,
             cause,
@@ -135,6 +144,9 @@ impl Machine {
 
     /// The comparison: does the next thing that follows from wish, permit, life and time. `true`: there may be more.
     pub fn pursue(&mut self, permit: Permit, step: &mut Step) -> bool {
+        if self.awaited {
+            return false;
+        }
         match &self.life {
             Life::Stopped => self.pursue_stopped(step),
             Life::Waiting { .. } => self.pursue_waiting(permit, step),
@@ -174,6 +186,9 @@ impl Machine {
 
     /// When time alone makes a difference; `Some(0)`: at once.
     pub fn deadline(&self) -> Option<u64> {
+        if self.awaited {
+            return None;
+        }
         match &self.life {
             Life::Stopped | Life::Waiting { .. } | Life::Completed { .. } | Life::Doomed { .. } => None,
             Life::Gated { gate, .. } => match gate {

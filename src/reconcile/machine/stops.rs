@@ -9,7 +9,7 @@ use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::timers::after;
 use crate::reconcile::words;
-use crate::spec::{Rung, StopScope};
+use crate::spec::{Rung, Signal, StopScope};
 
 /// SIGKILL is ordered again when nobody answered it for so long.
 const KILL_ANSWER: Duration = Duration::from_secs(10);
@@ -211,6 +211,34 @@ impl Machine {
             Phase::Command { .. } | Phase::Rung { .. } | Phase::Killing { .. } | Phase::Stuck { .. } => {}
         }
         false
+    }
+
+    /// A stop that an earlier daemon began. What was under way in that one is begun again; a signal that arrived is not
+    /// sent twice: to some programs a second one means more than the first.
+    pub(super) fn stop_goes_on(&mut self, signalled: Option<Signal>, step: &mut Step) {
+        let (id, now, patience) = (self.incarnation(), step.now.mono_ns, self.wish.patience);
+        let Life::Stopping(stopping) = &self.life else { return };
+        let scope = stopping.scope();
+        match &stopping.phase {
+            Phase::Unborn | Phase::Command { ended: true } => {}
+            Phase::Command { .. } if !matches!(stopping.body, Body::Alive(_)) => {}
+            Phase::Command { ended: false } => {
+                let left = stopping.command_ends(patience).saturating_sub(now);
+                step.out.push(Action::Run {
+                    id,
+                    purpose: Purpose::Stop,
+                    service: Arc::clone(&stopping.spec),
+                    timeout: Duration::from_nanos(left),
+                });
+            }
+            Phase::Rung { index, .. } => {
+                let signal = stopping.ladder.get(*index).map(|rung| rung.signal);
+                if let Some(signal) = signal.filter(|signal| signalled != Some(*signal)) {
+                    step.out.push(Action::Signal { id, signal, scope });
+                }
+            }
+            Phase::Killing { .. } | Phase::Stuck { .. } => step.out.push(Action::Kill { id, scope }),
+        }
     }
 
     pub fn on_command_ended(&mut self, result: &Result<(), String>, step: &mut Step) {

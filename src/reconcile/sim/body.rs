@@ -5,7 +5,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::dice::Dice;
-use crate::spec::{Dependency, Service, ServiceName, StopScope};
+use crate::reconcile::fact::ExitStatus;
+use crate::spec::{Dependency, Service, ServiceName, Signal, StopScope};
 
 /// How far a process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,13 @@ pub enum Rest {
 /// All processes of one incarnation.
 pub struct Body {
     pub service: Arc<Service>,
+    /// The definition that it was started with; live edits do not reach it.
+    pub started: Arc<Service>,
+    pub run: u32,
+    pub pid: u32,
+    pub status: ExitStatus,
+    /// The signal that was ordered last.
+    pub signalled: Option<Signal>,
     /// What it began with; an edit counts at the next start.
     pub bonds: IndexMap<ServiceName, Dependency>,
     pub stage: Stage,
@@ -52,11 +60,16 @@ pub struct Body {
 }
 
 impl Body {
-    pub fn new(service: Arc<Service>, dice: &mut Dice, kind: bool) -> Body {
+    pub fn new(service: Arc<Service>, run: u32, dice: &mut Dice, kind: bool) -> Body {
         let harsh = !kind;
         Body {
             bonds: service.depends_on.clone(),
+            started: Arc::clone(&service),
             service,
+            run,
+            pid: 0,
+            status: ExitStatus::Unknown,
+            signalled: None,
             stage: Stage::Ordered,
             rest: if harsh {
                 dice.pick(&[Rest::None, Rest::None, Rest::None, Rest::Group, Rest::Strays])

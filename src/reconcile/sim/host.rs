@@ -1,16 +1,18 @@
 //! The simulated machine: what `daemon::hands` and the guardian would do with each action, and when they would say so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::body::{Body, Rest, Stage};
 use super::dice::Dice;
 use crate::reconcile::action::{Action, Purpose};
-use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Outcome, ProbeKind};
+use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Outcome, ProbeKind, ServiceId};
 use crate::reconcile::failure::{Failure, Reason};
-use crate::spec::{Probe, Service, Signal, StopScope};
+use crate::spec::{Probe, Service, ServiceName, Signal, StopScope};
 
 const MS: u64 = 1_000_000;
+/// Numbers of services from here on are those of a daemon that is no more.
+const NOBODYS: u32 = 1_000_000;
 /// As the guardian's: so long a SIGKILL may take before it is called failed.
 const PATIENCE: u64 = 2_000 * MS;
 
@@ -29,6 +31,26 @@ enum Coming {
     Tell(Fact),
 }
 
+/// The run that something is about, by reference or by mutable reference.
+macro_rules! run_of {
+    ($coming:expr) => {
+        match $coming {
+            Coming::Born(of, _) | Coming::Executed(of) | Coming::Refused(of, _) | Coming::Exit(of, _) => Some(of),
+            Coming::TellExit(of, ..)
+            | Coming::TellEmpty(of)
+            | Coming::Empty(of)
+            | Coming::Hopeless(of)
+            | Coming::Match(of) => Some(of),
+            Coming::Tell(Fact::Probed { id: of, .. } | Fact::GateProbed { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => Some(of),
+            Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::Adopted { id: of, .. } | Fact::Vanished { id: of }) => Some(of),
+            Coming::Tell(Fact::Exited { id: of, .. }) => Some(of),
+            Coming::Tell(_) => None,
+        }
+    };
+}
+
 impl Coming {
     fn probe(&self) -> Option<Incarnation> {
         match self {
@@ -45,6 +67,8 @@ pub struct Host {
     sequence: u64,
     pub bodies: BTreeMap<Incarnation, Body>,
     pub gates: BTreeMap<Incarnation, bool>,
+    /// What the hands say at once of what they were to adopt.
+    pub answers: Vec<Fact>,
     /// From now on nothing goes wrong by itself.
     pub kind: bool,
     pids: u32,
@@ -57,7 +81,11 @@ impl Host {
 
     /// Whether something of this run is under way that the World will hear of.
     pub fn owes(&self, id: Incarnation) -> bool {
-        self.queue.values().any(|coming| coming.is_about(id))
+        let is_about = |fact: &Fact| match fact {
+            Fact::Adopted { id: of, .. } | Fact::Vanished { id: of } | Fact::Exited { id: of, .. } => *of == id,
+            _ => false,
+        };
+        self.queue.values().any(|coming| coming.is_about(id)) || self.answers.iter().any(is_about)
     }
 
     fn plan(&mut self, delay: u64, coming: Coming) {
@@ -119,7 +147,8 @@ impl Host {
         }
     }
 
-    fn tell(&mut self, fact: Fact) -> Vec<Fact> {
+    /// Notes what the World hears.
+    pub fn tell(&mut self, fact: Fact) -> Vec<Fact> {
         match &fact {
             Fact::Probed { id, kind, .. } => {
                 if let Some(body) = self.bodies.get_mut(id) {
@@ -132,6 +161,11 @@ impl Host {
                     body.commanded = false;
                 }
             }
+            Fact::Exited { id, left, .. } => {
+                if let Some(body) = self.bodies.get_mut(id) {
+                    (body.exited, body.left) = (true, *left && body.service.stop_scope != StopScope::Process);
+                }
+            }
             _ => {}
         }
         vec![fact]
@@ -139,7 +173,7 @@ impl Host {
 
     fn born(&mut self, id: Incarnation, pid: u32, dice: &mut Dice) -> Vec<Fact> {
         if let Some(body) = self.bodies.get_mut(&id) {
-            body.stage = Stage::Born;
+            (body.stage, body.pid) = (Stage::Born, pid);
         }
         if !self.kind && dice.once_in(16) {
             self.plan(dice.delay(20), Coming::Refused(id, refusal(dice)));
@@ -187,7 +221,7 @@ impl Host {
         if !std::mem::replace(&mut body.executed, true) {
             facts.push(Fact::Executed { id });
         }
-        body.stage = Stage::Ended;
+        (body.stage, body.status) = (Stage::Ended, status);
         let left = body.rest != Rest::None;
         let killed = body.killed;
         let drain = if dice.once_in(4) { dice.delay(50) } else { 0 };
@@ -261,6 +295,7 @@ impl Host {
     pub fn perform(&mut self, action: &Action, dice: &mut Dice) {
         match action {
             Action::Spawn { id, service } => self.spawn(*id, service, dice),
+            Action::Adopt { id, service } => self.adopt(*id, service),
             Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
             Action::Kill { id, scope } => self.kill(*id, *scope, dice),
             // Of those that people send, only SIGKILL is sure to do something.
@@ -319,7 +354,8 @@ impl Host {
     }
 
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, dice: &mut Dice) {
-        self.bodies.insert(id, Body::new(Arc::clone(service), dice, self.kind));
+        self.bodies
+            .insert(id, Body::new(Arc::clone(service), id.run, dice, self.kind));
         if !self.kind && dice.once_in(10) {
             self.plan(dice.delay(10), Coming::Refused(id, refusal(dice)));
         } else {
@@ -330,6 +366,7 @@ impl Host {
 
     fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope, dice: &mut Dice) {
         let Some(body) = self.bodies.get_mut(&id) else { return };
+        body.signalled = Some(signal);
         if body.deaf > 0 && !self.kind {
             body.deaf -= 1;
             return;
@@ -372,6 +409,80 @@ impl Host {
         if reached {
             let stuck_for = body.stuck_until.saturating_sub(self.now);
             self.plan(stuck_for + dice.delay(5), Coming::Empty(id));
+        }
+    }
+
+    /// The daemon dies, and what it had under way with it. Numbers of services mean nothing to the next one. What nobody will
+    /// claim, because its end was taken into account, is let go of.
+    pub fn lose_daemon(&mut self, living: &BTreeSet<(ServiceName, u32)>) {
+        self.bodies.retain(|_, body| {
+            let is_claimed = living.contains(&(body.service.name.clone(), body.run));
+            is_claimed || !(body.failed || body.may_be_released())
+        });
+        self.queue.retain(|_, coming| !coming.ends_with_the_daemon());
+        self.gates.clear();
+        for body in self.bodies.values_mut() {
+            (body.probing, body.commanded) = ([false; 2], false);
+        }
+        let ids: Vec<Incarnation> = self.bodies.keys().copied().collect();
+        for id in ids {
+            let service = ServiceId(id.service.0 + NOBODYS);
+            self.rename(id, Incarnation { service, ..id });
+        }
+    }
+
+    fn rename(&mut self, from: Incarnation, to: Incarnation) {
+        if let Some(body) = self.bodies.remove(&from) {
+            self.bodies.insert(to, body);
+        }
+        for coming in self.queue.values_mut() {
+            if let Some(of) = run_of!(coming)
+                && *of == from
+            {
+                *of = to;
+            }
+        }
+    }
+
+    /// What is there of a run, for the daemon that takes over.
+    fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
+        let mut orphans = self.bodies.iter().filter(|(of, _)| of.service.0 >= NOBODYS);
+        let found = orphans.find(|(_, body)| body.service.name == service.name && body.run == id.run);
+        let Some(from) = found.map(|(&from, _)| from) else {
+            let mut body = Body::new(Arc::clone(service), id.run, &mut Dice::new(0), true);
+            (body.stage, body.failed) = (Stage::Ended, true);
+            self.bodies.insert(id, body);
+            return self.answers.push(Fact::Vanished { id });
+        };
+        self.rename(from, id);
+        let body = self.bodies.get_mut(&id).expect("just renamed");
+        if body.failed {
+            // The guardian has forgotten it.
+            return self.answers.push(Fact::Vanished { id });
+        }
+        body.service = Arc::clone(service);
+        let is_told = body.stage == Stage::Ended && body.exited;
+        let (status, left) = (body.status, body.rest != Rest::None);
+        let adopted = Fact::Adopted {
+            id,
+            pid: body.pid,
+            executed: matches!(body.stage, Stage::Running | Stage::Ended),
+            signalled: body.signalled,
+            ended: is_told,
+        };
+        body.executed |= matches!(body.stage, Stage::Running | Stage::Ended);
+        // Before the guardian has forked it, it is in the order that it reads.
+        if body.stage != Stage::Ordered {
+            self.answers.push(adopted);
+        }
+        if is_told {
+            let told = Fact::Exited {
+                id,
+                status,
+                left,
+                out_of_memory: false,
+            };
+            self.answers.push(told);
         }
     }
 
@@ -431,19 +542,16 @@ impl Host {
 
 impl Coming {
     fn is_about(&self, id: Incarnation) -> bool {
-        let of = match self {
-            Coming::Born(of, _) | Coming::Executed(of) | Coming::Refused(of, _) | Coming::Exit(of, _) => of,
-            Coming::TellExit(of, ..)
-            | Coming::TellEmpty(of)
-            | Coming::Empty(of)
-            | Coming::Hopeless(of)
-            | Coming::Match(of) => of,
-            Coming::Tell(Fact::Probed { id: of, .. } | Fact::GateProbed { id: of, .. }) => of,
-            Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => of,
-            Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => of,
-            Coming::Tell(_) => return false,
-        };
-        *of == id
+        run_of!(self).is_some_and(|of| *of == id)
+    }
+
+    /// Only the daemon that asked for it would have been told.
+    fn ends_with_the_daemon(&self) -> bool {
+        matches!(
+            self,
+            Coming::Tell(Fact::Probed { .. } | Fact::GateProbed { .. } | Fact::CommandEnded { .. })
+                | Coming::Tell(Fact::Adopted { .. } | Fact::Vanished { .. } | Fact::Exited { .. })
+        )
     }
 }
 

@@ -54,6 +54,20 @@ impl Laws {
         self.wishes.ask(request, project);
     }
 
+    /// Another daemon takes over: services have other numbers from here on. Answers with whom each run began.
+    pub fn forget_numbers(&mut self) -> BTreeSet<(Incarnation, ServiceId)> {
+        self.runs.clear();
+        self.stops.clear();
+        std::mem::take(&mut self.bonds)
+    }
+
+    pub fn renumber(&mut self, bonds: BTreeSet<(Incarnation, ServiceId)>, numbers: &BTreeMap<ServiceId, ServiceId>) {
+        self.bonds.extend(bonds.into_iter().filter_map(|(id, on)| {
+            let service = *numbers.get(&id.service)?;
+            Some((Incarnation { service, ..id }, *numbers.get(&on)?))
+        }));
+    }
+
     /// Judges an action that is about to be performed.
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
@@ -92,7 +106,7 @@ impl Laws {
                 Some(codes) if codes.contains(&ending.code) => Ok(()),
                 codes => broken("the exit code", format!("{} ({codes:?} expected)", ending.code)),
             },
-            Action::ProbeGate { .. } | Action::CancelProbes { .. } => Ok(()),
+            Action::ProbeGate { .. } | Action::CancelProbes { .. } | Action::Adopt { .. } => Ok(()),
             Action::CancelRun { .. } | Action::Adjust { .. } => Ok(()),
         }
     }

@@ -59,6 +59,7 @@ fn flag(set: bool, word: &str) -> &str {
 /// An action in one line.
 pub fn shown(action: &Action) -> String {
     match action {
+        Action::Adopt { id, service } => format!("Adopt {} ({})", words(*id), service.name),
         Action::Spawn { id, service } => format!("Spawn {} ({})", words(*id), service.name),
         Action::Probe { id, kind, attempt, .. } => format!("Probe {kind:?} {attempt} of {}", words(*id)),
         Action::ProbeGate { id, attempt, .. } => format!("ProbeGate {attempt} of {}", words(*id)),

@@ -10,7 +10,7 @@ use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::plan::{Changes, Intent};
-use crate::spec::{Change, Difference, Project, Service};
+use crate::spec::{Change, Difference, Project, Service, ServiceName};
 
 impl World {
     /// `request`: what was asked for together with it.
@@ -22,16 +22,28 @@ impl World {
         request: Option<Request>,
         out: &mut Vec<Action>,
     ) {
+        let known: Vec<&ServiceName> = project.services.keys().collect();
+        let resumes = self.resume(now, Some(project), out).then(|| self.generation);
         if self.ending.is_some() {
             return;
         }
         let before = self.stand();
+        let is_same = resumes.is_some() && self.order.len() == known.len() && self.by_name.len() == known.len();
         let (changes, mut later) = self.define(now, project, &cause);
         if let Some(request) = request {
             self.ask(now, request, cause.clone(), out);
         }
         self.settle();
         let steps = self.steps(&before, &changes);
+        if let Some(generation) = resumes
+            && is_same
+            && steps.iter().all(|step| step.intent == Intent::Keep)
+        {
+            // What was in force is in force.
+            self.generation = generation.max(1);
+            out.append(&mut later);
+            return;
+        }
         let unchanged = steps.iter().filter(|step| step.intent == Intent::Keep).count();
         let kind = EventKind::ConfigApplied {
             generation: self.generation,
@@ -95,7 +107,7 @@ impl World {
         }
     }
 
-    fn add(&mut self, now: Now, spec: &Arc<Service>, cause: &Cause) -> ServiceId {
+    pub(super) fn add(&mut self, now: Now, spec: &Arc<Service>, cause: &Cause) -> ServiceId {
         let id = ServiceId(u32::try_from(self.nodes.len()).expect("fewer than 2^32 services in one life of a project"));
         let mut machine = Machine::new(id, Arc::clone(spec), now, cause.clone());
         if let Some(wish) = self.absent.remove(&spec.name) {
@@ -117,8 +129,10 @@ impl World {
             removed: false,
             heirs: Vec::new(),
             heir_of,
+            started_with: None,
         })));
         self.by_name.insert(spec.name.clone(), id);
+        self.changed.insert(id);
         id
     }
 
@@ -127,7 +141,10 @@ impl World {
     fn leaves_to(&mut self, heir: ServiceId, spec: &Service) -> Option<ServiceId> {
         let is_the_same = |node: &&mut Box<Node>| {
             let old = node.machine.life.spec().filter(|_| node.removed);
-            old.is_some_and(|old| old.command == spec.command && old.working_dir == spec.working_dir)
+            old.is_some_and(|old| match &node.started_with {
+                Some(started_with) => started_with.does_the_same(spec),
+                None => old.command == spec.command && old.working_dir == spec.working_dir,
+            })
         };
         let old = self.nodes.iter_mut().flatten().find(is_the_same)?;
         old.heirs.push(heir);
@@ -149,13 +166,17 @@ impl World {
         if std::mem::take(&mut node.removed) {
             machine.wish.edited(cause, now.mono_ns);
         }
-        let changes = machine.spec.differences(spec);
+        let mut changes = machine.spec.differences(spec);
+        if let Some(started_with) = node.started_with.take().filter(|_| machine.life.has_begun()) {
+            changes.extend(started_with.differences(spec));
+        }
         let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
         machine.spec = Arc::clone(spec);
         if changes.is_empty() {
             // Written in another way: the same to a process.
             return changes;
         }
+        self.changed.insert(id);
         let restarts = changes.iter().any(|change| change.class == Change::Restart);
         if restarts || ends_wait {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
@@ -175,7 +196,7 @@ impl World {
     }
 
     /// Dependencies, ranks and port claims of the definition in force.
-    fn draw_graph(&mut self) {
+    pub(super) fn draw_graph(&mut self) {
         let place: BTreeMap<ServiceId, usize> = self.order.iter().enumerate().map(|(at, &id)| (id, at)).collect();
         let mut edges: Vec<Vec<usize>> = Vec::with_capacity(self.order.len());
         for node in self.nodes.iter_mut().flatten() {
@@ -249,6 +270,7 @@ impl World {
         } = *node;
         self.timers.set(id, &mut armed, None);
         self.tally.change(share, Share::default());
+        self.forgotten.push(machine.name().clone());
         if self.by_name.get(machine.name()) == Some(&id) {
             self.by_name.remove(machine.name());
         }

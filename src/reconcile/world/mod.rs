@@ -9,25 +9,26 @@ mod ending;
 mod full;
 mod goal;
 mod neighbours;
+mod recall;
 mod request;
 mod view;
 mod why;
 
 pub use goal::{Goal, Progress};
+pub use recall::{Recalled, Recollection, Remembered};
 pub use why::{Link, Why};
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::action::{Action, Purpose};
 use super::exit::{Ends, Policy};
 use super::fact::{Fact, Incarnation, Now, ServiceId};
-use super::machine::{Exit, Machine, Step};
+use super::machine::{Adopted, Exit, Machine, Step};
 use super::restart::Rng;
 use super::timers::Timers;
 use super::wish::Wish;
-use crate::spec::{Condition, Protocol, ServiceName};
+use crate::spec::{Condition, Fingerprint, Protocol, ServiceName};
 
 /// All services, their graph and what people asked for.
 ///
@@ -63,6 +64,11 @@ pub struct World {
     /// Some living incarnation began with a dependency that the definition in force no longer has.
     has_old_bonds: bool,
     tally: Tally,
+    /// What an earlier daemon knew, until there is a definition to make services of it.
+    recalled: Option<BTreeMap<ServiceName, Recalled>>,
+    /// Whose memory is another one than was told last, and who was forgotten since.
+    changed: BTreeSet<ServiceId>,
+    forgotten: Vec<ServiceName>,
     /// The definition whose coming to rest was published; `None` while something moves.
     settled: Option<u64>,
 }
@@ -116,6 +122,8 @@ struct Node {
     heirs: Vec<ServiceId>,
     /// Whose heir it is.
     heir_of: Option<ServiceId>,
+    /// Of a process that an earlier daemon started: with what.
+    started_with: Option<Fingerprint>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +201,9 @@ impl World {
             starts: BTreeSet::new(),
             has_old_bonds: false,
             tally: Tally::default(),
+            recalled: None,
+            changed: BTreeSet::new(),
+            forgotten: Vec::new(),
             settled: None,
         }
     }
@@ -265,6 +276,25 @@ impl World {
             Fact::Asked { request, cause } => self.ask(now, request, cause, out),
             Fact::Spawned { id, pid } => self.tell(now, id, out, ended, |m, step| m.on_spawned(pid, step)),
             Fact::Executed { id } => self.tell(now, id, out, ended, Machine::on_executed),
+            Fact::Adopted {
+                id,
+                pid,
+                executed,
+                signalled,
+                ended: has_ended,
+            } => {
+                let found = Adopted {
+                    pid,
+                    executed,
+                    signalled,
+                    ended: has_ended,
+                };
+                self.tell(now, id, out, ended, |m, step| m.on_adopted(&found, step));
+                if let Some(node) = self.node_mut(id.service).filter(|node| node.machine.is_current(id)) {
+                    node.machine.awaited = has_ended;
+                }
+            }
+            Fact::Vanished { id } => self.tell(now, id, out, ended, Machine::on_vanished),
             Fact::SpawnFailed { id, failure } => {
                 self.tell(now, id, out, ended, |m, step| m.on_spawn_failed(failure, step));
             }
@@ -338,6 +368,8 @@ impl World {
                 ended,
             },
         );
+        // Whatever is said of it, it was found.
+        node.machine.awaited = false;
         if node.machine.moves != before {
             self.after_move(id.service);
         }
@@ -419,6 +451,7 @@ impl World {
 
     /// The life of a service became another one: the graph's books follow, and its neighbours are marked.
     fn after_move(&mut self, id: ServiceId) {
+        self.changed.insert(id);
         let Some(node) = self.node(id) else { return };
         let living = node.machine.life.is_living().then_some(node.machine.run);
         if node.booked != living {
@@ -450,7 +483,7 @@ impl From<Protocol> for Transport {
 }
 
 /// The ports that a definition claims, and whether others may hold them too.
-fn claims(spec: &Arc<crate::spec::Service>) -> Vec<(PortKey, bool)> {
+fn claims(spec: &crate::spec::Service) -> Vec<(PortKey, bool)> {
     spec.ports
         .values()
         .map(|port| ((port.number, port.protocol.into()), port.shared))

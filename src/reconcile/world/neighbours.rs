@@ -330,8 +330,13 @@ impl World {
 
     /// Enters what a new incarnation claims and depends on.
     pub(super) fn take_hold(&mut self, id: ServiceId, run: u32) {
+        self.take_hold_of(id, run, None);
+    }
+
+    /// `claimed`: other ports than those of the definition.
+    pub(super) fn take_hold_of(&mut self, id: ServiceId, run: u32, claimed: Option<Vec<(PortKey, bool)>>) {
         let Some(node) = self.node(id) else { return };
-        let claims = claims(&node.machine.spec);
+        let claims = claimed.unwrap_or_else(|| claims(&node.machine.spec));
         let bonds: Vec<Bond> = node.dependencies.iter().filter_map(|&edge| self.bond(edge)).collect();
         for Bond { edge, .. } in &bonds {
             if let Some(on) = self.node_mut(edge.on) {
@@ -457,7 +462,7 @@ impl World {
 
 /// Whether a dependency is at the condition, and not about to leave it.
 fn is_met(on: &Machine, condition: Condition) -> bool {
-    if on.lot.going || on.is_due() {
+    if on.lot.going || on.is_due() || on.awaited {
         return false;
     }
     match (&on.life, condition) {

@@ -15,7 +15,7 @@ use crate::spec::ServiceName;
 impl World {
     pub(in crate::reconcile) fn ask(&mut self, now: Now, request: Request, cause: Cause, out: &mut Vec<Action>) {
         match request {
-            Request::Down { timeout } => self.ask_down(timeout, cause, out),
+            Request::Down { timeout } => self.ask_down(now, timeout, cause, out),
             Request::Hasten => self.ask_hasten(),
             // Once everything is being stopped, only the end is left to be asked for.
             Request::Up { .. } | Request::Start { .. } | Request::Stop { .. } if self.ending.is_some() => {}
@@ -80,6 +80,7 @@ impl World {
         mut act: impl FnMut(&mut Machine, &mut Step),
     ) {
         for id in self.named(names) {
+            self.changed.insert(id);
             let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
                 continue;
             };
@@ -130,7 +131,9 @@ impl World {
         }
     }
 
-    fn ask_down(&mut self, timeout: Option<Duration>, cause: Cause, out: &mut Vec<Action>) {
+    fn ask_down(&mut self, now: Now, timeout: Option<Duration>, cause: Cause, out: &mut Vec<Action>) {
+        // What no definition has claimed is stopped as well.
+        self.resume(now, None, out);
         for id in self.ids() {
             if let Some(node) = self.node_mut(id).filter(|_| timeout.is_some()) {
                 node.machine.wish.patience = timeout;
@@ -228,6 +231,7 @@ impl World {
     }
 
     fn remark(&mut self, id: ServiceId) {
+        self.changed.insert(id);
         self.mark_wish(id);
         self.mark_restraint(id);
         self.mark_dependents(id);

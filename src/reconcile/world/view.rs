@@ -69,6 +69,7 @@ impl World {
             },
             wanted: machine.lot.wanted,
             stopped_by_hand: machine.wish.stopped,
+            adopted: machine.adopted_run == machine.run && process.is_some(),
             cause: machine.cause.clone(),
         }
     }

@@ -1,0 +1,163 @@
+//! Taking over what an earlier daemon started: its ticket, its streams, its end.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Claim, Hands, Run, uses_notify};
+use crate::daemon::launch::Setting;
+use crate::daemon::recovery::{Finds, Found, Inherited};
+use crate::guardian::orders::Order;
+use crate::logs::OpenRun;
+use crate::probe::NotifySocket;
+use crate::reconcile::{ExitStatus, Fact, Incarnation};
+use crate::spec::{LogTarget, Service, Signal};
+use crate::sys;
+
+impl Hands {
+    /// What was found of earlier runs; each waits for its `Adopt`.
+    pub fn inherit(&mut self, finds: Finds) {
+        self.finds = finds;
+    }
+
+    /// What nobody has adopted and that is over is let go of.
+    pub fn release_what_is_over(&mut self) {
+        let over = |found: &Found| match found {
+            Found::Held(inherited) => inherited.holding.end.is_some_and(|end| !end.left),
+            Found::Gone => true,
+        };
+        let over: Vec<_> = self.finds.extract_if(.., |_, found| over(found)).collect();
+        for ((service, run), found) in over {
+            if let Found::Held(inherited) = found {
+                let ticket = inherited.holding.ticket;
+                self.order(&Order::Release { ticket }, &[]);
+            }
+            for stream in ["out", "err"] {
+                let _ = std::fs::remove_file(self.runtime_dir.join(format!("{service}.{run}.{stream}")));
+            }
+        }
+    }
+
+    /// An end of everything that services print into: what they have printed stays there as long as it is open.
+    pub fn hold_fifos(&self) -> Vec<OwnedFd> {
+        let paths = self.runs.values().flat_map(|run| &run.fifos);
+        paths
+            .filter_map(|path| sys::fifo::open_both(path).ok())
+            .map(OwnedFd::from)
+            .collect()
+    }
+
+    pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
+        match self.finds.remove(&(service.name.clone(), id.run)) {
+            Some(Found::Held(inherited)) => self.take_over(id, service, inherited),
+            Some(Found::Gone) => {
+                self.remove_fifos(id, service);
+                self.known.push_back(Fact::Exited {
+                    id,
+                    status: ExitStatus::Unknown,
+                    left: false,
+                    out_of_memory: false,
+                });
+            }
+            None => self.known.push_back(Fact::Vanished { id }),
+        }
+    }
+
+    fn take_over(&mut self, id: Incarnation, service: &Arc<Service>, inherited: Inherited) {
+        let Inherited { holding, kept } = inherited;
+        let setting = Setting::of(id, service, &self.surroundings);
+        // A user that is no more: its probes and commands can't run, but it can be watched and stopped.
+        let setting = setting.unwrap_or_else(|failure| {
+            self.troubles.push((service.name.clone(), failure.message));
+            let nobody = Arc::new(Service {
+                user: None,
+                group: None,
+                ..Service::clone(service)
+            });
+            Setting::without_account(id, &nobody, &self.surroundings)
+        });
+        let mut run = Run {
+            ticket: holding.ticket,
+            service: service.clone(),
+            setting: Rc::new(setting.clone()),
+            witness: Rc::default(),
+            fifos: Vec::new(),
+            patterns: Vec::new(),
+            logged: false,
+            end: None,
+            notify: None,
+        };
+        run.witness.pid.set(Some(holding.main.pid));
+        if uses_notify(service) {
+            let mut kept = kept.into_iter();
+            run.notify = kept.next().and_then(|socket| self.listen_again(id, socket));
+            run.witness.watchdog_at.set(Some(tokio::time::Instant::now()));
+        }
+        self.by_name.insert((service.name.clone(), id.run), id);
+        self.claims.insert(holding.ticket, Claim::Service(id));
+        self.runs.insert(id, run);
+        self.reopen_output(id, service);
+        self.known.push_back(Fact::Adopted {
+            id,
+            pid: holding.main.pid,
+            executed: holding.executed,
+            signalled: holding.signalled.map(Signal::from_number),
+            ended: holding.end.is_some(),
+        });
+        if let Some(end) = holding.end {
+            self.exited(holding.ticket, end.status, end.left);
+        }
+    }
+
+    fn listen_again(&self, id: Incarnation, socket: OwnedFd) -> Option<tokio::task::AbortHandle> {
+        match NotifySocket::inherited(socket) {
+            Ok(socket) => Some(self.hear_notifications(id, socket)),
+            Err(error) => {
+                tracing::warn!(%error, "a notify socket could not be taken over");
+                None
+            }
+        }
+    }
+
+    /// What the service has printed since waits in its FIFOs.
+    fn reopen_output(&mut self, id: Incarnation, service: &Service) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
+        let readers = [&paths[0], &paths[1]].map(|path| sys::fifo::open_reader(path));
+        let [Ok(out), Ok(err)] = readers else { return };
+        let target = match &service.log {
+            LogTarget::File(_) => service.log.clone(),
+            // It counts from the next start on.
+            LogTarget::Off => return,
+        };
+        run.fifos.extend(paths);
+        let opened = OpenRun {
+            service: service.name.clone(),
+            run: id.run,
+            adopted: true,
+            out: out.into(),
+            err: err.into(),
+            target,
+            matchers: Vec::new(),
+        };
+        match self.pump.open(opened) {
+            Ok(()) => {
+                run.logged = true;
+                // Also what was printed before us.
+                self.expect_patterns(id, service);
+            }
+            Err(error) => {
+                let words = format!("the log can't be opened: {error}; the service waits when its pipe is full");
+                self.troubles.push((service.name.clone(), words));
+            }
+        }
+    }
+
+    /// It is gone, and so is who held what it printed last.
+    fn remove_fifos(&mut self, id: Incarnation, service: &Service) {
+        for stream in ["out", "err"] {
+            let path = self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run));
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}

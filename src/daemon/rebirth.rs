@@ -1,0 +1,57 @@
+//! The guardian is gone: we become a fresh one, which starts the daemon after us.
+//!
+//! What holds the project goes with us through execve(2): its lock, its socket, the hold of its owner, and an end of every
+//! FIFO, so that nothing that a service prints is lost while nobody reads.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+use crate::api::boot::{Boot, DAEMON_VERB, own_log};
+use crate::guardian;
+use crate::sys::passing;
+
+/// What belongs to the project and not to who runs it.
+pub struct Estate {
+    pub lock: OwnedFd,
+    pub listener: OwnedFd,
+    pub owner: OwnedFd,
+}
+
+impl Estate {
+    /// A copy of each, for who uses them.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub fn copy(of: &OwnedFd) -> io::Result<OwnedFd> {
+        of.as_fd().try_clone_to_owned()
+    }
+}
+
+/// Never returns but with an error: then everything is as it was.
+pub fn become_guardian(boot: &Boot, estate: &Estate, fifos: Vec<OwnedFd>) -> io::Error {
+    match prepare(boot, estate, &fifos) {
+        Ok(words) => passing::become_program(Path::new("/proc/self/exe"), &words),
+        Err(error) => error,
+    }
+}
+
+fn prepare(boot: &Boot, estate: &Estate, fifos: &[OwnedFd]) -> io::Result<Vec<CString>> {
+    let boot = Boot {
+        goes_on: true,
+        ..boot.clone()
+    };
+    let boot_text = serde_json::to_string(&boot)?;
+    let kept = [&estate.lock, &estate.listener, &estate.owner].map(AsRawFd::as_raw_fd);
+    let spare: Vec<RawFd> = fifos.iter().map(AsRawFd::as_raw_fd).collect();
+    for number in kept.iter().chain(&spare) {
+        passing::let_through(*number)?;
+    }
+    let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
+    let mut words = vec![OsString::from("runner")];
+    words.extend(guardian::words(&own_log(&boot.state_dir), &kept, &spare, &daemon));
+    let word = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
+    words.into_iter().map(word).collect()
+}

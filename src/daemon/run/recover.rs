@@ -1,0 +1,162 @@
+//! Going on where an earlier daemon was: what it left is put together before anybody is answered.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::Daemon;
+use crate::api::wire;
+use crate::config::{Loaded, Problems};
+use crate::daemon::book::Past;
+use crate::daemon::link::Greeting;
+use crate::daemon::records::Launched;
+use crate::daemon::recovery::Inherited;
+use crate::daemon::run::definition::Purpose;
+use crate::daemon::{rebirth, records, recovery};
+use crate::guardian::orders::{Before, Order, Orphan, Report};
+use crate::reconcile::{Author, Cause, ExitStatus};
+
+impl Daemon {
+    /// Takes over what there is. Nothing was left where the project begins now.
+    pub(super) async fn recover(&mut self, greeting: Greeting, past: Past) -> io::Result<()> {
+        let Greeting {
+            before, held, later, ..
+        } = greeting;
+        let records = records::read_all(&self.boot.runtime_dir);
+        for complaint in records.complaints {
+            self.warn(complaint);
+        }
+        if records.of_later_version {
+            return Err(io::Error::other(
+                "services run that a later version of runner has started: use that one, or stop them with it",
+            ));
+        }
+        let (held, later) = match &before {
+            Some(_) => (held, later),
+            None => self.adopt_orphans(&records.launched).await?,
+        };
+        if before.is_none() && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
+            return Ok(());
+        }
+        let count = held.iter().filter(|one| one.holding.end.is_none()).count();
+        self.tell_what_was(before.as_ref(), count);
+        let (recollection, finds) = recovery::recollect(&past, records.launched, held);
+        self.world.recall(recollection);
+        self.hands.inherit(finds);
+        for report in later {
+            self.hands.take_report(report);
+        }
+        self.recovering = true;
+        self.read(Purpose::Recover);
+        self.asked_meanwhile = before.is_some_and(|before| before.asked_to_end);
+        Ok(())
+    }
+
+    /// What outlived guardian and daemon is put into the hands of the new guardian.
+    async fn adopt_orphans(&mut self, records: &[Launched]) -> io::Result<(Vec<Inherited>, Vec<Report>)> {
+        if records.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let orphans: Vec<Orphan> = records
+            .iter()
+            .filter_map(|launched| launched.orphan(self.hands.next_ticket(), &self.boot.runtime_dir))
+            .collect();
+        let guardian = self.hands.guardian();
+        guardian.queue(&Order::Adopt(orphans), &[])?;
+        while !guardian.flushed()? {
+            guardian.sent().await;
+        }
+        let (held, later) = guardian.holdings(VecDeque::new()).await?;
+        Ok((held, later.into()))
+    }
+
+    fn tell_what_was(&mut self, before: Option<&Before>, count: usize) {
+        let services = match count {
+            1 => "1 service".to_owned(),
+            count => format!("{count} services"),
+        };
+        let message = match before {
+            Some(before) => format!(
+                "runner's daemon {} and was started again; {services} run on",
+                ended(before.status)
+            ),
+            None => format!("runner had ended without stopping its services; {services} still run"),
+        };
+        self.warn(message);
+    }
+
+    /// The files were read, if they could be.
+    pub(super) fn recovered(&mut self, loaded: Option<Result<Loaded, Problems>>) {
+        self.recovering = false;
+        match loaded {
+            Some(Ok(Loaded { project, mask, .. })) => {
+                self.story.hide(mask);
+                let cause = Cause::new(Author::File, "read again");
+                self.configure(Arc::new(project), cause, None);
+            }
+            Some(Err(problems)) => {
+                let cause = Cause::new(Author::File, "read again");
+                self.reject(problems.to_string(), wire::problems(&problems), cause);
+            }
+            None => {}
+        }
+        self.hands.release_what_is_over();
+        if std::mem::take(&mut self.asked_meanwhile) || self.stop_asked && !self.world.is_ending() {
+            self.stop_asked = false;
+            self.stop(Cause::new(Author::Signal, "SIGTERM"));
+        }
+    }
+
+    /// The guardian is gone: we become a fresh one. Comes back only where that fails; then services run on, for the next
+    /// `up` to adopt.
+    pub(super) fn be_reborn(&mut self, error: &io::Error) {
+        tracing::error!(%error, "the guardian is gone: becoming another one");
+        self.conclude();
+        let fifos = self.hands.hold_fifos();
+        // What was read and not yet written is written.
+        self.hands.stop_pump();
+        let error = rebirth::become_guardian(&self.boot, &self.estate, fifos);
+        tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
+        self.lost = true;
+    }
+
+    /// Writes what the next daemon has to know, before anything comes of it.
+    pub(super) fn keep_book(&mut self) {
+        if self.recovering {
+            // What stands there is better than what we know yet.
+            return;
+        }
+        let changed = self.world.remember();
+        self.session.generation = self.world.generation();
+        self.session.released = self.released;
+        self.session.reload = self.definition.reload;
+        self.session.exit = self.exit;
+        self.session.exit_code_from.clone_from(&self.exit_code_from);
+        self.session.stop_asked = self.stop_asked;
+        self.session.ending = self.world.ending().cloned();
+        let world = &self.world;
+        let written = self.book.write(&self.session, changed, || world.remember_all());
+        match written {
+            Ok(()) => {
+                if std::mem::take(&mut self.forgetful) {
+                    self.warn("what the next daemon has to know is written again".to_owned());
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.forgetful, true) {
+                    self.warn(format!(
+                        "degraded: what the next daemon has to know can't be written: {error}; supervision goes on"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn ended(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("ended with code {code}"),
+        ExitStatus::Signal(signal) => format!("was killed by {signal}"),
+        ExitStatus::Unknown => "was gone".to_owned(),
+    }
+}

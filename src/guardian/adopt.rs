@@ -1,0 +1,156 @@
+//! What another guardian has launched: held without being its parent.
+//!
+//! Its processes are somebody else's children. Their ends are seen through pidfds, their status is asked of the kernel
+//! and may stay unknown, and what they leave behind never becomes ours: it is looked for among all processes.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::guard::Guard;
+use super::held::{Held, Life};
+use super::orders::{Orphan, Report, Ticket};
+use super::record;
+use crate::reconcile::ExitStatus;
+use crate::sys::{fifo, identity, pidfd, processes};
+
+impl Guard {
+    pub(super) fn adopt(&mut self, orphans: Vec<Orphan>) {
+        let mut gone = Vec::new();
+        let mut tickets = Vec::new();
+        for orphan in orphans {
+            let ticket = orphan.ticket;
+            self.next_ticket = self.next_ticket.max(ticket.0 + 1);
+            let held = self.held_of(&orphan);
+            if held.life == Life::Left {
+                gone.push(ticket);
+            }
+            tickets.push(ticket);
+            self.hold(held);
+            if let Some(followed) = self.held.get(&ticket).and_then(|held| held.followed.as_ref()) {
+                self.watch_followed(followed, ticket);
+            }
+        }
+        // Whoever left something behind is among all processes, which are read once.
+        if !gone.is_empty() {
+            let left = self.far_kin(&gone.iter().copied().collect());
+            for ticket in gone {
+                if left.iter().any(|(_, owner)| *owner == ticket) {
+                    self.left.push(ticket);
+                    self.watch_left(&left, ticket);
+                } else {
+                    self.forget(ticket);
+                }
+            }
+        }
+        for ticket in tickets {
+            if let Some(held) = self.held.get(&ticket) {
+                let holding = held.holding();
+                self.report(&Report::Held(Box::new(holding)));
+            }
+        }
+        self.spare.clear();
+        self.report(&Report::HeldAll);
+    }
+
+    /// As if its main process had left something, where that is no more.
+    fn held_of(&self, orphan: &Orphan) -> Held {
+        let pid = orphan.identity.pid;
+        let found = pidfd::open(pid).ok();
+        // Held before it is looked at: what is true of it then stays true of what is held.
+        let alive = identity::is_alive(orphan.identity.clone().into());
+        let session = processes::stat(pid).filter(|_| alive).map_or(pid, |stat| stat.session);
+        let followed = found.filter(|_| alive);
+        let paths = orphan
+            .fifos
+            .iter()
+            .map(|path| PathBuf::from(OsString::from_vec(path.clone())));
+        let open = |path: PathBuf| {
+            let file = fifo::open_both(&path).ok()?;
+            let place = file.metadata().ok()?;
+            Some((file, (place.dev(), place.ino())))
+        };
+        let path = PathBuf::from(OsString::from_vec(orphan.record.clone()));
+        Held {
+            ticket: orphan.ticket,
+            label: orphan.label.clone(),
+            run: orphan.run,
+            uid: orphan.uid,
+            leader: pid,
+            // Not ours to reap.
+            leader_reaped: true,
+            pidfd: followed
+                .as_ref()
+                .and_then(|held| held.as_fd().try_clone_to_owned().ok()),
+            main: pid,
+            identity: orphan.identity.clone(),
+            life: if alive { Life::Alive } else { Life::Left },
+            ended: (!alive).then_some(ExitStatus::Unknown),
+            signalled: None,
+            kept: Vec::new(),
+            channel: None,
+            refusal: None,
+            mark: Some(orphan.mark.clone()),
+            fifos: paths.filter_map(open).collect(),
+            sessions: vec![session],
+            record: record::existing(Path::new(&path)),
+            reap_tree: false,
+            released: false,
+            killing: None,
+            adopted: true,
+            watched: Vec::new(),
+            followed,
+        }
+    }
+
+    /// Those of these launches among all processes: by mark, session and FIFO, and whoever is below them.
+    pub(super) fn far_kin(&mut self, tickets: &HashSet<Ticket>) -> Vec<(u32, Ticket)> {
+        let mut found = Vec::new();
+        let own = std::process::id();
+        for stat in processes::all() {
+            let pid = stat.pid;
+            if stat.is_zombie() || pid <= 1 || pid == own || self.daemon == Some(pid) || self.mains.contains_key(&pid) {
+                continue;
+            }
+            if let Some(ticket) = self
+                .witness(pid, stat.session)
+                .filter(|ticket| tickets.contains(ticket))
+            {
+                found.push((pid, ticket));
+            }
+        }
+        found
+    }
+
+    /// Of the launches that are looked at now, those that another guardian began.
+    pub(super) fn adopted_among(&self, tickets: impl Iterator<Item = Ticket>) -> HashSet<Ticket> {
+        tickets
+            .filter(|ticket| self.held.get(ticket).is_some_and(|held| held.adopted))
+            .collect()
+    }
+
+    /// Their ends are no SIGCHLD of ours.
+    pub(super) fn watch_left(&mut self, left: &[(u32, Ticket)], ticket: Ticket) {
+        let pids = left.iter().filter(|(_, owner)| *owner == ticket).map(|(pid, _)| *pid);
+        let watched: Vec<OwnedFd> = pids.filter_map(|pid| pidfd::open(pid).ok()).collect();
+        for pidfd in &watched {
+            self.watch_followed(pidfd, ticket);
+        }
+        if let Some(held) = self.held.get_mut(&ticket) {
+            // What was watched before is closed, which epoll notices by itself.
+            held.watched = watched;
+        }
+    }
+
+    /// Kills one of them: held first, and killed only if what is held (still) belongs to the launch.
+    pub(super) fn kill_far(&mut self, ticket: Ticket, pid: u32) {
+        let Ok(held) = pidfd::open(pid) else { return };
+        let Some(stat) = processes::stat(pid) else { return };
+        if self.witness(pid, stat.session) == Some(ticket) {
+            let _ = pidfd::signal(held.as_fd(), libc::SIGKILL);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What has to be known of a service to stop it well, also when no file tells of it any more.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Argv, ServiceName};
+use super::service::{Backoff, Kind, LogTarget, Port, PortConflict, Restart, Rung, Service, StopScope};
+
+/// Written beside every launch. Holds no word of the command and nothing of the environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Remnant {
+    pub service: ServiceName,
+    kind: Kind,
+    stop: Vec<Rung>,
+    stop_scope: StopScope,
+    log: LogTarget,
+    ports: IndexMap<String, Port>,
+}
+
+impl Service {
+    pub fn remnant(&self) -> Remnant {
+        Remnant {
+            service: self.name.clone(),
+            kind: self.kind,
+            stop: self.stop.clone(),
+            stop_scope: self.stop_scope,
+            log: self.log.clone(),
+            ports: self.ports.clone(),
+        }
+    }
+}
+
+impl Remnant {
+    /// Where its output goes.
+    pub fn log(&self) -> &LogTarget {
+        &self.log
+    }
+
+    /// A definition that can only be stopped.
+    pub fn service(&self) -> Service {
+        Service {
+            name: self.service.clone(),
+            command: Argv {
+                words: vec![String::new()],
+                shell: false,
+            },
+            working_dir: PathBuf::from("/"),
+            env: IndexMap::new(),
+            clear_env: false,
+            user: None,
+            group: None,
+            umask: None,
+            nice: None,
+            limits: IndexMap::new(),
+            kind: self.kind,
+            ports: self.ports.clone(),
+            success_exit_codes: vec![0],
+            timeout: None,
+            on_port_conflict: PortConflict::Fail,
+            start_timeout: None,
+            ready: None,
+            ready_is_default: true,
+            health: None,
+            depends_on: IndexMap::new(),
+            wait_for: Vec::new(),
+            restart: Restart::No,
+            backoff: Backoff {
+                initial: Duration::ZERO,
+                factor: 1.0,
+                max: Duration::ZERO,
+                jitter: 0.0,
+                reset_after: Duration::ZERO,
+            },
+            max_restarts: None,
+            restart_window: Duration::ZERO,
+            stop: self.stop.clone(),
+            stop_command: None,
+            stop_scope: self.stop_scope,
+            reload_signal: None,
+            reload_command: None,
+            autostart: false,
+            profiles: Vec::new(),
+            essential: false,
+            log: self.log.clone(),
+            secrets: Vec::new(),
+            description: None,
+            labels: Vec::new(),
+        }
+    }
+}
