@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod openapi;
 mod params;
 pub mod past;
+pub mod ports;
 pub mod query;
 mod routes;
 pub mod schema;

@@ -6,7 +6,8 @@
 //!
 //! The way of a file: [`find`] (which files) → `document` (read, include, merge) → `draft` (bases, ports, needs) →
 //! `check` (shape and templates, by the declarations of `spec::keys`) → `service` (typed, with defaults) → `graph`
-//! (what concerns several services).
+//! (what concerns several services). What is there before the templates are rendered is a [`Recipe`], which makes the same
+//! project again when a port gets another number.
 
 mod access;
 mod check;
@@ -19,6 +20,7 @@ mod fields;
 pub mod find;
 mod graph;
 mod include;
+mod kept;
 mod later;
 mod limits;
 mod mask;
@@ -29,6 +31,7 @@ mod ports;
 mod probe;
 mod problem;
 mod project;
+mod recipe;
 pub mod reference;
 mod scope;
 mod select;
@@ -46,10 +49,12 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use kept::KeptPorts;
 pub use mask::Mask;
 pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
+pub use recipe::{MovedPorts, Recipe};
 pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
 pub use value::duration;
@@ -83,6 +88,8 @@ pub struct Loaded {
     pub commands: Vec<ShownCommand>,
     /// Over the values of secrets, for whoever shows something.
     pub mask: Mask,
+    /// For a project whose ports may get other numbers than these.
+    pub recipe: Option<Arc<Recipe>>,
 }
 
 /// Reads, merges and checks the files of a project.
@@ -94,38 +101,19 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     let document = document::read(location, inputs.euid, &mut sink);
     let captured = Captured::new(inputs);
     let settings = project::settings(&document, location, &captured, &mut sink);
-    let engine = Engine::new();
-    check_bases(&document, &engine, &mut sink);
+    check_bases(&document, &Engine::new(), &mut sink);
+    ports.begin(&settings.state_dir);
     let mut drafts = draft::drafts(&document, &mut sink);
     allocate(&mut drafts, ports, &mut sink);
-    let (services, commands) = services(&document, &drafts, &settings, &captured, &engine, location, &mut sink);
-    check_whole(&document, &drafts, &services, &settings, &mut sink);
-
-    let files = sink.paths();
-    let failed = sink.has_errors();
-    let problems = sink.into_problems();
-    if failed {
-        return Err(problems);
-    }
-    let project = Project {
-        name: settings.name,
-        dir: location.dir.clone(),
-        files,
-        exit: settings.exit,
-        exit_code_from: settings.exit_code_from.map(|(name, _)| ServiceName::new(name)),
-        shell: settings.shell,
-        state_dir: settings.state_dir,
-        services: services
-            .into_iter()
-            .map(|(name, service)| (name, Arc::new(service)))
-            .collect(),
+    let recipe = Recipe {
+        location: location.clone(),
+        inputs: inputs.clone(),
+        document,
+        settings,
+        drafts,
+        sources: Vec::new(),
     };
-    Ok(Loaded {
-        mask: Mask::new(&project, &inputs.env),
-        project,
-        warnings: problems,
-        commands,
-    })
+    recipe.made(sink)
 }
 
 /// `[defaults]` and `[templates]` are checked even where no service uses them.
@@ -156,25 +144,25 @@ fn allocate(drafts: &mut IndexMap<String, Draft>, source: &mut dyn PortSource, s
     }
 }
 
+/// All of them, or one.
 fn services(
-    document: &Document,
+    recipe: &Recipe,
     drafts: &IndexMap<String, Draft>,
-    settings: &Settings,
-    captured: &Captured,
-    engine: &Engine,
-    location: &Location,
+    only: Option<&str>,
     sink: &mut Sink,
 ) -> (IndexMap<ServiceName, Service>, Vec<ShownCommand>) {
+    let Recipe { document, settings, .. } = recipe;
+    let (captured, engine) = (Captured::new(&recipe.inputs), Engine::new());
     let ports = drafts
         .iter()
         .map(|(name, draft)| (name.clone(), draft.ports.clone()))
         .collect();
-    let dir = location.dir.to_string_lossy();
+    let dir = recipe.location.dir.to_string_lossy();
     let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports);
-    let shared = Shared::new(engine, captured, settings, &scope, document, sink);
+    let shared = Shared::new(&engine, &captured, settings, &scope, document, sink);
     let mut services = IndexMap::new();
     let mut commands = Vec::new();
-    for (name, draft) in drafts {
+    for (name, draft) in drafts.iter().filter(|(name, _)| only.is_none_or(|only| *name == only)) {
         let depends_on = graph::dependencies(name, drafts, sink);
         if let Some(built) = service::build(name, draft, settings, &shared, sink) {
             commands.extend(built.commands);

@@ -154,7 +154,11 @@ impl Builder<'_> {
             kind,
             success_exit_codes: self.success_exit_codes(),
             timeout: fields.duration("timeout"),
-            on_port_conflict: PortConflict::Fail,
+            on_port_conflict: match fields.text("on_port_conflict") {
+                Some("next") => PortConflict::Next,
+                Some("kill") => PortConflict::Kill,
+                _ => PortConflict::Fail,
+            },
             start_timeout: fields
                 .duration("start_timeout")
                 .or((ready.is_some() && !ready_is_default).then_some(Duration::from_secs(60))),

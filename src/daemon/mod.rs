@@ -13,6 +13,7 @@ mod files;
 mod hands;
 mod launch;
 mod link;
+mod ports;
 mod present;
 mod reading;
 mod run;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::hands::{Hands, Inbox};
 use super::launch::{self, Captured};
 use super::link::Link;
+use super::ports::PortStore;
 use super::store::Store;
 use super::story::Story;
 use super::waiting::Waiting;
@@ -99,6 +100,7 @@ struct Daemon {
     hands: Hands,
     story: Story,
     store: Store,
+    ports: PortStore,
     waiting: Waiting,
     meter: present::Meter,
     definition: Definition,
@@ -168,7 +170,9 @@ impl Daemon {
         let hands = Hands::new(guardian, pump, next_ticket, sink, Captured::now(), &boot);
         let seed = sys::clock::now().wall_ns as u64;
         let (news_sink, news) = mpsc::unbounded_channel();
-        let (store, complaints) = Store::open(&boot.state_dir);
+        let (store, mut complaints) = Store::open(&boot.state_dir);
+        let (ports, more) = PortStore::open(&boot.state_dir);
+        complaints.extend(more);
         let mut world = World::new(seed);
         world.restore(store.wishes().clone());
         let mut daemon = Daemon {
@@ -180,6 +184,7 @@ impl Daemon {
             world,
             hands,
             store,
+            ports,
             waiting: Waiting::default(),
             meter: present::Meter::default(),
             exit: None,

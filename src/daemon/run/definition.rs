@@ -10,12 +10,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Daemon;
+use crate::api::ports;
 use crate::api::server::{Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
 use crate::config::{self, Loaded, Problems};
 use crate::daemon::files::{Interest, Touched, Watch};
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
-use crate::spec::{ExitPolicy, Project, Service, ServiceName};
+use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
 
 /// What reaches the loop about the files.
@@ -144,20 +145,13 @@ impl Daemon {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
         };
-        // A number that our own service holds is as good as free.
-        let services = self
-            .definition
-            .project
-            .iter()
-            .flat_map(|project| project.services.values());
-        let ours: Vec<u16> = services.flat_map(ports).collect();
+        let kept = self.ports.kept().clone();
         let location = self.boot.location.clone();
         let news = self.definition.news.clone();
         tokio::task::spawn_local(async move {
             let read = move || {
-                let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
-                let mut allocator = config::HashedPorts::new(&location.key, is_free);
-                let loaded = config::load(&location, &inputs, &mut allocator);
+                let mut source = ports::source(&location, Some(kept));
+                let loaded = config::load(&location, &inputs, &mut source);
                 let interest = Interest::of(match &loaded {
                     Ok(loaded) => &loaded.warnings,
                     Err(problems) => problems,
@@ -344,6 +338,9 @@ impl Daemon {
         }
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
+        if let Err(error) = self.ports.keep(&project) {
+            self.warn(format!("the numbers of `auto` ports could not be kept on the disk: {error}"));
+        }
         self.step(Fact::Configured {
             project,
             exit,
@@ -363,8 +360,4 @@ impl Daemon {
         let from = self.exit_code_from.clone().or_else(|| project.exit_code_from.clone());
         (self.exit.or(project.exit).unwrap_or(place), from)
     }
-}
-
-fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
-    service.ports.values().map(|port| port.number)
 }
