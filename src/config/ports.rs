@@ -270,10 +270,18 @@ mod tests {
         assert_eq!(HashedPorts::new("key", |_| true).allocate("web", "http"), Ok(first));
         assert_ne!(HashedPorts::new("key2", |_| true).allocate("web", "http"), Ok(first));
         let mut busy = HashedPorts::new("key", |port| port != first);
-        assert_eq!(busy.allocate("web", "http"), Ok(FIRST + (first - FIRST + 1) % COUNT));
-        let mut reserved = HashedPorts::new("key", |_| true);
-        reserved.reserve([first]);
-        assert_ne!(reserved.allocate("web", "http"), Ok(first));
+        assert_eq!(busy.allocate("web", "http"), Ok(FIRST + (first - FIRST + 1) % (LAST - FIRST + 1)));
         assert!(HashedPorts::new("key", |_| false).allocate("web", "http").is_err());
+    }
+
+    #[test]
+    fn po_05_what_the_kernel_hands_out_is_taken_only_where_nothing_else_is_left() {
+        let mut some = HashedPorts::new("key", |_| true).avoiding(|port| port < 29_000);
+        assert!((29_000..=LAST).contains(&some.allocate("web", "http").expect("free")));
+        let mut all = HashedPorts::new("key", |_| true).avoiding(|port| (FIRST..=LAST).contains(&port));
+        let wider = all.allocate("web", "http").expect("free");
+        assert!(wider >= WIDER_FIRST && !(FIRST..=LAST).contains(&wider));
+        let mut nothing = HashedPorts::new("key", |_| true).avoiding(|_| true);
+        assert!((FIRST..=LAST).contains(&nothing.allocate("web", "http").expect("free")));
     }
 }

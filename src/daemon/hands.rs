@@ -1,6 +1,8 @@
 //! Performs what the `World` decided, and turns what comes back into facts.
 
+mod holders;
 mod incoming;
+mod moved;
 mod patterns;
 mod refusals;
 
@@ -17,18 +19,21 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::holders::Conflict;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{self, Captured, Setting, Surroundings};
 use super::link::Link;
 use super::surroundings::{RunSurroundings, Witness};
 use crate::api::boot::Boot;
+use crate::config::{MovedPorts, Recipe};
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
 use crate::probe::{self, Notification, NotifySocket};
-use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason};
+use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, Outcome, ProbeKind, Purpose, Reason, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
+use crate::sys::ports::PortTrouble;
 
 /// One attempt at all gates of `wait_for`.
 const GATE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -58,6 +63,7 @@ enum Claim {
 /// One run of one service, from its spawn to its release.
 struct Run {
     ticket: Ticket,
+    /// With the ports that it really has.
     service: Arc<Service>,
     setting: Rc<Setting>,
     witness: Rc<Witness>,
@@ -99,6 +105,10 @@ pub struct Hands {
     pub troubles: Vec<(ServiceName, String)>,
     surroundings: Arc<Surroundings>,
     runtime_dir: PathBuf,
+    conflicts: HashMap<ServiceId, Conflict>,
+    /// Of the definition in force, where ports of it may move.
+    recipe: Option<Arc<Recipe>>,
+    moved: MovedPorts,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -129,6 +139,9 @@ impl Hands {
                 instance: boot.location.key.clone(),
             }),
             runtime_dir: boot.runtime_dir.clone(),
+            conflicts: HashMap::new(),
+            recipe: None,
+            moved: MovedPorts::new(),
             oom_kills: Cell::new(sys::oom::kills()),
         }
     }
@@ -157,22 +170,19 @@ impl Hands {
 
     pub fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { id, service } => {
-                if let Err(failure) = self.spawn(id, &service) {
+            Action::Spawn { id, service, elsewhere } => {
+                if let Err(failure) = self.spawn(id, &service, elsewhere) {
                     self.forget(id);
                     self.known.push_back(Fact::SpawnFailed { id, failure });
                 }
             }
+            Action::Evict { id, ladder } => self.evict(id, ladder),
+            Action::CancelEviction { id } => drop(self.conflicts.remove(&id.service)),
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
             Action::Deliver { id, signal } => self.deliver(id, signal),
             Action::Kill { id, scope } => self.kill(id, scope),
             Action::Release { id } => self.release(id),
-            Action::Probe {
-                id,
-                kind,
-                attempt,
-                service,
-            } => self.probe(id, kind, attempt, &service),
+            Action::Probe { id, kind, attempt, .. } => self.probe(id, kind, attempt),
             Action::CancelProbes { id } => {
                 for task in [
                     Task::Probe(ProbeKind::Ready),
@@ -184,11 +194,11 @@ impl Hands {
             }
             Action::ProbeGate { id, attempt, service } => self.probe_gates(id, attempt, service),
             Action::Run {
-                id,
-                purpose,
-                service,
-                timeout,
+                id, purpose, timeout, ..
             } => {
+                let Some(service) = self.runs.get(&id).map(|run| run.service.clone()) else {
+                    return;
+                };
                 let command = match purpose {
                     Purpose::Stop => &service.stop_command,
                     Purpose::Reload => &service.reload_command,
@@ -205,20 +215,33 @@ impl Hands {
             }
             Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
             Action::Adjust { id, service } => {
+                let service = self.actual(&service).unwrap_or(service);
                 self.expect_patterns(id, &service);
                 self.pump.adjust(&service.name, service.log.clone());
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.service = service;
                 }
             }
-            Action::Publish(_) | Action::End(_) => unreachable!("the loop takes these itself"),
+            Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {
+                unreachable!("the loop takes these itself")
+            }
         }
     }
 
-    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>) -> Result<(), Failure> {
-        if let Some(failure) = port_trouble(service) {
-            return Err(failure);
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) -> Result<(), Failure> {
+        self.conflicts.remove(&id.service);
+        // The declared ones are tried first.
+        self.moved.remove(&service.name);
+        match port_trouble(service) {
+            None => {}
+            Some(PortTrouble::Taken(_)) if elsewhere => self.move_ports(id, service)?,
+            Some(PortTrouble::Taken(owner)) => {
+                self.port_is_taken(id, service, owner);
+                return Ok(());
+            }
+            Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
+        let service = &self.actual(service)?;
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
         let mut run = Run {
@@ -388,6 +411,7 @@ impl Hands {
             self.cancel(id, task);
         }
         let Some(run) = self.runs.remove(&id) else { return };
+        self.moved.remove(&run.service.name);
         if run.logged {
             self.pump.close(&run.service.name, id.run);
         }
@@ -401,8 +425,9 @@ impl Hands {
         self.claims.remove(&run.ticket);
     }
 
-    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32, service: &Arc<Service>) {
+    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32) {
         let Some(run) = self.runs.get(&id) else { return };
+        let service = run.service.clone();
         let probe = match kind {
             ProbeKind::Ready => &service.ready,
             ProbeKind::Health => &service.health,
@@ -416,6 +441,12 @@ impl Hands {
         };
         self.start_task(id, Task::Probe(kind), async move {
             let outcome = probe::attempt(&probe.check, kind, probe.timeout, probe.interval, &surroundings).await;
+            let outcome = match (kind, outcome) {
+                (ProbeKind::Ready, Outcome::Failure(words)) => {
+                    Outcome::Failure(words + &surroundings.elsewhere(&service, attempt))
+                }
+                (_, outcome) => outcome,
+            };
             Fact::Probed {
                 id,
                 kind,
@@ -426,6 +457,7 @@ impl Hands {
     }
 
     fn probe_gates(&mut self, id: Incarnation, attempt: u32, service: Arc<Service>) {
+        let service = self.actual(&service).unwrap_or(service);
         self.start_task(id, Task::Gate, async move {
             let outcome = probe::attempt_gates(&service.wait_for, GATE_TIMEOUT).await;
             Fact::GateProbed { id, attempt, outcome }

@@ -40,7 +40,7 @@ use definition::{Definition, News};
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
-    sys::identity::set_name(c"runner-daemon");
+    sys::identity::set_name(guardian::DAEMON_NAME);
     // `RL-05`: two for each service. They are not inherited: the guardian starts everything.
     sys::limits::raise_descriptors();
     sys::limits::make_room_for_descriptors();
@@ -412,6 +412,7 @@ impl Daemon {
                     self.story.tell(now.wall_ns, event, lines);
                 }
                 Action::End(ending) => self.ending = Some(ending),
+                Action::Renumber { service, port } => self.renumber(service, port),
                 other => self.hands.perform(other),
             }
         }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Cause;
 use super::failure::Failure;
+use super::ports::PortTaken;
 use crate::spec::{ExitPolicy, Project, ServiceName, Signal};
 
 /// The instant of a step.
@@ -123,6 +124,25 @@ pub enum Fact {
     SpawnFailed {
         id: Incarnation,
         failure: Failure,
+    },
+    /// Nothing was started: somebody else holds a port that it declares.
+    PortTaken {
+        id: Incarnation,
+        taken: PortTaken,
+    },
+    /// It will be started on other ports than the declared ones; in words, for each of them.
+    PortsMoved {
+        id: Incarnation,
+        words: Vec<String>,
+    },
+    /// The answer to `Action::Evict`: who has ended, in words; or why not.
+    Evicted {
+        id: Incarnation,
+        result: Result<String, Failure>,
+    },
+    /// A process that held a port of this incarnation (`PortTaken`) has ended by itself.
+    HolderEnded {
+        id: Incarnation,
     },
     /// The main process has ended and its output is in the log. `left`: others of its tree still live.
     Exited {

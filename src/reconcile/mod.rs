@@ -15,6 +15,7 @@ pub mod graph;
 mod health;
 mod machine;
 mod plan;
+mod ports;
 mod quiet;
 mod restart;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use event::{Author, Cause, Event, EventKind};
 pub use fact::{ExitStatus, Fact, Incarnation, Now, Outcome, ProbeKind, Request, ServiceId};
 pub use failure::{Failure, Reason};
 pub use plan::{Intent, Plan, Step};
+pub use ports::{Holder, PortTaken};
 pub use quiet::Quiet;
 pub use snapshot::{Blocker, RunEnd, ServiceSnapshot, Snapshot, StateName};
 pub use wish::{ByHand, Wishes};

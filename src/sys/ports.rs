@@ -168,6 +168,8 @@ fn age(ns: i64) -> String {
 
 /// One line of /proc/net/tcp and its kin (proc_net_tcp(5)).
 struct Entry {
+    /// As the kernel writes it.
+    address: String,
     port: u16,
     listens: bool,
     user: u32,
@@ -184,8 +186,9 @@ fn table(of: &str, name: &str) -> Vec<Entry> {
 
 fn entry(line: &str) -> Option<Entry> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let (_, port) = fields.get(1)?.rsplit_once(':')?;
+    let (address, port) = fields.get(1)?.rsplit_once(':')?;
     Some(Entry {
+        address: address.to_owned(),
         port: u16::from_str_radix(port, 16).ok()?,
         listens: u8::from_str_radix(fields.get(3)?, 16).ok()? == LISTEN,
         user: fields.get(7)?.parse().ok()?,
@@ -193,14 +196,70 @@ fn entry(line: &str) -> Option<Entry> {
     })
 }
 
-fn owner(port: PortToCheck) -> PortOwner {
+impl Entry {
+    /// Whether it is bound to an address that [`conflict`] tries: one of both loopbacks, or one that covers them.
+    fn is_tried(&self) -> bool {
+        // Words of four bytes, each in the order of the machine.
+        let word = |bytes| format!("{:08X}", u32::from_ne_bytes(bytes));
+        let (any, v4) = (word([0; 4]), word([127, 0, 0, 1]));
+        let v6 = |last: &str| format!("{any}{any}{any}{last}");
+        let mapped = format!("{any}{any}{}{v4}", word([0, 0, 0xff, 0xff]));
+        let tried = [v6(&any), v6(&word([0, 0, 0, 1])), mapped, any.clone(), v4];
+        tried.contains(&self.address)
+    }
+}
+
+/// The sockets on this port, those in the way first.
+fn entries(port: PortToCheck) -> Vec<Entry> {
     let names = match port.protocol {
         Protocol::Tcp => ["tcp", "tcp6"],
         Protocol::Udp => ["udp", "udp6"],
     };
     let mut entries: Vec<_> = names.iter().flat_map(|name| table("self", name)).collect();
     entries.retain(|entry| entry.port == port.number && entry.inode != 0);
-    entries.sort_by_key(|entry| !entry.listens);
+    entries.sort_by_key(|entry| (!entry.is_tried(), !entry.listens));
+    entries
+}
+
+/// The processes that hold the sockets in the way of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Oldest first.
+    pub pids: Vec<u32>,
+    /// Some of the sockets are held by processes that we may not look at.
+    pub hidden: bool,
+}
+
+/// Who listens on this port (UDP: is bound to it) at an address that [`conflict`] tries. A mere connection from this port is
+/// nobody's service.
+pub fn holders(port: PortToCheck) -> Holders {
+    let mut entries = entries(port);
+    entries.retain(|entry| entry.is_tried() && (entry.listens || port.protocol == Protocol::Udp));
+    let mut unseen: std::collections::HashSet<String> = entries
+        .iter()
+        .map(|entry| format!("socket:[{}]", entry.inode))
+        .collect();
+    if unseen.is_empty() {
+        return Holders::default();
+    }
+    let wanted = unseen.clone();
+    let mut found: Vec<_> = processes::all()
+        .into_iter()
+        .filter(|stat| {
+            let held: Vec<String> = descriptors(stat.pid).filter(|target| wanted.contains(target)).collect();
+            unseen.retain(|target| !held.contains(target));
+            !held.is_empty()
+        })
+        .collect();
+    found.sort_by_key(|stat| (stat.start_ticks, stat.pid));
+    Holders {
+        pids: found.into_iter().map(|stat| stat.pid).collect(),
+        hidden: !unseen.is_empty(),
+    }
+}
+
+fn owner(port: PortToCheck) -> PortOwner {
+    let entries = entries(port);
     let pid = entries.iter().find_map(|entry| holder(entry.inode));
     let uid = pid
         .and_then(processes::owner)

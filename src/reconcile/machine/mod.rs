@@ -4,6 +4,7 @@
 
 mod ends;
 mod life;
+mod ports;
 mod probing;
 mod starts;
 mod stops;
@@ -125,7 +126,8 @@ impl Machine {
     /// Whether the start permit matters now; else the stop permit does.
     pub fn wants_start(&self) -> bool {
         match &self.life {
-            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } => self.lot.wanted,
+            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } => self.lot.wanted,
+            Life::Retrying { .. } | Life::Evicting { .. } => self.lot.wanted,
             Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
             Life::Backoff { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
@@ -154,6 +156,7 @@ impl Machine {
                 }
             }
             Life::Retrying { .. } => self.pursue_retrying(permit, step),
+            Life::Evicting { .. } => self.pursue_evicting(permit, step),
             Life::Backoff { .. } => self.pursue_backoff(step),
             Life::Stopping(_) => self.pursue_stopping(step),
             Life::Completed { .. } => {
@@ -184,6 +187,7 @@ impl Machine {
             Life::Executing { .. } | Life::Starting { .. } => self.starting_deadline(),
             Life::Ready { .. } | Life::Unhealthy { .. } => self.health_deadline(),
             Life::Retrying { until, .. } | Life::Backoff { until, .. } => Some(*until),
+            Life::Evicting { ended, .. } => ended.then_some(0),
             Life::Stopping(stopping) => stopping.deadline(self.wish.patience),
             Life::Failed { retry_at, .. } => retry_at.filter(|_| self.lot.wanted),
         }
@@ -239,6 +243,7 @@ impl Machine {
             | Life::Waiting { .. }
             | Life::Gated { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }

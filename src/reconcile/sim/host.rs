@@ -8,6 +8,7 @@ use super::dice::Dice;
 use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Outcome, ProbeKind};
 use crate::reconcile::failure::{Failure, Reason};
+use crate::reconcile::ports::{Holder, PortTaken};
 use crate::spec::{Probe, Service, Signal, StopScope};
 
 const MS: u64 = 1_000_000;
@@ -20,6 +21,7 @@ enum Coming {
     Born(Incarnation, u32),
     Executed(Incarnation),
     Refused(Incarnation, Failure),
+    Taken(Incarnation, PortTaken),
     Exit(Incarnation, ExitStatus),
     TellExit(Incarnation, ExitStatus, bool),
     Empty(Incarnation),
@@ -79,6 +81,13 @@ impl Host {
                 };
                 (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
                 vec![Fact::SpawnFailed { id, failure }]
+            }
+            Coming::Taken(id, taken) => {
+                let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+                    return Vec::new();
+                };
+                (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
+                vec![Fact::PortTaken { id, taken }]
             }
             Coming::Exit(id, status) => self.exit(id, status, dice),
             Coming::TellExit(id, status, left) => {
@@ -260,7 +269,20 @@ impl Host {
 
     pub fn perform(&mut self, action: &Action, dice: &mut Dice) {
         match action {
-            Action::Spawn { id, service } => self.spawn(*id, service, dice),
+            Action::Spawn { id, service, elsewhere } => self.spawn(*id, service, *elsewhere, dice),
+            Action::Evict { id, .. } => {
+                let result = match self.kind || !dice.once_in(4) {
+                    true => Ok("its holder has ended".to_owned()),
+                    false => Err(port_in_use()),
+                };
+                self.plan(dice.delay(3_000), Coming::Tell(Fact::Evicted { id: *id, result }));
+            }
+            Action::CancelEviction { id } => {
+                // The answer may have been on its way already.
+                if !dice.once_in(4) {
+                    self.queue.retain(|_, coming| !coming.is_about(*id));
+                }
+            }
             Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
             Action::Kill { id, scope } => self.kill(*id, *scope, dice),
             // Of those that people send, only SIGKILL is sure to do something.
@@ -314,13 +336,22 @@ impl Host {
                     body.service = Arc::clone(service);
                 }
             }
-            Action::Publish(_) | Action::End(_) => {}
+            Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {}
         }
     }
 
-    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, dice: &mut Dice) {
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool, dice: &mut Dice) {
         self.bodies.insert(id, Body::new(Arc::clone(service), dice, self.kind));
-        if !self.kind && dice.once_in(10) {
+        let port = service.ports.keys().next().filter(|_| !self.kind && !elsewhere && dice.once_in(8));
+        if let Some(port) = port {
+            let holders = [Holder::Leftover, Holder::Stranger, Holder::Spared("another's".to_owned())];
+            let taken = PortTaken {
+                port: port.clone(),
+                holder: holders[dice.index(holders.len())].clone(),
+                failure: port_in_use(),
+            };
+            self.plan(dice.delay(10), Coming::Taken(id, taken));
+        } else if !self.kind && dice.once_in(10) {
             self.plan(dice.delay(10), Coming::Refused(id, refusal(dice)));
         } else {
             self.pids += 1;
@@ -433,6 +464,7 @@ impl Coming {
     fn is_about(&self, id: Incarnation) -> bool {
         let of = match self {
             Coming::Born(of, _) | Coming::Executed(of) | Coming::Refused(of, _) | Coming::Exit(of, _) => of,
+            Coming::Taken(of, _) | Coming::Tell(Fact::Evicted { id: of, .. }) => of,
             Coming::TellExit(of, ..)
             | Coming::TellEmpty(of)
             | Coming::Empty(of)
@@ -453,6 +485,14 @@ fn status(dice: &mut Dice) -> ExitStatus {
         2 => ExitStatus::Code(dice.below(256) as i32),
         3 => ExitStatus::Signal(dice.pick(&[Signal::KILL, Signal::TERM, Signal::QUIT])),
         _ => dice.pick(&[ExitStatus::Code(3), ExitStatus::Unknown, ExitStatus::Code(1)]),
+    }
+}
+
+fn port_in_use() -> Failure {
+    Failure {
+        reason: Reason::PortInUse,
+        message: "port 3000 is in use".to_owned(),
+        suggestion: None,
     }
 }
 

@@ -57,7 +57,11 @@ impl Laws {
     /// Judges an action that is about to be performed.
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
-            Action::Spawn { id, service } => self.spawn(*id, service, view),
+            Action::Spawn { id, service, .. } => self.spawn(*id, service, view),
+            Action::Evict { id, .. } if view.host.bodies.contains_key(id) => {
+                broken("a port is cleared before a start", words(*id))
+            }
+            Action::Evict { id, .. } if view.host.owes(*id) => broken("a port is cleared once at a time", words(*id)),
             Action::Signal { id, .. } | Action::Kill { id, .. } | Action::Deliver { id, .. } => {
                 match view.host.bodies.get(id) {
                     None => broken("a signal goes to a living run only", words(*id)),
@@ -94,6 +98,7 @@ impl Laws {
             },
             Action::ProbeGate { .. } | Action::CancelProbes { .. } => Ok(()),
             Action::CancelRun { .. } | Action::Adjust { .. } => Ok(()),
+            Action::Evict { .. } | Action::CancelEviction { .. } | Action::Renumber { .. } => Ok(()),
         }
     }
 
