@@ -136,6 +136,7 @@ impl Laws {
         }
         let on = service.depends_on.keys().filter_map(|on| view.world.id_of(on));
         self.bonds.extend(on.map(|on| (id, on)));
+        self.break_circles(id, view);
         if self.wishes.alone.contains(name) {
             return Ok(());
         }
@@ -150,6 +151,29 @@ impl Laws {
             }
         }
         Ok(())
+    }
+
+    /// Of a circle that an edit has made, the old bonds give way for good, also when a later edit turns it back.
+    fn break_circles(&mut self, id: Incarnation, view: &View) {
+        let (mut reached, mut todo) = (BTreeSet::new(), vec![id.service]);
+        while let Some(at) = todo.pop() {
+            let lives = |of: &Incarnation| *of == id || view.host.bodies.contains_key(of);
+            let bonds = self.bonds.iter().filter(|(of, _)| of.service == at && lives(of));
+            todo.extend(bonds.map(|&(_, on)| on).filter(|&on| reached.insert(on)));
+        }
+        if !reached.contains(&id.service) {
+            return;
+        }
+        let is_declared = |of: ServiceId, on: ServiceId| {
+            let names = view.world.name_of(of).zip(view.world.name_of(on));
+            names.is_some_and(|(of, on)| {
+                let spec = view.project.services.get(of);
+                spec.is_some_and(|spec| spec.depends_on.contains_key(on))
+            })
+        };
+        self.bonds.retain(|&(of, on)| {
+            of == id || !reached.contains(&of.service) || is_declared(of.service, on)
+        });
     }
 
     /// Something that it needs was stopped by hand: it will not come.
