@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Project, eventually, free_port, stderr, stdout};
 use serde_json::Value;
@@ -26,7 +27,9 @@ impl Stranger {
     fn by(command: &mut Command) -> Stranger {
         let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert!(line.starts_with("port "), "{line:?}");
         Stranger(child)
     }
@@ -54,7 +57,9 @@ impl Drop for Stranger {
 /// A service that listens on its first port.
 fn listens(name: &str, more: &str) -> String {
     let program = fixture::program();
-    format!("[services.{name}]\ncommand = [{program:?}, \"ledger\", \"{name}.ledger\", \"hold\", \"{{{{ port }}}}\", \"wait\"]\n{more}\n")
+    format!(
+        "[services.{name}]\ncommand = [{program:?}, \"ledger\", \"{name}.ledger\", \"hold\", \"{{{{ port }}}}\", \"wait\"]\n{more}\n"
+    )
 }
 
 fn up(project: &Project) {
@@ -106,10 +111,17 @@ fn po_02_a_leftover_of_our_own_is_stopped_and_its_kin_with_it() {
     let project = Project::new(&listens("web", &format!("ports = [{port}]")));
     let dir = std::fs::canonicalize(project.path()).unwrap();
     let mark = format!("{}:7", runner::config::find::key_of(&dir, None));
-    let mut kin = Command::new("sleep").arg("1000").env("RUNNER_MARK", &mark).spawn().unwrap();
+    let mut kin = Command::new("sleep")
+        .arg("1000")
+        .env("RUNNER_MARK", &mark)
+        .spawn()
+        .unwrap();
     let text = port.to_string();
-    let mut leftover =
-        Stranger::by(Command::new(fixture::program()).args(["hold", &text, "wait"]).env("RUNNER_MARK", &mark));
+    let mut leftover = Stranger::by(
+        Command::new(fixture::program())
+            .args(["hold", &text, "wait"])
+            .env("RUNNER_MARK", &mark),
+    );
     up(&project);
     assert!(!leftover.lives());
     kin.wait().unwrap();
@@ -126,7 +138,13 @@ fn po_02_po_07_when_all_of_runner_was_killed_the_port_is_ours_again_with_its_num
     for pid in project.processes() {
         let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if words.contains("__daemon") || words.contains("__guardian") {
-            assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+            assert!(
+                Command::new("kill")
+                    .args(["-9", &pid.to_string()])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
     }
     eventually("the roles are gone", || project.processes().len() == 1);
@@ -142,7 +160,10 @@ fn po_02_po_07_when_all_of_runner_was_killed_the_port_is_ours_again_with_its_num
 fn next_takes_a_free_port_that_everybody_sees_and_that_is_no_change() {
     let port = free_port();
     let _stranger = Stranger::on(port);
-    let web = listens("web", &format!("ports = {{ http = {port} }}\non_port_conflict = \"next\""));
+    let web = listens(
+        "web",
+        &format!("ports = {{ http = {port} }}\non_port_conflict = \"next\""),
+    );
     let user = "[services.user]\ncommand = \"echo $URL > url; exec sleep 1000\"\ndepends_on = [\"web\"]\n\
                 env = { URL = \"http://127.0.0.1:{{ services.web.port }}\" }\n";
     let project = Project::new(&format!("{web}{user}"));
@@ -167,13 +188,8 @@ fn next_takes_a_free_port_that_everybody_sees_and_that_is_no_change() {
 fn kill_ends_a_process_of_the_same_user_and_says_so() {
     let (port, stubborn) = (free_port(), free_port());
     let mut polite = Stranger::on(port);
-    let mut deaf = Stranger::by(Command::new(fixture::program()).args([
-        "ignore",
-        "TERM",
-        "hold",
-        &stubborn.to_string(),
-        "wait",
-    ]));
+    let mut deaf =
+        Stranger::by(Command::new(fixture::program()).args(["ignore", "TERM", "hold", &stubborn.to_string(), "wait"]));
     let keys = |port| format!("ports = [{port}]\non_port_conflict = \"kill\"\nstop_timeout = \"300ms\"");
     let project = Project::new(&(listens("web", &keys(port)) + &listens("api", &keys(stubborn))));
     up(&project);
@@ -195,16 +211,24 @@ fn kill_leaves_alone_what_another_runner_looks_after_and_its_leftovers() {
     assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
     let (reason, message) = failure(&project.service("web"));
     assert_eq!(reason, "port_in_use");
-    assert!(message.ends_with("it is left alone: it belongs to another runner"), "{message}");
+    assert!(
+        message.ends_with("it is left alone: it belongs to another runner"),
+        "{message}"
+    );
     assert_eq!(other.service("mine")["state"], "ready");
     project.run(&["down"]);
 
     let port = free_port();
     let text = port.to_string();
     let mut orphan = Stranger::by(
-        Command::new(fixture::program()).args(["hold", &text, "wait"]).env("RUNNER_MARK", "0123456789abcdef:1"),
+        Command::new(fixture::program())
+            .args(["hold", &text, "wait"])
+            .env("RUNNER_MARK", "0123456789abcdef:1"),
     );
-    let project = Project::new(&listens("web", &format!("ports = [{port}]\non_port_conflict = \"kill\"")));
+    let project = Project::new(&listens(
+        "web",
+        &format!("ports = [{port}]\non_port_conflict = \"kill\""),
+    ));
     assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
     let (_, message) = failure(&project.service("web"));
     assert!(message.ends_with("another runner has started it"), "{message}");
@@ -230,11 +254,19 @@ fn kill_leaves_alone_a_service_of_the_same_project_and_other_users() {
     }
     let port = free_port();
     let text = port.to_string();
-    let mut nobody = Stranger::by(Command::new(public_program()).args(["hold", &text, "wait"]).uid(65534));
-    let project = Project::new(&listens("web", &format!("ports = [{port}]\non_port_conflict = \"kill\"")));
+    let program = public_program();
+    let mut nobody = Stranger::by(Command::new(&program).args(["hold", &text, "wait"]).uid(65534));
+    std::fs::remove_file(program).unwrap();
+    let project = Project::new(&listens(
+        "web",
+        &format!("ports = [{port}]\non_port_conflict = \"kill\""),
+    ));
     assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
     let (_, message) = failure(&project.service("web"));
-    assert!(message.contains("it is left alone: it runs as another user"), "{message}");
+    assert!(
+        message.contains("it is left alone: it runs as another user"),
+        "{message}"
+    );
     assert!(nobody.lives());
 }
 
@@ -242,21 +274,39 @@ fn kill_leaves_alone_a_service_of_the_same_project_and_other_users() {
 fn public_program() -> std::path::PathBuf {
     let public = std::env::temp_dir().join(format!("runner-ports-fixture-{}", std::process::id()));
     // Written by another process: a descriptor of ours that a child inherits would make it busy.
-    let status = Command::new("install").args(["-m", "755"]).arg(fixture::program()).arg(&public).status().unwrap();
+    let status = Command::new("install")
+        .args(["-m", "755"])
+        .arg(fixture::program())
+        .arg(&public)
+        .status()
+        .unwrap();
     assert!(status.success());
     public
 }
 
 #[test]
 fn po_05_a_hundred_auto_ports_at_once_are_all_different_and_stay() {
-    let service = |at: usize| format!("[services.s{at}]\ncommand = \"exec sleep 1000\"\nports = [\"auto\"]\nready = {{ file = \"services.toml\" }}\n");
+    let service = |at: usize| listens(&format!("s{at}"), "ports = [\"auto\"]");
     let file: String = (0..100).map(service).collect();
     let project = Project::new(&file);
-    up(&project);
+    // Others come and go on the ports that the kernel hands out.
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(TcpListener::bind("127.0.0.1:0"));
+            }
+        });
+        up(&project);
+        over.store(true, Ordering::Relaxed);
+    });
     let numbers = |project: &Project| -> Vec<(String, u64)> {
         let ps = project.ps();
         let one = |service: &Value| {
-            (service["name"].as_str().unwrap().to_owned(), service["ports"]["auto"].as_u64().unwrap())
+            (
+                service["name"].as_str().unwrap().to_owned(),
+                service["ports"]["auto"].as_u64().unwrap(),
+            )
         };
         let mut all: Vec<_> = ps["services"].as_array().unwrap().iter().map(one).collect();
         all.sort();
@@ -266,7 +316,7 @@ fn po_05_a_hundred_auto_ports_at_once_are_all_different_and_stay() {
     let different: BTreeSet<u64> = first.iter().map(|(_, port)| *port).collect();
     assert_eq!(different.len(), 100);
     assert!(different.iter().all(|port| (20_000..30_000).contains(port)));
-    let again: String = std::iter::once("[services.new]\ncommand = \"exec sleep 1000\"\nports = [\"auto\"]\nready = { file = \"services.toml\" }\n".to_owned())
+    let again: String = std::iter::once(listens("new", "ports = [\"auto\"]"))
         .chain((0..100).rev().map(service))
         .collect();
     project.write("services.toml", &again);
@@ -291,16 +341,23 @@ fn po_05_an_auto_port_that_an_outsider_takes_gets_another_number() {
     let first = project.service("web")["ports"]["auto"].as_u64().unwrap() as u16;
     assert_eq!(project.run(&["stop", "web"]).status.code(), Some(0));
     let outsider = TcpListener::bind(("127.0.0.1", first)).unwrap();
+    // What is in force counts, whatever stands in the file by now.
+    project.write("services.toml", "nonsense");
+    eventually("the file is found broken", || !project.ps()["config_error"].is_null());
     let started = project.run(&["start", "web"]);
     assert_eq!(started.status.code(), Some(0), "{}", events(&project));
     let service = becomes(&project, "web", "ready");
     let second = service["ports"]["auto"].as_u64().unwrap() as u16;
     assert_ne!(first, second);
-    eventually("who names the port is restarted", || project.read("peer").lines().count() == 2);
+    eventually("who names the port is restarted", || {
+        project.read("peer").lines().count() == 2
+    });
     assert_eq!(project.read("peer"), format!("{first}\n{second}\n"));
     let told = events(&project);
     assert!(told.contains("the `auto` port gets another number"), "{told}");
+    assert!(!project.ps()["config_error"].is_null());
     // It is the number from now on.
+    project.write("services.toml", &format!("{web}{user}"));
     drop(outsider);
     assert_eq!(project.run(&["down"]).status.code(), Some(0));
     up(&project);
@@ -315,7 +372,10 @@ fn po_05_two_projects_never_have_the_same_number() {
     let number = one.service("web")["ports"]["auto"].as_u64().unwrap();
     // As if the hashes met: the other project was given this very number when the first did not run.
     std::fs::create_dir(two.file(".runner")).unwrap();
-    two.write(".runner/ports.json", &format!("{{\"version\":1,\"ports\":{{\"web\":{{\"auto\":{number}}}}}}}"));
+    two.write(
+        ".runner/ports.json",
+        &format!("{{\"version\":1,\"ports\":{{\"web\":{{\"auto\":{number}}}}}}}"),
+    );
     up(&two);
     assert_ne!(two.service("web")["ports"]["auto"].as_u64(), Some(number));
     assert_eq!(one.service("web")["state"], "ready");
@@ -342,7 +402,10 @@ fn po_08_a_service_that_listens_elsewhere_is_told_where() {
     assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
     let (reason, message) = failure(&project.service("web"));
     assert_eq!(reason, "start_timeout");
-    assert!(message.contains(&format!("it listens on {real}, not on {declared}")), "{message}");
+    assert!(
+        message.contains(&format!("it listens on {real}, not on {declared}")),
+        "{message}"
+    );
 }
 
 #[test]
@@ -356,6 +419,9 @@ fn po_10_a_port_that_only_root_may_have_is_a_matter_of_permission() {
     }
     let output = command.output().unwrap();
     let text = format!("{}{}", stdout(&output), stderr(&output));
-    assert!(text.contains("permission_denied") || text.contains("may not be bound"), "{text}");
+    assert!(
+        text.contains("permission_denied") || text.contains("may not be bound"),
+        "{text}"
+    );
     assert!(!text.contains("port_in_use"), "{text}");
 }

@@ -12,7 +12,6 @@ pub mod metrics;
 pub mod openapi;
 mod params;
 pub mod past;
-pub mod ports;
 pub mod query;
 mod routes;
 pub mod schema;

@@ -10,7 +10,6 @@ use super::Result;
 use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
 use super::{check, graph, reach, terminal};
-use crate::api::ports;
 use crate::config::find::{self, Location};
 use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
@@ -95,7 +94,7 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
     };
-    let loaded = config::load(&location, &inputs, &mut ports::source(&location, None));
+    let loaded = config::load(&location, &inputs, &mut config::port_source(&location, None));
     Ok((location, loaded))
 }
 

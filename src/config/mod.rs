@@ -37,6 +37,7 @@ mod scope;
 mod select;
 mod service;
 mod shown;
+mod source;
 mod template;
 mod value;
 mod words;
@@ -57,6 +58,7 @@ pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source}
 pub use recipe::{MovedPorts, Recipe};
 pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
+pub use source::port_source;
 pub use value::duration;
 
 use crate::spec::keys::SERVICE;
@@ -66,6 +68,7 @@ use document::Document;
 use draft::Draft;
 use environment::Shared;
 use find::Location;
+use ports::Declared;
 use problem::Sink;
 use project::{Captured, Settings};
 use template::Engine;
@@ -144,19 +147,34 @@ fn allocate(drafts: &mut IndexMap<String, Draft>, source: &mut dyn PortSource, s
     }
 }
 
-/// All of them, or one.
+/// All of them, or one, where these ports have moved.
 fn services(
     recipe: &Recipe,
-    drafts: &IndexMap<String, Draft>,
+    moved: &MovedPorts,
     only: Option<&str>,
     sink: &mut Sink,
 ) -> (IndexMap<ServiceName, Service>, Vec<ShownCommand>) {
-    let Recipe { document, settings, .. } = recipe;
+    let Recipe {
+        document,
+        settings,
+        drafts,
+        ..
+    } = recipe;
     let (captured, engine) = (Captured::new(&recipe.inputs), Engine::new());
-    let ports = drafts
+    let mut ports: IndexMap<String, IndexMap<String, Declared>> = drafts
         .iter()
         .map(|(name, draft)| (name.clone(), draft.ports.clone()))
         .collect();
+    for (service, numbers) in moved {
+        let Some(ports) = ports.get_mut(service.as_str()) else {
+            continue;
+        };
+        for (name, &number) in numbers {
+            if let Some(declared) = ports.get_mut(name) {
+                declared.port.number = number;
+            }
+        }
+    }
     let dir = recipe.location.dir.to_string_lossy();
     let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports);
     let shared = Shared::new(&engine, &captured, settings, &scope, document, sink);
@@ -164,6 +182,17 @@ fn services(
     let mut commands = Vec::new();
     for (name, draft) in drafts.iter().filter(|(name, _)| only.is_none_or(|only| *name == only)) {
         let depends_on = graph::dependencies(name, drafts, sink);
+        let its_own;
+        let draft = match moved.contains_key(name.as_str()) {
+            true => {
+                its_own = Draft {
+                    ports: ports[name].clone(),
+                    ..draft.clone()
+                };
+                &its_own
+            }
+            false => draft,
+        };
         if let Some(built) = service::build(name, draft, settings, &shared, sink) {
             commands.extend(built.commands);
             services.insert(

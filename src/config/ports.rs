@@ -270,7 +270,10 @@ mod tests {
         assert_eq!(HashedPorts::new("key", |_| true).allocate("web", "http"), Ok(first));
         assert_ne!(HashedPorts::new("key2", |_| true).allocate("web", "http"), Ok(first));
         let mut busy = HashedPorts::new("key", |port| port != first);
-        assert_eq!(busy.allocate("web", "http"), Ok(FIRST + (first - FIRST + 1) % (LAST - FIRST + 1)));
+        assert_eq!(
+            busy.allocate("web", "http"),
+            Ok(FIRST + (first - FIRST + 1) % (LAST - FIRST + 1))
+        );
         assert!(HashedPorts::new("key", |_| false).allocate("web", "http").is_err());
     }
 

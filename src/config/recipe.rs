@@ -62,18 +62,7 @@ impl Recipe {
     /// A template can't do with the numbers.
     pub fn service(&self, name: &ServiceName, moved: &MovedPorts) -> Result<Option<Service>, Problems> {
         let mut sink = Sink::over(&self.location.dir, self.sources.clone());
-        let mut drafts = self.drafts.clone();
-        for (service, ports) in moved {
-            let Some(draft) = drafts.get_mut(service.as_str()) else {
-                continue;
-            };
-            for (port, &number) in ports {
-                if let Some(declared) = draft.ports.get_mut(port) {
-                    declared.port.number = number;
-                }
-            }
-        }
-        let (mut services, _) = services(self, &drafts, Some(name.as_str()), &mut sink);
+        let (mut services, _) = services(self, moved, Some(name.as_str()), &mut sink);
         if sink.has_errors() {
             return Err(sink.into_problems());
         }
@@ -88,7 +77,7 @@ impl Recipe {
 
     /// Renders and checks; `sink` holds what was read, and the problems so far.
     pub(super) fn made(mut self, mut sink: Sink) -> Result<Loaded, Problems> {
-        let (services, commands) = services(&self, &self.drafts, None, &mut sink);
+        let (services, commands) = services(&self, &MovedPorts::new(), None, &mut sink);
         check_whole(&self.document, &self.drafts, &services, &self.settings, &mut sink);
         let files = sink.paths();
         let failed = sink.has_errors();

@@ -4,6 +4,7 @@ mod holders;
 mod incoming;
 mod moved;
 mod patterns;
+mod probing;
 mod refusals;
 
 use std::cell::Cell;
@@ -14,7 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -24,19 +24,16 @@ use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{self, Captured, Setting, Surroundings};
 use super::link::Link;
-use super::surroundings::{RunSurroundings, Witness};
+use super::surroundings::Witness;
 use crate::api::boot::Boot;
 use crate::config::{MovedPorts, Recipe};
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
-use crate::probe::{self, Notification, NotifySocket};
-use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, Outcome, ProbeKind, Purpose, Reason, ServiceId};
+use crate::probe::{Notification, NotifySocket};
+use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
 use crate::sys::ports::PortTrouble;
-
-/// One attempt at all gates of `wait_for`.
-const GATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What reaches the loop from tasks and from the pump.
 #[derive(Debug)]
@@ -344,6 +341,7 @@ impl Hands {
             "mark": launch::mark(&self.surroundings.instance, ticket),
             "boot_id": sys::identity::boot_id(),
             "pid_namespace": sys::identity::pid_namespace(),
+            "moved_ports": self.moved.get(&service.name),
         });
         Record {
             path: path.as_os_str().as_bytes().to_vec(),
@@ -423,45 +421,6 @@ impl Hands {
         }
         self.by_name.remove(&(run.service.name.clone(), id.run));
         self.claims.remove(&run.ticket);
-    }
-
-    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let service = run.service.clone();
-        let probe = match kind {
-            ProbeKind::Ready => &service.ready,
-            ProbeKind::Health => &service.health,
-        };
-        let Some(probe) = probe.clone() else { return };
-        let surroundings = RunSurroundings {
-            id,
-            witness: run.witness.clone(),
-            tickets: self.tickets.clone(),
-            inbox: self.inbox.clone(),
-        };
-        self.start_task(id, Task::Probe(kind), async move {
-            let outcome = probe::attempt(&probe.check, kind, probe.timeout, probe.interval, &surroundings).await;
-            let outcome = match (kind, outcome) {
-                (ProbeKind::Ready, Outcome::Failure(words)) => {
-                    Outcome::Failure(words + &surroundings.elsewhere(&service, attempt))
-                }
-                (_, outcome) => outcome,
-            };
-            Fact::Probed {
-                id,
-                kind,
-                attempt,
-                outcome,
-            }
-        });
-    }
-
-    fn probe_gates(&mut self, id: Incarnation, attempt: u32, service: Arc<Service>) {
-        let service = self.actual(&service).unwrap_or(service);
-        self.start_task(id, Task::Gate, async move {
-            let outcome = probe::attempt_gates(&service.wait_for, GATE_TIMEOUT).await;
-            Fact::GateProbed { id, attempt, outcome }
-        });
     }
 
     fn start_task(&mut self, id: Incarnation, task: Task, work: impl Future<Output = Fact> + 'static) {

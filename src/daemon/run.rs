@@ -20,7 +20,6 @@ use tokio::time::Instant;
 use super::hands::{Hands, Inbox};
 use super::launch::{self, Captured};
 use super::link::Link;
-use super::ports::PortStore;
 use super::store::Store;
 use super::story::Story;
 use super::waiting::Waiting;
@@ -100,7 +99,6 @@ struct Daemon {
     hands: Hands,
     story: Story,
     store: Store,
-    ports: PortStore,
     waiting: Waiting,
     meter: present::Meter,
     definition: Definition,
@@ -171,20 +169,17 @@ impl Daemon {
         let seed = sys::clock::now().wall_ns as u64;
         let (news_sink, news) = mpsc::unbounded_channel();
         let (store, mut complaints) = Store::open(&boot.state_dir);
-        let (ports, more) = PortStore::open(&boot.state_dir);
-        complaints.extend(more);
         let mut world = World::new(seed);
         world.restore(store.wishes().clone());
         let mut daemon = Daemon {
             released: !boot.foreground,
-            definition: Definition::new(news_sink),
+            definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),
             story: Story::open(&boot.state_dir),
             boot,
             _lock: lock,
             world,
             hands,
             store,
-            ports,
             waiting: Waiting::default(),
             meter: present::Meter::default(),
             exit: None,

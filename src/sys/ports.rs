@@ -431,6 +431,18 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             assert!(conflict(&tcp(port)).is_some(), "{address}");
         }
+        let v6_only = socket::socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        if let Ok(socket) = v6_only {
+            socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true).unwrap();
+            let any = SockaddrStorage::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+            if socket::bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &any).is_ok() {
+                let listener = TcpListener::from(socket);
+                let address = listener.local_addr().unwrap();
+                let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
+                assert!(bind(v4, Protocol::Tcp).is_ok(), "IPv4 is not in its way");
+                assert!(conflict(&tcp(address.port())).is_some(), "but ::1 is");
+            }
+        }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
@@ -439,6 +451,30 @@ mod tests {
         drop(client);
         drop(listener);
         assert_eq!(conflict(&tcp(address.port())), None);
+    }
+
+    #[test]
+    fn po_04_only_who_is_in_the_way_holds_a_port() {
+        let own = std::process::id();
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0", "127.0.0.2:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let is_in_the_way = address != "127.0.0.2:0";
+            assert_eq!(conflict(&tcp(port)).is_some(), is_in_the_way, "{address}");
+            assert_eq!(holders(tcp(port)[0]).pids == [own], is_in_the_way, "{address}");
+        }
+        // One end of a connection is nobody's service.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(holders(tcp(client.local_addr().unwrap().port())[0]), Holders::default());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = PortToCheck {
+            number: socket.local_addr().unwrap().port(),
+            protocol: Protocol::Udp,
+        };
+        assert_eq!(holders(udp).pids, [own]);
     }
 
     #[test]

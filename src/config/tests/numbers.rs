@@ -54,10 +54,17 @@ fn po_05_a_hundred_services_get_a_hundred_numbers() {
         .map(|at| format!("[services.s{at}]\ncommand = 'x'\nports = ['auto']\n"))
         .collect();
     let project = kept(&text, &KeptPorts::default(), |port| port % 3 == 0).project;
-    let numbers: std::collections::BTreeSet<u16> =
-        project.services.values().map(|service| service.ports["auto"].number).collect();
+    let numbers: std::collections::BTreeSet<u16> = project
+        .services
+        .values()
+        .map(|service| service.ports["auto"].number)
+        .collect();
     assert_eq!(numbers.len(), 100);
-    assert!(numbers.iter().all(|port| port % 3 == 0 && (20_000..30_000).contains(port)));
+    assert!(
+        numbers
+            .iter()
+            .all(|port| port % 3 == 0 && (20_000..30_000).contains(port))
+    );
 }
 
 #[test]
@@ -68,7 +75,11 @@ fn po_05_a_lost_number_is_replaced_and_nothing_else() {
     let mut numbers = KeptPorts::default().with(&loaded.project);
     numbers.forget("a", "auto");
     let mut source = HashedPorts::new("key", |port| port != a).keeping(numbers);
-    let again = loaded.recipe.expect("it has auto ports").with_ports(&mut source).expect("free");
+    let again = loaded
+        .recipe
+        .expect("it has auto ports")
+        .with_ports(&mut source)
+        .expect("free");
     let new = number(&again.project, "a");
     assert!(new != a && number(&again.project, "b") == b);
     let words = |service: &str| again.project.services[service].command.words[1].clone();
@@ -89,15 +100,30 @@ fn next_is_seen_by_all_that_name_the_port_and_the_definition_is_not_changed() {
     folder.write("e", "FROM_FILE=2\n");
     let web = ServiceName::new("web");
     let moved: MovedPorts = [(web.clone(), [("http".to_owned(), 3001)].into())].into();
-    let service = |name: &str| recipe.service(&ServiceName::new(name), &moved).expect("valid").expect("there");
+    let service = |name: &str| {
+        recipe
+            .service(&ServiceName::new(name), &moved)
+            .expect("valid")
+            .expect("there")
+    };
     let actual = service("web");
-    assert_eq!((actual.command.words[1].as_str(), actual.env["PORT"].as_str()), ("3001", "3001"));
-    assert_eq!((actual.env["PORT_HTTP"].as_str(), actual.ports["http"].number), ("3001", 3001));
+    assert_eq!(
+        (actual.command.words[1].as_str(), actual.env["PORT"].as_str()),
+        ("3001", "3001")
+    );
+    assert_eq!(
+        (actual.env["PORT_HTTP"].as_str(), actual.ports["http"].number),
+        ("3001", 3001)
+    );
     assert!(format!("{:?}", actual.ready).contains("3001"));
     let user = service("user");
     assert_eq!(user.env["URL"], "http://127.0.0.1:3001");
     assert_eq!(user.env["FROM_FILE"], "1");
     let declared = recipe.service(&web, &MovedPorts::new()).expect("valid").expect("there");
     assert_eq!(declared, *loaded.project.services["web"]);
-    assert!(super::services("[services.a]\ncommand = 'x'\nports = [1]\n").recipe.is_none());
+    assert!(
+        super::services("[services.a]\ncommand = 'x'\nports = [1]\n")
+            .recipe
+            .is_none()
+    );
 }

@@ -162,7 +162,8 @@ impl Hands {
 
     fn kind_of(&self, pid: u32, service: &Service) -> Kind {
         let spared = |why: &str| Kind::Spared(why.to_owned());
-        let (own, guardian) = (std::process::id(), nix::unistd::getppid().as_raw().unsigned_abs());
+        let number = |pid: nix::unistd::Pid| pid.as_raw().unsigned_abs();
+        let (own, guardian) = (number(nix::unistd::getpid()), number(nix::unistd::getppid()));
         if pid <= 1 {
             return spared("it is process 1");
         }
@@ -253,19 +254,27 @@ async fn end_all(culprits: &[Culprit], ladder: &[Rung], number: u16) -> Result<S
     };
     for rung in ladder.iter().chain([&kill]) {
         for culprit in culprits {
-            send(culprit, rung.signal).map_err(|error| failure(number, &format!("{} could not be ended: {error}", culprit.words)))?;
+            send(culprit, rung.signal)
+                .map_err(|error| failure(number, &format!("{} could not be ended: {error}", culprit.words)))?;
         }
         if let Ok(waited) = tokio::time::timeout(rung.wait, all_end(culprits)).await {
             waited.map_err(|error| failure(number, &format!("its end can't be waited for: {error}")))?;
             let names: Vec<&str> = culprits.iter().map(|culprit| culprit.words.as_str()).collect();
             return Ok(match names.as_slice() {
                 [] => format!("port {number} is free: who held it has ended"),
-                names => format!("port {number} is free: {} ended after {}", names.join(", "), rung.signal),
+                names => format!(
+                    "port {number} is free: {} ended after {}",
+                    names.join(", "),
+                    rung.signal
+                ),
             });
         }
     }
     let names: Vec<&str> = culprits.iter().map(|culprit| culprit.words.as_str()).collect();
-    Err(failure(number, &format!("{} did not end after SIGKILL", names.join(", "))))
+    Err(failure(
+        number,
+        &format!("{} did not end after SIGKILL", names.join(", ")),
+    ))
 }
 
 /// To this very process, whatever has its number. A stopped one hears of it too; one that has ended needs no signal.

@@ -32,7 +32,10 @@ impl Hands {
                 continue;
             };
             let is_free = |number: &u16| {
-                let moved = crate::spec::Port { number: *number, ..*port };
+                let moved = crate::spec::Port {
+                    number: *number,
+                    ..*port
+                };
                 !given.contains(number) && ports::conflict(&[check(&moved)]).is_none()
             };
             let next = (port.number..=u16::MAX).skip(1).find(is_free).ok_or_else(|| Failure {

@@ -4,17 +4,17 @@
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::Daemon;
-use crate::api::ports;
 use crate::api::server::{Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
 use crate::config::{self, Loaded, Problems, Recipe};
 use crate::daemon::files::{Interest, Touched, Watch};
+use crate::daemon::ports::PortStore;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
@@ -64,6 +64,8 @@ pub struct Definition {
     lost: BTreeSet<(ServiceName, String)>,
     /// Why what stands in the files is not in force.
     pub rejected: Option<String>,
+    /// The numbers that its `"auto"` ports have once and for all.
+    ports: PortStore,
     watch: Option<Watch>,
     /// Of which folders it was said that their changes are not told at once.
     polled: BTreeSet<PathBuf>,
@@ -75,8 +77,11 @@ pub struct Definition {
 }
 
 impl Definition {
-    pub fn new(news: mpsc::UnboundedSender<News>) -> Definition {
+    pub fn new(news: mpsc::UnboundedSender<News>, state_dir: &Path, complaints: &mut Vec<String>) -> Definition {
+        let (ports, more) = PortStore::open(state_dir);
+        complaints.extend(more);
         Definition {
+            ports,
             project: None,
             ends: None,
             reload: true,
@@ -154,7 +159,7 @@ impl Daemon {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
         };
-        let mut kept = self.ports.kept().clone();
+        let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
         let news = self.definition.news.clone();
         let recipe = match purpose {
@@ -169,9 +174,9 @@ impl Daemon {
         tokio::task::spawn_local(async move {
             let read = move || {
                 if let Some(recipe) = recipe {
-                    return (recipe.with_ports(&mut ports::source(&location, Some(kept))), None);
+                    return (recipe.with_ports(&mut config::port_source(&location, Some(kept))), None);
                 }
-                let mut source = ports::source(&location, Some(kept));
+                let mut source = config::port_source(&location, Some(kept));
                 let loaded = config::load(&location, &inputs, &mut source);
                 let interest = Interest::of(match &loaded {
                     Ok(loaded) => &loaded.warnings,
@@ -222,7 +227,9 @@ impl Daemon {
                 self.configure(Arc::new(loaded.project), loaded.recipe, cause, None);
                 (self.definition.pending, self.definition.rejected) = (pending, rejected);
             }
-            Err(problems) => self.warn(format!("there is no other number for a port that was taken: {problems}")),
+            Err(problems) => self.warn(format!(
+                "there is no other number for a port that was taken: {problems}"
+            )),
         }
     }
 
@@ -395,8 +402,10 @@ impl Daemon {
         self.definition.ends = Some(ends);
         self.definition.recipe = recipe.clone();
         self.hands.follow(recipe);
-        if let Err(error) = self.ports.keep(&project) {
-            self.warn(format!("the numbers of `auto` ports could not be kept on the disk: {error}"));
+        if let Err(error) = self.definition.ports.keep(&project) {
+            self.warn(format!(
+                "the numbers of `auto` ports could not be kept on the disk: {error}"
+            ));
         }
         self.step(Fact::Configured {
             project,

@@ -108,7 +108,7 @@ fn states() -> Vec<(&'static str, Lead)> {
             then(with(|_| {}), |stage| drop(stage.taken("web", Holder::Leftover)))
         }),
         ("renumbering", || {
-            let auto = |web: &mut Service| drop(web.ports.insert("http".into(), build::port(3000, true)));
+            let auto = |web: &mut Service| web.ports = [("http".to_owned(), build::port(3000, true))].into();
             then(with(auto), |stage| drop(stage.taken("web", Holder::Stranger)))
         }),
         ("backoff", || then(ready(|_| {}), crash)),

@@ -30,13 +30,19 @@ impl Machine {
             return;
         }
         let Again { busy, quiet, ports } = again;
-        let again = |ports| Again { busy, quiet: quiet.clone(), ports };
+        let again = |ports| Again {
+            busy,
+            quiet: quiet.clone(),
+            ports,
+        };
         let message = &taken.failure.message;
         match resolve(&spec, &taken, &ports) {
             Resolution::Evict(ladder) => {
                 self.warn(
                     match taken.holder {
-                        Holder::Leftover => format!("{message}: left over from an earlier run of this project, it is stopped first"),
+                        Holder::Leftover => {
+                            format!("{message}: left over from an earlier run of this project, it is stopped first")
+                        }
                         _ => format!("{message}: it is ended first (on_port_conflict)"),
                     },
                     step,

@@ -342,9 +342,17 @@ impl Host {
 
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool, dice: &mut Dice) {
         self.bodies.insert(id, Body::new(Arc::clone(service), dice, self.kind));
-        let port = service.ports.keys().next().filter(|_| !self.kind && !elsewhere && dice.once_in(8));
+        let port = service
+            .ports
+            .keys()
+            .next()
+            .filter(|_| !self.kind && !elsewhere && dice.once_in(8));
         if let Some(port) = port {
-            let holders = [Holder::Leftover, Holder::Stranger, Holder::Spared("another's".to_owned())];
+            let holders = [
+                Holder::Leftover,
+                Holder::Stranger,
+                Holder::Spared("another's".to_owned()),
+            ];
             let taken = PortTaken {
                 port: port.clone(),
                 holder: holders[dice.index(holders.len())].clone(),

@@ -171,9 +171,8 @@ impl Laws {
                 spec.is_some_and(|spec| spec.depends_on.contains_key(on))
             })
         };
-        self.bonds.retain(|&(of, on)| {
-            of == id || !reached.contains(&of.service) || is_declared(of.service, on)
-        });
+        self.bonds
+            .retain(|&(of, on)| of == id || !reached.contains(&of.service) || is_declared(of.service, on));
     }
 
     /// Something that it needs was stopped by hand: it will not come.

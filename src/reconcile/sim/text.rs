@@ -64,7 +64,10 @@ pub fn shown(action: &Action) -> String {
             format!("Spawn {} ({}{where_to})", words(*id), service.name)
         }
         Action::Evict { id, ladder } => {
-            let rungs: Vec<_> = ladder.iter().map(|rung| format!("{} {:?}", rung.signal, rung.wait)).collect();
+            let rungs: Vec<_> = ladder
+                .iter()
+                .map(|rung| format!("{} {:?}", rung.signal, rung.wait))
+                .collect();
             format!("Evict for {} ({})", words(*id), rungs.join(", "))
         }
         Action::CancelEviction { id } => format!("CancelEviction for {}", words(*id)),

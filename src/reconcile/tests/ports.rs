@@ -60,7 +60,11 @@ fn kill_ends_the_holder_with_sigterm_and_starts_then() {
     let mut stage = Stage::up([web(PortConflict::Kill)]);
     let actions = stage.taken("web", Holder::Stranger);
     assert_eq!(evictions(&actions), [[Signal::TERM]]);
-    assert_eq!(spawns(&stage.pass(Duration::from_secs(100))), 0, "the answer is waited for");
+    assert_eq!(
+        spawns(&stage.pass(Duration::from_secs(100))),
+        0,
+        "the answer is waited for"
+    );
     assert_eq!(stage.state("web"), StateName::Starting);
     assert_eq!(spawns(&evicted(&mut stage, Ok("gone".to_owned()))), 1);
 }
@@ -71,7 +75,10 @@ fn kill_spares_and_says_why() {
     let actions = stage.taken("web", Holder::Spared("it runs as another user (root)".to_owned()));
     assert!(evictions(&actions).is_empty());
     let message = stage.see("web").failure.expect("failed").message;
-    assert!(message.ends_with("it is left alone: it runs as another user (root)"), "{message}");
+    assert!(
+        message.ends_with("it is left alone: it runs as another user (root)"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -93,7 +100,11 @@ fn a_holder_that_does_not_end_fails_the_start() {
     stage.taken("web", Holder::Stranger);
     evicted(&mut stage, Err(failure(Reason::PortInUse)));
     assert_eq!(stage.state("web"), StateName::Failed);
-    assert_eq!(spawns(&stage.pass(Duration::from_secs(31))), 1, "tried again at the cap");
+    assert_eq!(
+        spawns(&stage.pass(Duration::from_secs(31))),
+        1,
+        "tried again at the cap"
+    );
 }
 
 #[test]

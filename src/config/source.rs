@@ -3,13 +3,14 @@
 
 use std::collections::HashSet;
 
-use crate::config::find::Location;
-use crate::config::{HashedPorts, KeptPorts};
+use super::find::Location;
+use super::kept::KeptPorts;
+use super::ports::HashedPorts;
 use crate::sys;
 use crate::sys::places::Place;
 
 /// `kept`: by who knows better than the state folder.
-pub fn source(location: &Location, kept: Option<KeptPorts>) -> HashedPorts<impl FnMut(u16) -> bool> {
+pub fn port_source(location: &Location, kept: Option<KeptPorts>) -> HashedPorts<impl FnMut(u16) -> bool> {
     let mut elsewhere = None;
     let own = location.key.clone();
     let is_free = move |port| {
