@@ -175,6 +175,10 @@ fn next_takes_a_free_port_that_everybody_sees_and_that_is_no_change() {
     assert_eq!(project.read("url"), format!("http://127.0.0.1:{real}\n"));
     let told = events(&project);
     assert!(told.contains(&format!("{real} is used instead")), "{told}");
+    assert!(
+        told.contains(&format!("(tcp :{real})")),
+        "what was asked is told: {told}"
+    );
     let plan = project.run(&["plan", "--detailed-exitcode"]);
     assert_eq!(plan.status.code(), Some(0), "{}", stdout(&plan));
     let pid = project.service("web")["pid"].clone();

@@ -212,7 +212,9 @@ impl Hands {
             }
             Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
             Action::Adjust { id, service } => {
-                let service = self.actual(&service).unwrap_or(service);
+                let declared = service;
+                let service = self.actual(&declared).unwrap_or_else(|_| declared.clone());
+                self.tell_actual(id, &declared, &service, Vec::new());
                 self.expect_patterns(id, &service);
                 self.pump.adjust(&service.name, service.log.clone());
                 if let Some(run) = self.runs.get_mut(&id) {
@@ -229,16 +231,18 @@ impl Hands {
         self.conflicts.remove(&id.service);
         // The declared ones are tried first.
         self.moved.remove(&service.name);
+        let mut words = Vec::new();
         match port_trouble(service) {
             None => {}
-            Some(PortTrouble::Taken(_)) if elsewhere => self.move_ports(id, service)?,
+            Some(PortTrouble::Taken(_)) if elsewhere => words = self.move_ports(service)?,
             Some(PortTrouble::Taken(owner)) => {
                 self.port_is_taken(id, service, owner);
                 return Ok(());
             }
             Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
-        let service = &self.actual(service)?;
+        let (declared, service) = (service, &self.actual(service)?);
+        self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
         let mut run = Run {

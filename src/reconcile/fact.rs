@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Cause;
 use super::failure::Failure;
 use super::ports::PortTaken;
-use crate::spec::{ExitPolicy, Project, ServiceName, Signal};
+use crate::spec::{ExitPolicy, Project, Service, ServiceName, Signal};
 
 /// The instant of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,9 +130,11 @@ pub enum Fact {
         id: Incarnation,
         taken: PortTaken,
     },
-    /// It will be started on other ports than the declared ones; in words, for each of them.
+    /// It runs (or is about to) with other numbers of ports than the declared ones, its own or those of others that it names.
+    /// This is what it is with those; the words tell of its own.
     PortsMoved {
         id: Incarnation,
+        actual: Arc<Service>,
         words: Vec<String>,
     },
     /// The answer to `Action::Evict`: who has ended, in words; or why not.

@@ -22,8 +22,8 @@ impl Hands {
         &self.moved
     }
 
-    /// For each port that is taken, the next free one.
-    pub(super) fn move_ports(&mut self, id: Incarnation, service: &Service) -> Result<(), Failure> {
+    /// For each port that is taken, the next free one; in words.
+    pub(super) fn move_ports(&mut self, service: &Service) -> Result<Vec<String>, Failure> {
         let mut given: HashSet<u16> = self.recipe.iter().flat_map(|recipe| recipe.numbers()).collect();
         given.extend(self.moved.values().flat_map(|ports| ports.values()));
         let mut words = Vec::new();
@@ -48,8 +48,21 @@ impl Hands {
             let moved = self.moved.entry(service.name.clone()).or_default();
             moved.insert(name.clone(), next);
         }
-        self.known.push_back(Fact::PortsMoved { id, words });
-        Ok(())
+        Ok(words)
+    }
+
+    /// The World shows real numbers to people, though it compares the declared ones.
+    pub(super) fn tell_actual(
+        &mut self,
+        id: Incarnation,
+        declared: &Arc<Service>,
+        actual: &Arc<Service>,
+        words: Vec<String>,
+    ) {
+        if !Arc::ptr_eq(declared, actual) {
+            let actual = actual.clone();
+            self.known.push_back(Fact::PortsMoved { id, actual, words });
+        }
     }
 
     /// The service with the ports that services really have now.

@@ -231,6 +231,7 @@ fn facts(stage: &Stage) -> Vec<(&'static str, Fact)> {
             "ports moved",
             Fact::PortsMoved {
                 id,
+                actual: web().into(),
                 words: vec!["3001 is used instead".to_owned()],
             },
         ),

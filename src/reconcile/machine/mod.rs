@@ -44,6 +44,8 @@ pub(super) struct Machine {
     pub last_end: Option<RunEnd>,
     /// The signal that was sent by hand last, to which run, and who did it.
     pub sent: Option<(u32, Signal, Cause)>,
+    /// A run whose ports are not the declared ones, and what it is with those.
+    actual: Option<(u32, Arc<Service>)>,
     /// The first run that answers what was asked for last.
     pub asked_run: u32,
     /// When the life became what it is, and why.
@@ -95,6 +97,7 @@ impl Machine {
             history: History::default(),
             last_end: None,
             sent: None,
+            actual: None,
             asked_run: 0,
             since: now.mono_ns,
             cause,

@@ -1,5 +1,6 @@
 //! A port of it is held by somebody else.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::life::{Again, Body, Life};
@@ -8,6 +9,7 @@ use crate::reconcile::action::Action;
 use crate::reconcile::failure::{Failure, Reason};
 use crate::reconcile::ports::{Holder, PortTaken, Resolution, Tried, resolve};
 use crate::reconcile::timers::after;
+use crate::spec::Service;
 
 /// So long another number for an `"auto"` port is waited for, before the old one is tried again.
 const RENUMBER_REST: Duration = Duration::from_secs(2);
@@ -80,10 +82,17 @@ impl Machine {
         }
     }
 
-    pub fn on_ports_moved(&mut self, words: Vec<String>, step: &mut Step) {
+    pub fn on_ports_moved(&mut self, actual: Arc<Service>, words: Vec<String>, step: &mut Step) {
+        self.actual = Some((self.run, actual));
         for words in words {
             self.warn(words, step);
         }
+    }
+
+    /// The current run with its real ports, if those are not the declared ones: for words only, never to be compared.
+    pub(super) fn actual(&self) -> Option<Arc<Service>> {
+        let (run, actual) = self.actual.as_ref()?;
+        (*run == self.run).then(|| Arc::clone(actual))
     }
 
     pub fn on_evicted(&mut self, result: Result<String, Failure>, step: &mut Step) {

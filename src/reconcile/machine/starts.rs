@@ -93,7 +93,7 @@ impl Machine {
         self.served = self.wish.turn;
         self.run = self.run.saturating_add(1);
         // Not because the one before it ended.
-        if self.cause == self.wish.cause {
+        if self.cause == self.wish.cause && again == Again::default() {
             self.asked_run = self.run;
         }
         if self.spec.wait_for.is_empty() || again != Again::default() {

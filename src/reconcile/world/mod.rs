@@ -308,7 +308,9 @@ impl World {
                 });
             }
             Fact::PortTaken { id, taken } => self.tell(now, id, out, ended, |m, step| m.on_port_taken(taken, step)),
-            Fact::PortsMoved { id, words } => self.tell(now, id, out, ended, |m, step| m.on_ports_moved(words, step)),
+            Fact::PortsMoved { id, actual, words } => {
+                self.tell(now, id, out, ended, |m, step| m.on_ports_moved(actual, words, step));
+            }
             Fact::Evicted { id, result } => self.tell(now, id, out, ended, |m, step| m.on_evicted(result, step)),
             // Nothing of that run is left; it is about what the service waits for.
             Fact::HolderEnded { id } => {
