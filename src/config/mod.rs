@@ -1,6 +1,6 @@
 //! Text to a checked `Project`: find, read, merge, template, check.
 //!
-//! Law of the room: it reads files and nothing else; environment, user and folder come in as values. Everything is
+//! Law of the room: it reads files and nothing else; environment, user, folder and free ports ([`port_source`]) come in as values. Everything is
 //! strict, nothing is defaulted silently, and no check stops at the first error: every complaint points to the place
 //! where the value was written, through includes, the local file, `[defaults]` and templates.
 //!

@@ -3,6 +3,7 @@
 mod holders;
 mod incoming;
 mod moved;
+mod origin;
 mod patterns;
 mod probing;
 mod refusals;

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::origin::{Origin, Seen, Us, origin};
 use super::{Hands, Inbox};
 use crate::daemon::launch;
-use crate::guardian::{self, MARK};
+use crate::guardian::MARK;
+use crate::guardian::orders::Ticket;
 use crate::reconcile::{Fact, Failure, Holder, Incarnation, PortTaken, Reason};
 use crate::spec::{Rung, Service, Signal};
 use crate::sys::identity::{self, Identity};
@@ -170,30 +172,29 @@ impl Hands {
         if pid == own || pid == guardian {
             return spared("it is this runner");
         }
-        let lineage = processes::lineage(pid);
-        let below = lineage.iter().take_while(|stat| stat.pid != guardian);
-        let is_runner = |stat: &Stat| {
-            [guardian::NAME, guardian::DAEMON_NAME]
-                .iter()
-                .any(|name| name.to_bytes() == stat.name.as_bytes())
+        let pids = |lineage: Vec<Stat>| lineage.into_iter().map(|stat| stat.pid).collect();
+        let us = Us {
+            guardian,
+            above: pids(processes::lineage(guardian)),
+            instance: self.surroundings.instance.clone(),
         };
-        if below.into_iter().any(is_runner) {
-            return spared("it belongs to another runner");
-        }
+        let lineage = processes::lineage(pid);
         let mark = processes::environment_value(pid, MARK).and_then(|mark| String::from_utf8(mark).ok());
-        if lineage.iter().any(|stat| stat.pid == guardian) {
-            return match self.living(&lineage, mark.as_deref()) {
-                Some(name) => Kind::Spared(format!("it belongs to `{name}` of this project")),
-                None => Kind::Leftover,
-            };
-        }
-        match mark.as_deref().and_then(|mark| mark.split_once(':')) {
-            Some((instance, _)) if instance == self.surroundings.instance => return Kind::Leftover,
-            Some(_) => return spared("another runner has started it"),
-            None => {}
-        }
-        if is_recorded(&lineage, &launch::records(&self.runtime_dir)) {
-            return Kind::Leftover;
+        match origin(&Seen {
+            lineage: &lineage,
+            mark: mark.as_deref(),
+            us: &us,
+        }) {
+            Origin::Ours => {
+                return self
+                    .living(&lineage, mark.as_deref())
+                    .map_or(Kind::Leftover, Kind::Spared);
+            }
+            Origin::Earlier => return Kind::Leftover,
+            Origin::Other => return spared("it belongs to another runner"),
+            Origin::LeftByOther => return spared("another runner has started it"),
+            Origin::Unknown if is_recorded(&lineage, &launch::records(&self.runtime_dir)) => return Kind::Leftover,
+            Origin::Unknown => {}
         }
         let wanted = users::resolve(service.user.as_deref(), service.group.as_deref()).ok();
         let wanted = wanted.map(|account| account.map_or(nix::unistd::geteuid().as_raw(), |account| account.ids.uid));
@@ -204,15 +205,19 @@ impl Hands {
         }
     }
 
-    /// The service of this project that lives and has this process.
+    /// Whether a process below our guardian is of something that lives as it should: of what, in words.
     fn living(&self, lineage: &[Stat], mark: Option<&str>) -> Option<String> {
         let own = lineage.first()?;
+        let ticket = mark.and_then(|mark| mark.rsplit_once(':')?.1.parse().ok()).map(Ticket);
         let run = self.runs.values().find(|run| {
-            let main = run.witness.pid.get();
-            mark.is_some_and(|mark| mark == launch::mark(&self.surroundings.instance, run.ticket))
-                || main.is_some_and(|main| own.session == main || lineage.iter().any(|stat| stat.pid == main))
-        })?;
-        Some(run.service.name.to_string())
+            let is_main = |main: u32| own.session == main || lineage.iter().any(|stat| stat.pid == main);
+            ticket == Some(run.ticket) || run.witness.pid.get().is_some_and(is_main)
+        });
+        if let Some(run) = run {
+            return Some(format!("it belongs to `{}` of this project", run.service.name));
+        }
+        let is_errand = ticket.is_some_and(|ticket| self.claims.contains_key(&ticket));
+        is_errand.then(|| "it is a command of this project".to_owned())
     }
 
     /// The others that were started together with a leftover, by their mark.
