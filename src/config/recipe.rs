@@ -14,6 +14,8 @@ use super::mask::Mask;
 use super::ports::PortSource;
 use super::problem::{Problems, Sink, Source};
 use super::project::Settings;
+use super::service;
+use super::template::has_template;
 use super::{Inputs, Loaded, allocate, check_whole, services};
 use crate::spec::{PortConflict, Project, Service, ServiceName};
 
@@ -56,11 +58,20 @@ impl Recipe {
         recipe.made(sink)
     }
 
-    /// One service as it is where these ports have moved; `None`: there is no such service.
+    /// One service as it is where these ports have moved; `None`: as it is declared, if there is such a service.
     ///
     /// # Errors
     /// A template can't do with the numbers.
     pub fn service(&self, name: &ServiceName, moved: &MovedPorts) -> Result<Option<Service>, Problems> {
+        let names_others = |text: &str| has_template(text) && text.contains("services");
+        let is_touched = |draft: &Draft| {
+            moved.contains_key(name.as_str())
+                || service::holds(&draft.table, &names_others)
+                || service::holds(&self.document.env, &names_others)
+        };
+        if !self.drafts.get(name.as_str()).is_some_and(is_touched) {
+            return Ok(None);
+        }
         let mut sink = Sink::over(&self.location.dir, self.sources.clone());
         let (mut services, _) = services(self, moved, Some(name.as_str()), &mut sink);
         if sink.has_errors() {

@@ -478,15 +478,20 @@ fn is_command(key: &str) -> bool {
 
 /// Whether anything in a table is a template.
 pub(super) fn holds_templates(table: &Table) -> bool {
-    fn node_holds(node: &Node) -> bool {
+    holds(table, &super::template::has_template)
+}
+
+/// Whether any text in a table is such a one.
+pub(super) fn holds(table: &Table, is_meant: &dyn Fn(&str) -> bool) -> bool {
+    fn node_holds(node: &Node, is_meant: &dyn Fn(&str) -> bool) -> bool {
         match &node.value {
-            Value::Text(text) => super::template::has_template(text),
-            Value::Array(items) => items.iter().any(node_holds),
-            Value::Table(table) => holds_templates(table),
+            Value::Text(text) => is_meant(text),
+            Value::Array(items) => items.iter().any(|item| node_holds(item, is_meant)),
+            Value::Table(table) => holds(table, is_meant),
             _ => false,
         }
     }
-    table.values().any(|entry| node_holds(&entry.node))
+    table.values().any(|entry| node_holds(&entry.node, is_meant))
 }
 
 /// Names for a service that uses none.

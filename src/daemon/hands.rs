@@ -232,17 +232,19 @@ impl Hands {
         self.conflicts.remove(&id.service);
         // The declared ones are tried first.
         self.moved.remove(&service.name);
-        let mut words = Vec::new();
+        let words = match elsewhere {
+            true => self.move_ports(service)?,
+            false => Vec::new(),
+        };
+        let (declared, service) = (service, &self.actual(service)?);
         match port_trouble(service) {
             None => {}
-            Some(PortTrouble::Taken(_)) if elsewhere => words = self.move_ports(service)?,
             Some(PortTrouble::Taken(owner)) => {
                 self.port_is_taken(id, service, owner);
                 return Ok(());
             }
             Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
-        let (declared, service) = (service, &self.actual(service)?);
         self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();

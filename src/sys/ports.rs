@@ -30,6 +30,9 @@ pub enum PortTrouble {
 pub struct PortOwner {
     pub port: u16,
     pub protocol: Protocol,
+    /// Everybody who is in the way.
+    pub holders: Holders,
+    /// The oldest of them.
     pub pid: Option<u32>,
     pub command: Option<String>,
     pub user: Option<String>,
@@ -44,26 +47,43 @@ pub struct PortOwner {
 /// on the same address, on 0.0.0.0, and on `::` (for 127.0.0.1 only when that is dual-stack). A listener on another
 /// address of the machine alone is no conflict. Only when it fails are the tables of sockets read.
 pub fn conflict(ports: &[PortToCheck]) -> Option<PortTrouble> {
-    ports.iter().find_map(|port| {
-        let addresses = [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port.number)),
-            (Ipv6Addr::LOCALHOST, port.number).into(),
-        ];
-        addresses
-            .into_iter()
-            .find_map(|address| match bind(address, port.protocol) {
-                Err(nix::Error::EADDRINUSE) => Some(PortTrouble::Taken(owner(*port))),
-                Err(nix::Error::EACCES) => Some(PortTrouble::Denied { port: port.number }),
-                // No IPv6 here, no descriptors left: nothing that says that the port is taken.
-                Ok(()) | Err(_) => None,
-            })
+    ports.iter().find_map(|port| match obstacle(*port)? {
+        Obstacle::Taken => Some(PortTrouble::Taken(owner(*port))),
+        Obstacle::Denied => Some(PortTrouble::Denied { port: port.number }),
     })
+}
+
+enum Obstacle {
+    Taken,
+    Denied,
+}
+
+/// The cheap test alone.
+fn obstacle(port: PortToCheck) -> Option<Obstacle> {
+    let addresses = [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port.number)),
+        (Ipv6Addr::LOCALHOST, port.number).into(),
+    ];
+    addresses
+        .into_iter()
+        .find_map(|address| match bind(address, port.protocol) {
+            Err(nix::Error::EADDRINUSE) => Some(Obstacle::Taken),
+            Err(nix::Error::EACCES) => Some(Obstacle::Denied),
+            // No IPv6 here, no descriptors left: nothing that says that the port is taken.
+            Ok(()) | Err(_) => None,
+        })
+}
+
+/// Whether this port can be had.
+pub fn can_be_had(port: PortToCheck) -> bool {
+    obstacle(port).is_none()
 }
 
 /// Whether nobody holds this port, TCP or UDP.
 pub fn is_free(number: u16) -> bool {
-    let both = [Protocol::Tcp, Protocol::Udp].map(|protocol| PortToCheck { number, protocol });
-    conflict(&both).is_none()
+    let both = [Protocol::Tcp, Protocol::Udp];
+    both.into_iter()
+        .all(|protocol| can_be_had(PortToCheck { number, protocol }))
 }
 
 /// Binds without listening, so that nobody can connect to the test.
@@ -259,14 +279,18 @@ pub fn holders(port: PortToCheck) -> Holders {
 }
 
 fn owner(port: PortToCheck) -> PortOwner {
-    let entries = entries(port);
-    let pid = entries.iter().find_map(|entry| holder(entry.inode));
+    let (entries, holders) = (entries(port), holders(port));
+    let pid = match holders.pids.first() {
+        Some(&oldest) => Some(oldest),
+        None => entries.iter().find_map(|entry| holder(entry.inode)),
+    };
     let uid = pid
         .and_then(processes::owner)
         .or_else(|| entries.first().map(|entry| entry.user));
     PortOwner {
         port: port.number,
         protocol: port.protocol,
+        holders,
         pid,
         command: pid.and_then(processes::command_line),
         user: uid.map(users::name_of),
@@ -398,6 +422,7 @@ mod tests {
         let mut owner = PortOwner {
             port: 3000,
             protocol: Protocol::Tcp,
+            holders: Holders::default(),
             pid: Some(8123),
             command: Some("/usr/bin/node server.js".into()),
             user: Some(users::own().name),

@@ -91,7 +91,8 @@ fn po_05_a_lost_number_is_replaced_and_nothing_else() {
 #[test]
 fn next_is_seen_by_all_that_name_the_port_and_the_definition_is_not_changed() {
     let text = "[services.web]\ncommand = 'x {{ port }}'\nports = { http = 3000 }\non_port_conflict = 'next'\n\
-                [services.user]\ncommand = 'x'\nenv_file = 'e'\nenv = { URL = 'http://127.0.0.1:{{ services.web.port }}' }\n";
+                [services.user]\ncommand = 'x'\nenv_file = 'e'\nenv = { URL = 'http://127.0.0.1:{{ services.web.port }}' }\n\
+                [services.alone]\ncommand = 'x {{ project.name }}'\n";
     let folder = Folder::with(text);
     folder.write("e", "FROM_FILE=1\n");
     let loaded = folder.valid();
@@ -119,7 +120,10 @@ fn next_is_seen_by_all_that_name_the_port_and_the_definition_is_not_changed() {
     let user = service("user");
     assert_eq!(user.env["URL"], "http://127.0.0.1:3001");
     assert_eq!(user.env["FROM_FILE"], "1");
-    let declared = recipe.service(&web, &MovedPorts::new()).expect("valid").expect("there");
+    assert_eq!(recipe.service(&web, &MovedPorts::new()).expect("valid"), None);
+    assert_eq!(recipe.service(&ServiceName::new("alone"), &moved).expect("valid"), None);
+    let back: MovedPorts = [(web.clone(), [("http".to_owned(), 3000)].into())].into();
+    let declared = recipe.service(&web, &back).expect("valid").expect("touched");
     assert_eq!(declared, *loaded.project.services["web"]);
     assert!(
         super::services("[services.a]\ncommand = 'x'\nports = [1]\n")

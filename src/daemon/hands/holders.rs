@@ -19,7 +19,7 @@ use crate::guardian::orders::Ticket;
 use crate::reconcile::{Fact, Failure, Holder, Incarnation, PortTaken, Reason};
 use crate::spec::{Rung, Service, Signal};
 use crate::sys::identity::{self, Identity};
-use crate::sys::ports::{PortOwner, PortToCheck, PortTrouble};
+use crate::sys::ports::{Holders, PortOwner, PortTrouble};
 use crate::sys::processes::Stat;
 use crate::sys::{pidfd, processes, users};
 
@@ -81,15 +81,12 @@ enum Kind {
 impl Hands {
     /// Tells the World who holds the port. From then on it is noticed when they end by themselves.
     pub(super) fn port_is_taken(&mut self, id: Incarnation, service: &Service, owner: PortOwner) {
-        let check = PortToCheck {
-            number: owner.port,
-            protocol: owner.protocol,
-        };
-        let (holder, culprits) = self.holder(check, service);
+        let (number, protocol) = (owner.port, owner.protocol);
+        let (holder, culprits) = self.holder(&owner.holders, service);
         let port = service
             .ports
             .iter()
-            .find(|(_, port)| (port.number, port.protocol) == (check.number, check.protocol))
+            .find(|(_, port)| (port.number, port.protocol) == (number, protocol))
             .map_or_else(String::new, |(name, _)| name.clone());
         let failure = PortTrouble::Taken(owner).failure();
         if !culprits.is_empty() {
@@ -101,7 +98,7 @@ impl Hands {
                 }
             });
             let conflict = Conflict {
-                number: check.number,
+                number,
                 culprits,
                 task: watch.abort_handle(),
             };
@@ -130,16 +127,15 @@ impl Hands {
     }
 
     /// Everybody who holds the port (and, of a leftover, all that belongs to it), and what that means.
-    fn holder(&self, check: PortToCheck, service: &Service) -> (Holder, Vec<Culprit>) {
-        let found = crate::sys::ports::holders(check);
-        let (pids, mut culprits) = (found.pids, Vec::new());
+    fn holder(&self, found: &Holders, service: &Service) -> (Holder, Vec<Culprit>) {
+        let (pids, mut culprits) = (&found.pids, Vec::new());
         if pids.is_empty() && !found.hidden {
             let why = "nobody listens there, it is one end of a connection".to_owned();
             return (Holder::Spared(why), culprits);
         }
         let mut spared = found.hidden.then(|| "runner may not look at it".to_owned());
         let mut leftovers = 0;
-        for &pid in &pids {
+        for &pid in pids {
             match Culprit::hold(pid) {
                 Ok(culprit) => culprits.push(culprit),
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
@@ -157,7 +153,7 @@ impl Hands {
         if culprits.is_empty() || leftovers < culprits.len() {
             return (Holder::Stranger, culprits);
         }
-        let kin = self.kin_of(&pids, service);
+        let kin = self.kin_of(pids, service);
         culprits.extend(kin.into_iter().filter_map(|pid| Culprit::hold(pid).ok()));
         (Holder::Leftover, culprits)
     }

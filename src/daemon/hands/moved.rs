@@ -36,7 +36,7 @@ impl Hands {
                     number: *number,
                     ..*port
                 };
-                !given.contains(number) && ports::conflict(&[check(&moved)]).is_none()
+                !given.contains(number) && ports::can_be_had(check(&moved))
             };
             let next = (port.number..=u16::MAX).skip(1).find(is_free).ok_or_else(|| Failure {
                 reason: Reason::PortInUse,
