@@ -11,9 +11,8 @@ use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
 use super::{check, graph, reach, terminal};
 use crate::config::find::{self, Location};
-use crate::config::{self, HashedPorts, Inputs, Loaded, Problems};
+use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
-use crate::sys;
 use crate::view::diagnostic;
 
 /// A project whose file is valid.
@@ -95,8 +94,7 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
     };
-    let mut ports = HashedPorts::new(&location.key, sys::ports::is_free);
-    let loaded = config::load(&location, &inputs, &mut ports);
+    let loaded = config::load(&location, &inputs, &mut config::port_source(&location, None));
     Ok((location, loaded))
 }
 

@@ -17,7 +17,7 @@ use crate::spec::keys::FILE;
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// The merged files: every table of the top level by its name.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Document {
     pub project: Table,
     pub env: Table,

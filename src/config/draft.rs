@@ -1,7 +1,7 @@
 //! A service before its templates are rendered: what it starts from, its ports, what it needs.
 
 use std::collections::HashSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -17,6 +17,7 @@ use super::{value, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{Condition, Kind};
 
+#[derive(Clone)]
 pub(super) struct Draft {
     /// Where the name was written first.
     pub key: Place,
@@ -30,10 +31,11 @@ pub(super) struct Draft {
     pub ports: IndexMap<String, Declared>,
     pub needs: Vec<Need>,
     /// Places of the keys of `[defaults]`.
-    pub defaults: Rc<HashSet<Place>>,
+    pub defaults: Arc<HashSet<Place>>,
 }
 
 /// One entry of `depends_on`.
+#[derive(Clone)]
 pub(super) struct Need {
     pub target: String,
     pub place: Place,
@@ -45,7 +47,7 @@ pub(super) struct Need {
 
 pub(super) fn drafts(document: &Document, sink: &mut Sink) -> IndexMap<String, Draft> {
     let mut drafts = IndexMap::new();
-    let defaults: Rc<HashSet<Place>> = Rc::new(document.defaults.values().map(|entry| entry.key).collect());
+    let defaults: Arc<HashSet<Place>> = Arc::new(document.defaults.values().map(|entry| entry.key).collect());
     for (name, entry) in &document.services {
         if let Some(fault) = value::name_fault(name) {
             sink.push(Problem::error(entry.key, format!("service `{name}`: {fault}")).of(name, ""));
@@ -95,7 +97,7 @@ fn with_bases(name: &str, own: Table, document: &Document, sink: &mut Sink) -> T
     table
 }
 
-fn draft(name: &str, key: Place, mut table: Table, defaults: Rc<HashSet<Place>>, sink: &mut Sink) -> Draft {
+fn draft(name: &str, key: Place, mut table: Table, defaults: Arc<HashSet<Place>>, sink: &mut Sink) -> Draft {
     let mut fixed = Table::new();
     for static_key in STATIC_KEYS {
         if let Some((key, entry)) = table.shift_remove_entry(*static_key) {

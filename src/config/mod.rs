@@ -1,12 +1,13 @@
 //! Text to a checked `Project`: find, read, merge, template, check.
 //!
-//! Law of the room: it reads files and nothing else; environment, user and folder come in as values. Everything is
+//! Law of the room: it reads files and nothing else; environment, user, folder and free ports ([`port_source`]) come in as values. Everything is
 //! strict, nothing is defaulted silently, and no check stops at the first error: every complaint points to the place
 //! where the value was written, through includes, the local file, `[defaults]` and templates.
 //!
 //! The way of a file: [`find`] (which files) → `document` (read, include, merge) → `draft` (bases, ports, needs) →
 //! `check` (shape and templates, by the declarations of `spec::keys`) → `service` (typed, with defaults) → `graph`
-//! (what concerns several services).
+//! (what concerns several services). What is there before the templates are rendered is a [`Recipe`], which makes the same
+//! project again when a port gets another number.
 
 mod access;
 mod check;
@@ -19,6 +20,7 @@ mod fields;
 pub mod find;
 mod graph;
 mod include;
+mod kept;
 mod later;
 mod limits;
 mod mask;
@@ -29,11 +31,13 @@ mod ports;
 mod probe;
 mod problem;
 mod project;
+mod recipe;
 pub mod reference;
 mod scope;
 mod select;
 mod service;
 mod shown;
+mod source;
 mod template;
 mod value;
 mod words;
@@ -46,12 +50,15 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use kept::KeptPorts;
 pub use mask::Mask;
 pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
+pub use recipe::{MovedPorts, Recipe};
 pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
+pub use source::port_source;
 pub use value::duration;
 
 use crate::spec::keys::SERVICE;
@@ -61,6 +68,7 @@ use document::Document;
 use draft::Draft;
 use environment::Shared;
 use find::Location;
+use ports::Declared;
 use problem::Sink;
 use project::{Captured, Settings};
 use template::Engine;
@@ -83,6 +91,8 @@ pub struct Loaded {
     pub commands: Vec<ShownCommand>,
     /// Over the values of secrets, for whoever shows something.
     pub mask: Mask,
+    /// For a project whose ports may get other numbers than these.
+    pub recipe: Option<Arc<Recipe>>,
 }
 
 /// Reads, merges and checks the files of a project.
@@ -94,38 +104,19 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     let document = document::read(location, inputs.euid, &mut sink);
     let captured = Captured::new(inputs);
     let settings = project::settings(&document, location, &captured, &mut sink);
-    let engine = Engine::new();
-    check_bases(&document, &engine, &mut sink);
+    check_bases(&document, &Engine::new(), &mut sink);
+    ports.begin(&settings.state_dir);
     let mut drafts = draft::drafts(&document, &mut sink);
     allocate(&mut drafts, ports, &mut sink);
-    let (services, commands) = services(&document, &drafts, &settings, &captured, &engine, location, &mut sink);
-    check_whole(&document, &drafts, &services, &settings, &mut sink);
-
-    let files = sink.paths();
-    let failed = sink.has_errors();
-    let problems = sink.into_problems();
-    if failed {
-        return Err(problems);
-    }
-    let project = Project {
-        name: settings.name,
-        dir: location.dir.clone(),
-        files,
-        exit: settings.exit,
-        exit_code_from: settings.exit_code_from.map(|(name, _)| ServiceName::new(name)),
-        shell: settings.shell,
-        state_dir: settings.state_dir,
-        services: services
-            .into_iter()
-            .map(|(name, service)| (name, Arc::new(service)))
-            .collect(),
+    let recipe = Recipe {
+        location: location.clone(),
+        inputs: inputs.clone(),
+        document,
+        settings,
+        drafts,
+        sources: Vec::new(),
     };
-    Ok(Loaded {
-        mask: Mask::new(&project, &inputs.env),
-        project,
-        warnings: problems,
-        commands,
-    })
+    recipe.made(sink)
 }
 
 /// `[defaults]` and `[templates]` are checked even where no service uses them.
@@ -156,26 +147,52 @@ fn allocate(drafts: &mut IndexMap<String, Draft>, source: &mut dyn PortSource, s
     }
 }
 
+/// All of them, or one, where these ports have moved.
 fn services(
-    document: &Document,
-    drafts: &IndexMap<String, Draft>,
-    settings: &Settings,
-    captured: &Captured,
-    engine: &Engine,
-    location: &Location,
+    recipe: &Recipe,
+    moved: &MovedPorts,
+    only: Option<&str>,
     sink: &mut Sink,
 ) -> (IndexMap<ServiceName, Service>, Vec<ShownCommand>) {
-    let ports = drafts
+    let Recipe {
+        document,
+        settings,
+        drafts,
+        ..
+    } = recipe;
+    let (captured, engine) = (Captured::new(&recipe.inputs), Engine::new());
+    let mut ports: IndexMap<String, IndexMap<String, Declared>> = drafts
         .iter()
         .map(|(name, draft)| (name.clone(), draft.ports.clone()))
         .collect();
-    let dir = location.dir.to_string_lossy();
+    for (service, numbers) in moved {
+        let Some(ports) = ports.get_mut(service.as_str()) else {
+            continue;
+        };
+        for (name, &number) in numbers {
+            if let Some(declared) = ports.get_mut(name) {
+                declared.port.number = number;
+            }
+        }
+    }
+    let dir = recipe.location.dir.to_string_lossy();
     let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports);
-    let shared = Shared::new(engine, captured, settings, &scope, document, sink);
+    let shared = Shared::new(&engine, &captured, settings, &scope, document, sink);
     let mut services = IndexMap::new();
     let mut commands = Vec::new();
-    for (name, draft) in drafts {
+    for (name, draft) in drafts.iter().filter(|(name, _)| only.is_none_or(|only| *name == only)) {
         let depends_on = graph::dependencies(name, drafts, sink);
+        let its_own;
+        let draft = match moved.contains_key(name.as_str()) {
+            true => {
+                its_own = Draft {
+                    ports: ports[name].clone(),
+                    ..draft.clone()
+                };
+                &its_own
+            }
+            false => draft,
+        };
         if let Some(built) = service::build(name, draft, settings, &shared, sink) {
             commands.extend(built.commands);
             services.insert(

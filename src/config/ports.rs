@@ -1,10 +1,12 @@
 //! The `ports` of a service, read before everything else: templates need them.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use indexmap::IndexMap;
 
 use super::find::Fnv;
+use super::kept::KeptPorts;
 use super::node::{Node, Value};
 use super::problem::{Place, Problem, Sink};
 use super::value;
@@ -12,57 +14,103 @@ use crate::spec::{Port, Protocol};
 
 /// Where numbers for `"auto"` come from.
 pub trait PortSource {
-    /// A free port for this port of this service: the same number every time, as far as that is possible.
+    /// Comes before the first number: where the project keeps its state.
+    fn begin(&mut self, state_dir: &Path);
+
+    /// A number for this port of this service: the one that it had before, else one that is free. Never one that was answered
+    /// before.
     ///
     /// # Errors
     /// A sentence for the user when there is none.
     fn allocate(&mut self, service: &str, port_name: &str) -> Result<u16, String>;
 }
 
-/// Ports by a hash of project, service and name, from 20000 to 29999: below the range that Linux gives to outgoing
-/// connections, so that nobody takes one by accident.
+/// The number that was kept; else, from a place that is a hash of project, service and name, the first that is free and that
+/// the kernel does not give to outgoing connections, so that nobody takes it by accident.
 pub struct HashedPorts<F> {
     project: String,
+    kept: Option<KeptPorts>,
+    /// All that are kept, by whoever.
+    reserved: HashSet<u16>,
     taken: HashSet<u16>,
     is_free: F,
+    is_handed_out: Box<dyn Fn(u16) -> bool + Send>,
 }
 
 const FIRST: u16 = 20_000;
-const COUNT: u16 = 10_000;
+const LAST: u16 = 29_999;
+/// Where the kernel hands out all of those.
+const WIDER_FIRST: u16 = 10_000;
 
 impl<F: FnMut(u16) -> bool> HashedPorts<F> {
-    /// `project` is the key of the project; `is_free` says whether a port can be bound on all addresses now. It must
-    /// answer yes for a port that the project's own running service holds, or the number would not stay the same.
+    /// `project` is the key of the project; `is_free` says whether a port can be bound on all addresses now. It is asked about
+    /// new numbers only: one that is kept may be held by the very service that it belongs to.
     pub fn new(project: &str, is_free: F) -> Self {
         HashedPorts {
             project: project.to_owned(),
+            kept: None,
+            reserved: HashSet::new(),
             taken: HashSet::new(),
             is_free,
+            is_handed_out: Box::new(|_| false),
         }
     }
 
-    /// Numbers that are given away already.
-    pub fn reserve(&mut self, ports: impl IntoIterator<Item = u16>) {
-        self.taken.extend(ports);
+    /// Whoever knows what is kept says so; else it is read from the state folder.
+    pub fn keeping(self, kept: KeptPorts) -> Self {
+        HashedPorts {
+            kept: Some(kept),
+            ..self
+        }
+    }
+
+    /// Numbers to stay away from: those of `ip_local_port_range`.
+    pub fn avoiding(self, is_handed_out: impl Fn(u16) -> bool + Send + 'static) -> Self {
+        HashedPorts {
+            is_handed_out: Box::new(is_handed_out),
+            ..self
+        }
+    }
+
+    fn fresh(&mut self, place: u128) -> Option<u16> {
+        let safe = |port: &u16| !(self.is_handed_out)(*port);
+        let candidates = from(FIRST, LAST, place)
+            .filter(safe)
+            .chain(from(WIDER_FIRST, u16::MAX, place).filter(safe))
+            .chain(from(FIRST, LAST, place));
+        let mut candidates = candidates.filter(|port| !self.taken.contains(port) && !self.reserved.contains(port));
+        candidates.find(|&port| (self.is_free)(port))
     }
 }
 
+/// All numbers of a range, from some place in it.
+fn from(first: u16, last: u16, place: u128) -> impl Iterator<Item = u16> {
+    let count = u32::from(last - first) + 1;
+    let place = (place % u128::from(count)) as u32;
+    (0..count).map(move |step| first + ((place + step) % count) as u16)
+}
+
 impl<F: FnMut(u16) -> bool> PortSource for HashedPorts<F> {
+    fn begin(&mut self, state_dir: &Path) {
+        let kept = self.kept.get_or_insert_with(|| KeptPorts::left_in(state_dir));
+        self.reserved.extend(kept.numbers());
+    }
+
     fn allocate(&mut self, service: &str, port_name: &str) -> Result<u16, String> {
+        let kept = self.kept.as_ref().and_then(|kept| kept.get(service, port_name));
+        if let Some(port) = kept.filter(|port| self.taken.insert(*port)) {
+            return Ok(port);
+        }
         let mut hash = Fnv::default();
         for part in [self.project.as_str(), service, port_name] {
             hash.write(part.as_bytes());
             hash.write(&[0]);
         }
-        let start = (hash.0 % u128::from(COUNT)) as u16;
-        for step in 0..COUNT {
-            let port = FIRST + (start + step) % COUNT;
-            if !self.taken.contains(&port) && (self.is_free)(port) {
-                self.taken.insert(port);
-                return Ok(port);
-            }
-        }
-        Err(format!("no port from {FIRST} to {} is free", FIRST + COUNT - 1))
+        let port = self
+            .fresh(hash.0)
+            .ok_or_else(|| format!("no port from {FIRST} to {LAST} is free"))?;
+        self.taken.insert(port);
+        Ok(port)
     }
 }
 
@@ -222,10 +270,21 @@ mod tests {
         assert_eq!(HashedPorts::new("key", |_| true).allocate("web", "http"), Ok(first));
         assert_ne!(HashedPorts::new("key2", |_| true).allocate("web", "http"), Ok(first));
         let mut busy = HashedPorts::new("key", |port| port != first);
-        assert_eq!(busy.allocate("web", "http"), Ok(FIRST + (first - FIRST + 1) % COUNT));
-        let mut reserved = HashedPorts::new("key", |_| true);
-        reserved.reserve([first]);
-        assert_ne!(reserved.allocate("web", "http"), Ok(first));
+        assert_eq!(
+            busy.allocate("web", "http"),
+            Ok(FIRST + (first - FIRST + 1) % (LAST - FIRST + 1))
+        );
         assert!(HashedPorts::new("key", |_| false).allocate("web", "http").is_err());
+    }
+
+    #[test]
+    fn po_05_what_the_kernel_hands_out_is_taken_only_where_nothing_else_is_left() {
+        let mut some = HashedPorts::new("key", |_| true).avoiding(|port| port < 29_000);
+        assert!((29_000..=LAST).contains(&some.allocate("web", "http").expect("free")));
+        let mut all = HashedPorts::new("key", |_| true).avoiding(|port| (FIRST..=LAST).contains(&port));
+        let wider = all.allocate("web", "http").expect("free");
+        assert!(wider >= WIDER_FIRST && !(FIRST..=LAST).contains(&wider));
+        let mut nothing = HashedPorts::new("key", |_| true).avoiding(|_| true);
+        assert!((FIRST..=LAST).contains(&nothing.allocate("web", "http").expect("free")));
     }
 }

@@ -53,8 +53,9 @@ pub(super) fn of_ports(ports: &IndexMap<String, Port>) -> Option<Probe> {
         .values()
         .filter(|port| port.protocol == Protocol::Tcp)
         .map(|port| {
+            // Whichever loopback it listens on: nobody said.
             Check::Tcp(TcpTarget {
-                host: "127.0.0.1".into(),
+                host: "localhost".into(),
                 port: port.number,
             })
         })

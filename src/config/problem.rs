@@ -189,6 +189,14 @@ impl Sink {
         }
     }
 
+    /// For files that were read before.
+    pub fn over(base: &Path, sources: Vec<Source>) -> Self {
+        Sink {
+            sources,
+            ..Sink::new(base)
+        }
+    }
+
     pub fn add_source(&mut self, path: &Path, text: String) -> FileId {
         self.add(path, text, false)
     }

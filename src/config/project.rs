@@ -19,6 +19,7 @@ use crate::spec::keys::PROJECT;
 const LARGEST_ENV_FILE: u64 = 4 * 1024 * 1024;
 
 /// What `[project]` decides.
+#[derive(Clone)]
 pub(super) struct Settings {
     pub name: String,
     pub exit: Option<ExitPolicy>,

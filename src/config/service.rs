@@ -154,7 +154,11 @@ impl Builder<'_> {
             kind,
             success_exit_codes: self.success_exit_codes(),
             timeout: fields.duration("timeout"),
-            on_port_conflict: PortConflict::Fail,
+            on_port_conflict: match fields.text("on_port_conflict") {
+                Some("next") => PortConflict::Next,
+                Some("kill") => PortConflict::Kill,
+                _ => PortConflict::Fail,
+            },
             start_timeout: fields
                 .duration("start_timeout")
                 .or((ready.is_some() && !ready_is_default).then_some(Duration::from_secs(60))),
@@ -474,15 +478,20 @@ fn is_command(key: &str) -> bool {
 
 /// Whether anything in a table is a template.
 pub(super) fn holds_templates(table: &Table) -> bool {
-    fn node_holds(node: &Node) -> bool {
+    holds(table, &super::template::has_template)
+}
+
+/// Whether any text in a table is such a one.
+pub(super) fn holds(table: &Table, is_meant: &dyn Fn(&str) -> bool) -> bool {
+    fn node_holds(node: &Node, is_meant: &dyn Fn(&str) -> bool) -> bool {
         match &node.value {
-            Value::Text(text) => super::template::has_template(text),
-            Value::Array(items) => items.iter().any(node_holds),
-            Value::Table(table) => holds_templates(table),
+            Value::Text(text) => is_meant(text),
+            Value::Array(items) => items.iter().any(|item| node_holds(item, is_meant)),
+            Value::Table(table) => holds(table, is_meant),
             _ => false,
         }
     }
-    table.values().any(|entry| node_holds(&entry.node))
+    table.values().any(|entry| node_holds(&entry.node, is_meant))
 }
 
 /// Names for a service that uses none.

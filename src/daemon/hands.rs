@@ -1,8 +1,12 @@
 //! Performs what the `World` decided, and turns what comes back into facts.
 
 mod adoption;
+mod holders;
 mod incoming;
+mod moved;
+mod origin;
 mod patterns;
+mod probing;
 mod refusals;
 
 use std::cell::Cell;
@@ -13,28 +17,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::holders::Conflict;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{Captured, Setting, Surroundings};
 use super::link::Link;
 use super::records::Launched;
 use super::recovery::Finds;
-use super::surroundings::{RunSurroundings, Witness};
+use super::surroundings::Witness;
 use crate::api::boot::Boot;
+use crate::config::{MovedPorts, Recipe};
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
-use crate::probe::{self, Notification, NotifySocket};
-use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason};
+use crate::probe::{Notification, NotifySocket};
+use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
-
-/// One attempt at all gates of `wait_for`.
-const GATE_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::sys::ports::PortTrouble;
 
 /// What reaches the loop from tasks and from the pump.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ enum Claim {
 /// One run of one service, from its spawn to its release.
 struct Run {
     ticket: Ticket,
+    /// With the ports that it really has.
     service: Arc<Service>,
     setting: Rc<Setting>,
     witness: Rc<Witness>,
@@ -106,6 +110,10 @@ pub struct Hands {
     finds: Finds,
     /// Of the fingerprints of this session.
     salt: String,
+    conflicts: HashMap<ServiceId, Conflict>,
+    /// Of the definition in force, where ports of it may move.
+    recipe: Option<Arc<Recipe>>,
+    moved: MovedPorts,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -139,6 +147,9 @@ impl Hands {
             runtime_dir: boot.runtime_dir.clone(),
             finds: Finds::new(),
             salt,
+            conflicts: HashMap::new(),
+            recipe: None,
+            moved: MovedPorts::new(),
             oom_kills: Cell::new(sys::oom::kills()),
         }
     }
@@ -171,23 +182,20 @@ impl Hands {
 
     pub fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { id, service } => {
-                if let Err(failure) = self.spawn(id, &service) {
+            Action::Spawn { id, service, elsewhere } => {
+                if let Err(failure) = self.spawn(id, &service, elsewhere) {
                     self.forget(id);
                     self.known.push_back(Fact::SpawnFailed { id, failure });
                 }
             }
             Action::Adopt { id, service } => self.adopt(id, &service),
+            Action::Evict { id, ladder } => self.evict(id, ladder),
+            Action::CancelEviction { id } => drop(self.conflicts.remove(&id.service)),
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
             Action::Deliver { id, signal } => self.deliver(id, signal),
             Action::Kill { id, scope } => self.kill(id, scope),
             Action::Release { id } => self.release(id),
-            Action::Probe {
-                id,
-                kind,
-                attempt,
-                service,
-            } => self.probe(id, kind, attempt, &service),
+            Action::Probe { id, kind, attempt, .. } => self.probe(id, kind, attempt),
             Action::CancelProbes { id } => {
                 for task in [
                     Task::Probe(ProbeKind::Ready),
@@ -199,11 +207,11 @@ impl Hands {
             }
             Action::ProbeGate { id, attempt, service } => self.probe_gates(id, attempt, service),
             Action::Run {
-                id,
-                purpose,
-                service,
-                timeout,
+                id, purpose, timeout, ..
             } => {
+                let Some(service) = self.runs.get(&id).map(|run| run.service.clone()) else {
+                    return;
+                };
                 let command = match purpose {
                     Purpose::Stop => &service.stop_command,
                     Purpose::Reload => &service.reload_command,
@@ -220,20 +228,39 @@ impl Hands {
             }
             Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
             Action::Adjust { id, service } => {
+                let declared = service;
+                let service = self.actual(&declared).unwrap_or_else(|_| declared.clone());
+                self.tell_actual(id, &declared, &service, Vec::new());
                 self.expect_patterns(id, &service);
                 self.pump.adjust(&service.name, service.log.clone());
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.service = service;
                 }
             }
-            Action::Publish(_) | Action::End(_) => unreachable!("the loop takes these itself"),
+            Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {
+                unreachable!("the loop takes these itself")
+            }
         }
     }
 
-    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>) -> Result<(), Failure> {
-        if let Some(failure) = port_trouble(service) {
-            return Err(failure);
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) -> Result<(), Failure> {
+        self.conflicts.remove(&id.service);
+        // The declared ones are tried first.
+        self.moved.remove(&service.name);
+        let words = match elsewhere {
+            true => self.move_ports(service)?,
+            false => Vec::new(),
+        };
+        let (declared, service) = (service, &self.actual(service)?);
+        match port_trouble(service) {
+            None => {}
+            Some(PortTrouble::Taken(owner)) => {
+                self.port_is_taken(id, service, owner);
+                return Ok(());
+            }
+            Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
+        self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
         let mut run = Run {
@@ -257,7 +284,7 @@ impl Hands {
         self.by_name.insert((service.name.clone(), id.run), id);
         self.runs.insert(id, run);
         let output = self.open_output(id, service, &setting)?;
-        let record = self.record(service, id, ticket, &setting);
+        let record = self.record(declared, service, id, ticket, &setting);
         let mut launch = setting.launch(ticket, &service.command, output, Some(record));
         launch.keeps = u8::from(notify.is_some());
         self.claims.insert(ticket, Claim::Service(id));
@@ -339,9 +366,25 @@ impl Hands {
     }
 
     /// What the next runner needs to recognise this run as ours.
-    fn record(&self, service: &Service, id: Incarnation, ticket: Ticket, setting: &Setting) -> Record {
+    fn record(
+        &self,
+        declared: &Service,
+        service: &Service,
+        id: Incarnation,
+        ticket: Ticket,
+        setting: &Setting,
+    ) -> Record {
         let instance = &self.surroundings.instance;
-        let mut launched = Launched::new(service, id.run, ticket, instance, &self.salt, sys::clock::now());
+        let mut launched = Launched::new(
+            declared,
+            service,
+            id.run,
+            ticket,
+            instance,
+            &self.salt,
+            sys::clock::now(),
+        );
+        launched.moved_ports = self.moved.get(&service.name).cloned();
         if let Some(credentials) = setting.credentials() {
             launched.uid = credentials.uid;
         }
@@ -409,6 +452,7 @@ impl Hands {
             self.cancel(id, task);
         }
         let Some(run) = self.runs.remove(&id) else { return };
+        self.moved.remove(&run.service.name);
         if run.logged {
             self.pump.close(&run.service.name, id.run);
         }
@@ -420,37 +464,6 @@ impl Hands {
         }
         self.by_name.remove(&(run.service.name.clone(), id.run));
         self.claims.remove(&run.ticket);
-    }
-
-    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32, service: &Arc<Service>) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let probe = match kind {
-            ProbeKind::Ready => &service.ready,
-            ProbeKind::Health => &service.health,
-        };
-        let Some(probe) = probe.clone() else { return };
-        let surroundings = RunSurroundings {
-            id,
-            witness: run.witness.clone(),
-            tickets: self.tickets.clone(),
-            inbox: self.inbox.clone(),
-        };
-        self.start_task(id, Task::Probe(kind), async move {
-            let outcome = probe::attempt(&probe.check, kind, probe.timeout, probe.interval, &surroundings).await;
-            Fact::Probed {
-                id,
-                kind,
-                attempt,
-                outcome,
-            }
-        });
-    }
-
-    fn probe_gates(&mut self, id: Incarnation, attempt: u32, service: Arc<Service>) {
-        self.start_task(id, Task::Gate, async move {
-            let outcome = probe::attempt_gates(&service.wait_for, GATE_TIMEOUT).await;
-            Fact::GateProbed { id, attempt, outcome }
-        });
     }
 
     fn start_task(&mut self, id: Incarnation, task: Task, work: impl Future<Output = Fact> + 'static) {

@@ -14,6 +14,7 @@ mod files;
 mod hands;
 mod launch;
 mod link;
+mod ports;
 mod present;
 mod reading;
 mod rebirth;

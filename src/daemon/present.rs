@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::story;
 use crate::api::wire;
-use crate::config::Mask;
+use crate::config::{Mask, MovedPorts};
 use crate::reconcile::{Blocker, Intent, Now, Plan, ServiceSnapshot, Snapshot, StateName};
 use crate::spec::{Project, ServiceName};
 use crate::sys;
@@ -52,6 +52,7 @@ pub struct Sources<'a> {
     pub mask: &'a Mask,
     pub drift: Drift,
     pub config_error: Option<String>,
+    pub moved: &'a MovedPorts,
 }
 
 /// What an `up` would do about each service, in words, where the file is newer than what is in force.
@@ -98,11 +99,12 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         Some((percent, memory)) => (percent, Some(memory)),
         None => (None, None),
     };
+    let moved = |port: &str| sources.moved.get(&service.name)?.get(port).copied();
     let ports = match sources.project.services.get(&service.name) {
         Some(definition) => definition
             .ports
             .iter()
-            .map(|(name, port)| (name.clone(), port.number))
+            .map(|(name, port)| (name.clone(), moved(name).unwrap_or(port.number)))
             .collect(),
         None => IndexMap::new(),
     };

@@ -3,6 +3,7 @@
 //! A record says which process it was, for whom, and what is needed to stop it well. It outlives guardian and daemon, and
 //! means nothing in another boot or PID namespace.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -38,13 +39,25 @@ pub struct Launched {
     pub fifos: Vec<PathBuf>,
     pub started_with: Fingerprint,
     pub remnant: Remnant,
+    /// Where they are not the declared ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_ports: Option<BTreeMap<String, u16>>,
     /// Added by the guardian.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
 }
 
 impl Launched {
-    pub fn new(service: &Service, run: u32, ticket: Ticket, instance: &str, salt: &str, now: Now) -> Launched {
+    /// `declared`: what the file says; `service`: with the ports that it really has.
+    pub fn new(
+        declared: &Service,
+        service: &Service,
+        run: u32,
+        ticket: Ticket,
+        instance: &str,
+        salt: &str,
+        now: Now,
+    ) -> Launched {
         Launched {
             version: VERSION,
             boot_id: identity::boot_id(),
@@ -56,8 +69,9 @@ impl Launched {
             wall_ns: now.wall_ns,
             uid: nix::unistd::Uid::effective().as_raw(),
             fifos: Vec::new(),
-            started_with: service.fingerprint(salt),
+            started_with: declared.fingerprint(salt),
             remnant: service.remnant(),
+            moved_ports: None,
             identity: None,
         }
     }

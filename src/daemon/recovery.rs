@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 
 use super::book::{Known, Past};
 use super::records::Launched;
+use crate::config::MovedPorts;
 use crate::guardian::orders::Holding;
 use crate::reconcile::{Memory, Recalled, Recollection};
 use crate::spec::ServiceName;
@@ -29,11 +30,20 @@ pub enum Found {
 pub type Finds = BTreeMap<(ServiceName, u32), Found>;
 
 /// Puts the witnesses together.
-pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>) -> (Recollection, Finds) {
+pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>) -> (Recollection, Finds, MovedPorts) {
     let mut finds = Finds::new();
     for one in inherited {
         let key = (ServiceName::new(&one.holding.label), one.holding.run);
         finds.insert(key, Found::Held(one));
+    }
+    let mut moved = MovedPorts::new();
+    for launched in &records {
+        let is_there = |key: &(ServiceName, u32)| finds.contains_key(key);
+        if let Some(ports) = &launched.moved_ports
+            && is_there(&(launched.remnant.service.clone(), launched.run))
+        {
+            moved.insert(launched.remnant.service.clone(), ports.clone());
+        }
     }
     let mut records: BTreeMap<ServiceName, Launched> = records
         .into_iter()
@@ -53,7 +63,7 @@ pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>)
         ending: session.and_then(|session| session.ending.clone()),
         services,
     };
-    (recollection, finds)
+    (recollection, finds, moved)
 }
 
 fn recalled(known: Option<&Known>, record: Option<Launched>, finds: &mut Finds) -> Recalled {

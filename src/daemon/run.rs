@@ -42,7 +42,7 @@ use definition::{Definition, News};
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
-    sys::identity::set_name(c"runner-daemon");
+    sys::identity::set_name(guardian::DAEMON_NAME);
     // `RL-05`: two for each service. They are not inherited: the guardian starts everything.
     sys::limits::raise_descriptors();
     sys::limits::make_room_for_descriptors();
@@ -205,7 +205,7 @@ impl Daemon {
         world.restore(store.wishes().clone());
         let mut daemon = Daemon {
             released: session.released,
-            definition: Definition::new(news_sink),
+            definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),
             story: Story::open(&boot.state_dir),
             boot,
             estate,
@@ -446,6 +446,7 @@ impl Daemon {
                     self.story.tell(now.wall_ns, event, lines);
                 }
                 Action::End(ending) => self.ending = Some(ending),
+                Action::Renumber { service, port } => self.renumber(service, port),
                 other => self.hands.perform(other),
             }
         }

@@ -18,17 +18,7 @@ impl Store {
     /// What was asked for of an earlier runner of this project that did not come to its end. What can't be understood is set
     /// aside and told, never taken for nothing.
     pub fn open(folder: &Path) -> (Store, Vec<String>) {
-        let mut complaints = Vec::new();
-        let found = [FILE, OLDER].into_iter().find_map(|name| {
-            let path = folder.join(name);
-            match read(&path) {
-                Ok(wishes) => wishes,
-                Err(error) => {
-                    complaints.push(set_aside(&path, &error));
-                    None
-                }
-            }
-        });
+        let (found, complaints) = newest(folder, [FILE, OLDER], read);
         let store = Store {
             folder: folder.to_owned(),
             kept: found.unwrap_or_default(),
@@ -53,19 +43,8 @@ impl Store {
             wishes,
         };
         let text = serde_json::to_vec_pretty(&stored)?;
-        let (path, fresh) = (self.folder.join(FILE), self.folder.join("wishes.json.new"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&fresh)?;
-        file.write_all(&text)?;
-        let _ = fs::rename(&path, self.folder.join(OLDER));
-        fs::rename(&fresh, &path)?;
+        replace(&self.folder, [FILE, OLDER], &text, "what was asked for by hand")?;
         self.kept = stored.wishes;
-        sync_beside(file, self.folder.clone());
         Ok(())
     }
 
@@ -78,13 +57,53 @@ impl Store {
     }
 }
 
+/// The newest of two generations that can be understood; the others are set aside, with a complaint.
+pub(super) fn newest<T>(
+    folder: &Path,
+    names: [&str; 2],
+    read: impl Fn(&Path) -> io::Result<Option<T>>,
+) -> (Option<T>, Vec<String>) {
+    let mut complaints = Vec::new();
+    let found = names.into_iter().find_map(|name| {
+        let path = folder.join(name);
+        match read(&path) {
+            Ok(found) => found,
+            Err(error) => {
+                complaints.push(set_aside(&path, &error));
+                None
+            }
+        }
+    });
+    (found, complaints)
+}
+
+/// Writes the next generation of a file; the one that was there becomes the older one.
+///
+/// # Errors
+/// It is not on the disk.
+pub(super) fn replace(folder: &Path, [name, older]: [&str; 2], text: &[u8], what: &'static str) -> io::Result<()> {
+    let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&fresh)?;
+    file.write_all(text)?;
+    let _ = fs::rename(&path, folder.join(older));
+    fs::rename(&fresh, &path)?;
+    sync_beside(file, folder.to_owned(), what);
+    Ok(())
+}
+
 /// What is written outlives our death at once, and the machine's soon: a disk may take seconds, which the loop has not. Until
 /// then the generation before speaks for a file that the machine's end has torn.
-fn sync_beside(file: File, folder: PathBuf) {
+fn sync_beside(file: File, folder: PathBuf, what: &'static str) {
     std::thread::spawn(move || {
         let synced = file.sync_all().and_then(|()| File::open(&folder)?.sync_all());
         if let Err(error) = synced {
-            tracing::warn!(%error, "what was asked for by hand may not outlive the machine");
+            tracing::warn!(%error, "{what} may not outlive the machine");
         }
     });
 }

@@ -16,7 +16,7 @@ use super::errand::{End, Tickets, Underway, in_words};
 use super::hands::Inbox;
 use crate::probe::{Executed, Surroundings};
 use crate::reconcile::{ExitStatus, Incarnation, Outcome, ProbeKind};
-use crate::spec::Argv;
+use crate::spec::{Argv, Protocol, Service};
 use crate::sys;
 
 /// What event-driven checks have seen of one run.
@@ -26,6 +26,8 @@ pub struct Witness {
     pub matched: RefCell<BTreeSet<String>>,
     pub ready: Cell<bool>,
     pub watchdog_at: Cell<Option<Instant>>,
+    /// Where it listens while it is not ready, if that is not where it should: `; it listens on 8080, not on 3000`.
+    pub elsewhere: RefCell<String>,
 }
 
 /// Output of an exec probe beyond this is read and dropped.
@@ -71,6 +73,19 @@ impl Surroundings for RunSurroundings {
 }
 
 impl RunSurroundings {
+    /// `PO-08`: what to say beside a failed readiness probe. All descriptors of the tree are looked at, so it is done at the 4th,
+    /// 8th, 16th ... attempt only.
+    pub fn elsewhere(&self, service: &Service, attempt: u32) -> String {
+        if attempt >= 4
+            && attempt.is_power_of_two()
+            && let Some(pid) = self.witness.pid.get()
+        {
+            let found = sys::ports::listening_sockets_of(&sys::usage::members(pid)).tcp_ports;
+            self.witness.elsewhere.replace(instead(service, &found));
+        }
+        self.witness.elsewhere.borrow().clone()
+    }
+
     async fn execute(&self, command: &Argv, timeout: Duration) -> Executed {
         let deadline = Instant::now() + timeout;
         let (reader, writer) = match std::io::pipe() {
@@ -106,6 +121,17 @@ impl RunSurroundings {
             Some(End::NotStarted(failure)) => Executed::Unknown(failure.message),
         }
     }
+}
+
+/// Nothing, unless it listens on other ports and on none of the declared ones.
+fn instead(service: &Service, found: &[u16]) -> String {
+    let tcp = service.ports.values().filter(|port| port.protocol == Protocol::Tcp);
+    let declared: Vec<u16> = tcp.map(|port| port.number).collect();
+    if declared.is_empty() || found.is_empty() || found.iter().any(|port| declared.contains(port)) {
+        return String::new();
+    }
+    let list = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    format!("; it listens on {}, not on {}", list(found), list(&declared))
 }
 
 /// One read. An error means that nothing more will come.

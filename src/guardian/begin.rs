@@ -56,7 +56,7 @@ pub fn words(log: &Path, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> 
 /// The daemon gets the order socket as 3 and the kept descriptors as 4, 5, ... in the order of the words.
 /// Returns the exit code: the daemon's after `Finish`.
 pub fn run_verb(args: impl IntoIterator<Item = OsString>) -> i32 {
-    identity::set_name(c"runner-guardian");
+    identity::set_name(super::NAME);
     guard::occupy_standard_streams();
     let outcome = parse(args).and_then(begin);
     outcome.unwrap_or_else(|error| {

@@ -26,6 +26,10 @@ mod sweep;
 
 pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb, words};
 
+/// What `ps` calls a guardian and a daemon (prctl(2), PR_SET_NAME): by it one runner knows the processes of another.
+pub const NAME: &std::ffi::CStr = c"runner-guardian";
+pub const DAEMON_NAME: &std::ffi::CStr = c"runner-daemon";
+
 /// Environment variable that the daemon gives to every launch, unique per ticket: `INSTANCE:TICKET`. A witness of
 /// whose process it is, as long as the process does not overwrite its environment. A guardian is started without it.
 pub const MARK: &str = "RUNNER_MARK";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::fact::{Incarnation, ProbeKind};
-use crate::spec::{Service, Signal, StopScope};
+use crate::spec::{Rung, Service, ServiceName, Signal, StopScope};
 
 /// What a command that belongs to a service is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,10 +25,26 @@ pub struct Ending {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Check the ports, open the streams, fork, record, execute. Answered by `Spawned` then `Executed`, or `SpawnFailed`.
+    /// Check the ports, open the streams, fork, record, execute. Answered by `Spawned` then `Executed`, or `SpawnFailed`, or
+    /// `PortTaken`. `elsewhere`: for a port that is taken, the next free one is, told by `PortsMoved`.
     Spawn {
         id: Incarnation,
         service: Arc<Service>,
+        elsewhere: bool,
+    },
+    /// End what holds the port of the latest `PortTaken` of this incarnation, by these rungs, then SIGKILL. Answered by `Evicted`.
+    Evict {
+        id: Incarnation,
+        ladder: Vec<Rung>,
+    },
+    /// That is no longer needed: nothing more is sent.
+    CancelEviction {
+        id: Incarnation,
+    },
+    /// An `"auto"` port was lost to somebody else: it gets another number, which comes with a new definition.
+    Renumber {
+        service: ServiceName,
+        port: String,
     },
     /// Take over what an earlier daemon started: its streams, its process. Answered by `Adopted`, `Exited` or `Vanished`.
     Adopt {

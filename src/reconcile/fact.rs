@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Cause;
 use super::failure::Failure;
-use crate::spec::{ExitPolicy, Project, ServiceName, Signal};
+use super::ports::PortTaken;
+use crate::spec::{ExitPolicy, Project, Service, ServiceName, Signal};
 
 /// The instant of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,27 @@ pub enum Fact {
     SpawnFailed {
         id: Incarnation,
         failure: Failure,
+    },
+    /// Nothing was started: somebody else holds a port that it declares.
+    PortTaken {
+        id: Incarnation,
+        taken: PortTaken,
+    },
+    /// It runs (or is about to) with other numbers of ports than the declared ones, its own or those of others that it names.
+    /// This is what it is with those; the words tell of its own.
+    PortsMoved {
+        id: Incarnation,
+        actual: Arc<Service>,
+        words: Vec<String>,
+    },
+    /// The answer to `Action::Evict`: who has ended, in words; or why not.
+    Evicted {
+        id: Incarnation,
+        result: Result<String, Failure>,
+    },
+    /// A process that held a port of this incarnation (`PortTaken`) has ended by itself.
+    HolderEnded {
+        id: Incarnation,
     },
     /// The main process has ended and its output is in the log. `left`: others of its tree still live.
     Exited {

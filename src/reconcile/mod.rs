@@ -15,6 +15,7 @@ pub mod graph;
 mod health;
 mod machine;
 mod plan;
+mod ports;
 mod quiet;
 mod restart;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use fact::{ExitStatus, Fact, Incarnation, Now, Outcome, ProbeKind, Request, 
 pub use failure::{Failure, Reason};
 pub use machine::Memory;
 pub use plan::{Intent, Plan, Step};
+pub use ports::{Holder, PortTaken};
 pub use quiet::Quiet;
 pub use snapshot::{Blocker, RunEnd, ServiceSnapshot, Snapshot, StateName};
 pub use wish::{ByHand, Wishes};

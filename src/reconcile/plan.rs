@@ -206,7 +206,8 @@ fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
     }
     let when_due = |otherwise| if machine.is_due() { Course::Come } else { otherwise };
     match &machine.life {
-        Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } => Course::Come,
+        Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } => Course::Come,
+        Life::Retrying { .. } | Life::Evicting { .. } => Course::Come,
         Life::Backoff { .. } => when_due(Course::Later),
         Life::Completed { .. } | Life::Failed { .. } => when_due(Course::Rest),
         Life::Doomed { .. } if doomed.contains(&machine.id) => Course::Rest,

@@ -3,6 +3,7 @@
 mod control;
 mod dependencies;
 mod ends;
+mod ports;
 mod restarts;
 mod starts;
 mod stops;

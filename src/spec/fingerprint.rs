@@ -13,11 +13,13 @@ use super::compare::Difference;
 use super::keys::SERVICE;
 use super::service::{Change, Service};
 
-/// Hashes by the name of the key as it is written in the file: `command`, `env.PORT`.
+/// Hashes by the name of the key as it is written in the file: `command`, `env.PORT`. All that can be changed live is
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     salt: String,
     keys: BTreeMap<String, String>,
+    live: String,
 }
 
 /// Of each hash so many bytes are kept: enough that no edit goes unseen by chance.
@@ -26,40 +28,41 @@ const KEPT: usize = 8;
 impl Service {
     /// `salt`: random, the same for all services of one life of a project.
     pub fn fingerprint(&self, salt: &str) -> Fingerprint {
-        let mut keys = BTreeMap::new();
+        let (mut keys, mut live) = (BTreeMap::new(), serde_json::Map::new());
         let Value::Object(written) = self.written() else {
-            return Fingerprint {
-                salt: salt.to_owned(),
-                keys,
-            };
+            unreachable!("a service is written as a table")
         };
         for (name, value) in written {
-            if SERVICE.key(&name).and_then(|key| key.class) != Some(Change::Restart) {
-                continue;
-            }
-            match value {
+            match (SERVICE.key(&name).and_then(|key| key.class), value) {
                 // Key by key: their order means nothing, and a difference has a name.
-                Value::Object(members) => {
+                (Some(Change::Restart), Value::Object(members)) => {
                     for (member, value) in members {
                         let path = format!("{name}.{member}");
                         let hash = hash(salt, &path, &value);
                         keys.insert(path, hash);
                     }
                 }
-                value => {
+                (Some(Change::Restart), value) => {
                     let hash = hash(salt, &name, &value);
                     keys.insert(name, hash);
                 }
+                (_, value) => drop(live.insert(name, value)),
             }
         }
         Fingerprint {
             salt: salt.to_owned(),
             keys,
+            live: hash(salt, "", &Value::Object(live)),
         }
     }
 }
 
 impl Fingerprint {
+    /// Whether something that can be changed live is another in this definition.
+    pub fn is_live_edit(&self, service: &Service) -> bool {
+        self.live != service.fingerprint(&self.salt).live
+    }
+
     /// What of this definition a process with this fingerprint was not started with.
     pub fn differences(&self, service: &Service) -> Vec<Difference> {
         let wanted = service.fingerprint(&self.salt);

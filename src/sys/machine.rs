@@ -246,7 +246,8 @@ fn status(text: &str) -> Status {
     }
 }
 
-fn ephemeral() -> Option<Ephemeral> {
+/// `None` where the kernel does not tell.
+pub fn ephemeral() -> Option<Ephemeral> {
     let range = text("/proc/sys/net/ipv4/ip_local_port_range")?;
     let mut bounds = range.split_whitespace().map(str::parse);
     Some(Ephemeral {

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::reconcile::ExitStatus;
 use crate::spec::Signal;
@@ -44,6 +46,20 @@ pub fn wait_for_exit(held: BorrowedFd) {
 pub fn has_exited(held: BorrowedFd) -> bool {
     let mut polled = [PollFd::new(held, PollFlags::POLLIN)];
     matches!(poll(&mut polled, PollTimeout::ZERO), Ok(count) if count > 0)
+}
+
+/// The same beside other work, in a tokio runtime.
+///
+/// # Errors
+/// It can't be waited for: no descriptor is left, say.
+#[allow(unsafe_code)]
+pub async fn ended(held: BorrowedFd<'_>) -> io::Result<()> {
+    // A descriptor of its own: one descriptor can be waited for in one place only.
+    let own = held.try_clone_to_owned()?;
+    // SAFETY: the descriptor is owned by what is registered, so that it stays open and the same for as long.
+    let registered = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) }?;
+    registered.readable().await?.retain_ready();
+    Ok(())
 }
 
 /// Signals the held process; signal 0 only asks whether it is there.

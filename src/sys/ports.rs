@@ -30,6 +30,9 @@ pub enum PortTrouble {
 pub struct PortOwner {
     pub port: u16,
     pub protocol: Protocol,
+    /// Everybody who is in the way.
+    pub holders: Holders,
+    /// The oldest of them.
     pub pid: Option<u32>,
     pub command: Option<String>,
     pub user: Option<String>,
@@ -44,26 +47,43 @@ pub struct PortOwner {
 /// on the same address, on 0.0.0.0, and on `::` (for 127.0.0.1 only when that is dual-stack). A listener on another
 /// address of the machine alone is no conflict. Only when it fails are the tables of sockets read.
 pub fn conflict(ports: &[PortToCheck]) -> Option<PortTrouble> {
-    ports.iter().find_map(|port| {
-        let addresses = [
-            SocketAddr::from((Ipv4Addr::LOCALHOST, port.number)),
-            (Ipv6Addr::LOCALHOST, port.number).into(),
-        ];
-        addresses
-            .into_iter()
-            .find_map(|address| match bind(address, port.protocol) {
-                Err(nix::Error::EADDRINUSE) => Some(PortTrouble::Taken(owner(*port))),
-                Err(nix::Error::EACCES) => Some(PortTrouble::Denied { port: port.number }),
-                // No IPv6 here, no descriptors left: nothing that says that the port is taken.
-                Ok(()) | Err(_) => None,
-            })
+    ports.iter().find_map(|port| match obstacle(*port)? {
+        Obstacle::Taken => Some(PortTrouble::Taken(owner(*port))),
+        Obstacle::Denied => Some(PortTrouble::Denied { port: port.number }),
     })
+}
+
+enum Obstacle {
+    Taken,
+    Denied,
+}
+
+/// The cheap test alone.
+fn obstacle(port: PortToCheck) -> Option<Obstacle> {
+    let addresses = [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port.number)),
+        (Ipv6Addr::LOCALHOST, port.number).into(),
+    ];
+    addresses
+        .into_iter()
+        .find_map(|address| match bind(address, port.protocol) {
+            Err(nix::Error::EADDRINUSE) => Some(Obstacle::Taken),
+            Err(nix::Error::EACCES) => Some(Obstacle::Denied),
+            // No IPv6 here, no descriptors left: nothing that says that the port is taken.
+            Ok(()) | Err(_) => None,
+        })
+}
+
+/// Whether this port can be had.
+pub fn can_be_had(port: PortToCheck) -> bool {
+    obstacle(port).is_none()
 }
 
 /// Whether nobody holds this port, TCP or UDP.
 pub fn is_free(number: u16) -> bool {
-    let both = [Protocol::Tcp, Protocol::Udp].map(|protocol| PortToCheck { number, protocol });
-    conflict(&both).is_none()
+    let both = [Protocol::Tcp, Protocol::Udp];
+    both.into_iter()
+        .all(|protocol| can_be_had(PortToCheck { number, protocol }))
 }
 
 /// Binds without listening, so that nobody can connect to the test.
@@ -168,6 +188,8 @@ fn age(ns: i64) -> String {
 
 /// One line of /proc/net/tcp and its kin (proc_net_tcp(5)).
 struct Entry {
+    /// As the kernel writes it.
+    address: String,
     port: u16,
     listens: bool,
     user: u32,
@@ -184,8 +206,9 @@ fn table(of: &str, name: &str) -> Vec<Entry> {
 
 fn entry(line: &str) -> Option<Entry> {
     let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let (_, port) = fields.get(1)?.rsplit_once(':')?;
+    let (address, port) = fields.get(1)?.rsplit_once(':')?;
     Some(Entry {
+        address: address.to_owned(),
         port: u16::from_str_radix(port, 16).ok()?,
         listens: u8::from_str_radix(fields.get(3)?, 16).ok()? == LISTEN,
         user: fields.get(7)?.parse().ok()?,
@@ -193,21 +216,81 @@ fn entry(line: &str) -> Option<Entry> {
     })
 }
 
-fn owner(port: PortToCheck) -> PortOwner {
+impl Entry {
+    /// Whether it is bound to an address that [`conflict`] tries: one of both loopbacks, or one that covers them.
+    fn is_tried(&self) -> bool {
+        // Words of four bytes, each in the order of the machine.
+        let word = |bytes| format!("{:08X}", u32::from_ne_bytes(bytes));
+        let (any, v4) = (word([0; 4]), word([127, 0, 0, 1]));
+        let v6 = |last: &str| format!("{any}{any}{any}{last}");
+        let mapped = format!("{any}{any}{}{v4}", word([0, 0, 0xff, 0xff]));
+        let tried = [v6(&any), v6(&word([0, 0, 0, 1])), mapped, any.clone(), v4];
+        tried.contains(&self.address)
+    }
+}
+
+/// The sockets on this port, those in the way first.
+fn entries(port: PortToCheck) -> Vec<Entry> {
     let names = match port.protocol {
         Protocol::Tcp => ["tcp", "tcp6"],
         Protocol::Udp => ["udp", "udp6"],
     };
     let mut entries: Vec<_> = names.iter().flat_map(|name| table("self", name)).collect();
     entries.retain(|entry| entry.port == port.number && entry.inode != 0);
-    entries.sort_by_key(|entry| !entry.listens);
-    let pid = entries.iter().find_map(|entry| holder(entry.inode));
+    entries.sort_by_key(|entry| (!entry.is_tried(), !entry.listens));
+    entries
+}
+
+/// The processes that hold the sockets in the way of a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holders {
+    /// Oldest first.
+    pub pids: Vec<u32>,
+    /// Some of the sockets are held by processes that we may not look at.
+    pub hidden: bool,
+}
+
+/// Who listens on this port (UDP: is bound to it) at an address that [`conflict`] tries. A mere connection from this port is
+/// nobody's service.
+pub fn holders(port: PortToCheck) -> Holders {
+    let mut entries = entries(port);
+    entries.retain(|entry| entry.is_tried() && (entry.listens || port.protocol == Protocol::Udp));
+    let mut unseen: std::collections::HashSet<String> = entries
+        .iter()
+        .map(|entry| format!("socket:[{}]", entry.inode))
+        .collect();
+    if unseen.is_empty() {
+        return Holders::default();
+    }
+    let wanted = unseen.clone();
+    let mut found: Vec<_> = processes::all()
+        .into_iter()
+        .filter(|stat| {
+            let held: Vec<String> = descriptors(stat.pid).filter(|target| wanted.contains(target)).collect();
+            unseen.retain(|target| !held.contains(target));
+            !held.is_empty()
+        })
+        .collect();
+    found.sort_by_key(|stat| (stat.start_ticks, stat.pid));
+    Holders {
+        pids: found.into_iter().map(|stat| stat.pid).collect(),
+        hidden: !unseen.is_empty(),
+    }
+}
+
+fn owner(port: PortToCheck) -> PortOwner {
+    let (entries, holders) = (entries(port), holders(port));
+    let pid = match holders.pids.first() {
+        Some(&oldest) => Some(oldest),
+        None => entries.iter().find_map(|entry| holder(entry.inode)),
+    };
     let uid = pid
         .and_then(processes::owner)
         .or_else(|| entries.first().map(|entry| entry.user));
     PortOwner {
         port: port.number,
         protocol: port.protocol,
+        holders,
         pid,
         command: pid.and_then(processes::command_line),
         user: uid.map(users::name_of),
@@ -339,6 +422,7 @@ mod tests {
         let mut owner = PortOwner {
             port: 3000,
             protocol: Protocol::Tcp,
+            holders: Holders::default(),
             pid: Some(8123),
             command: Some("/usr/bin/node server.js".into()),
             user: Some(users::own().name),
@@ -372,6 +456,18 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             assert!(conflict(&tcp(port)).is_some(), "{address}");
         }
+        let v6_only = socket::socket(AddressFamily::Inet6, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+        if let Ok(socket) = v6_only {
+            socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true).unwrap();
+            let any = SockaddrStorage::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)));
+            if socket::bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &any).is_ok() {
+                let listener = TcpListener::from(socket);
+                let address = listener.local_addr().unwrap();
+                let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
+                assert!(bind(v4, Protocol::Tcp).is_ok(), "IPv4 is not in its way");
+                assert!(conflict(&tcp(address.port())).is_some(), "but ::1 is");
+            }
+        }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
@@ -380,6 +476,30 @@ mod tests {
         drop(client);
         drop(listener);
         assert_eq!(conflict(&tcp(address.port())), None);
+    }
+
+    #[test]
+    fn po_04_only_who_is_in_the_way_holds_a_port() {
+        let own = std::process::id();
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0", "[::]:0", "127.0.0.2:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let is_in_the_way = address != "127.0.0.2:0";
+            assert_eq!(conflict(&tcp(port)).is_some(), is_in_the_way, "{address}");
+            assert_eq!(holders(tcp(port)[0]).pids == [own], is_in_the_way, "{address}");
+        }
+        // One end of a connection is nobody's service.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(holders(tcp(client.local_addr().unwrap().port())[0]), Holders::default());
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let udp = PortToCheck {
+            number: socket.local_addr().unwrap().port(),
+            protocol: Protocol::Udp,
+        };
+        assert_eq!(holders(udp).pids, [own]);
     }
 
     #[test]

@@ -201,6 +201,23 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
+/// A process and those above it, nearest first, as far as we may know.
+pub fn lineage(pid: u32) -> Vec<Stat> {
+    let mut found: Vec<Stat> = Vec::new();
+    let mut at = pid;
+    // A chain that changes under us could be followed for ever; no real one is this long.
+    while found.len() < 4096
+        && let Some(stat) = stat(at)
+    {
+        at = stat.parent;
+        found.push(stat);
+        if at == 0 {
+            break;
+        }
+    }
+    found
+}
+
 /// Whether `ancestor` is above `pid` in the chain of parents.
 pub fn is_descendant(pid: u32, ancestor: u32) -> bool {
     let mut at = pid;

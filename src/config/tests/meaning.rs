@@ -204,7 +204,7 @@ fn ports_have_names_numbers_and_a_default_probe() {
         ("3000", "3000", "53")
     );
     assert_eq!(web.env["PORT_ADMIN"], admin.to_string());
-    let both = [3000, admin].map(|port| Check::Tcp(tcp("127.0.0.1", port)));
+    let both = [3000, admin].map(|port| Check::Tcp(tcp("localhost", port)));
     assert_eq!(web.ready.unwrap().check, Check::All(both.to_vec()));
     assert!(web.ready_is_default);
     assert_eq!(web.start_timeout, None);
@@ -213,7 +213,7 @@ fn ports_have_names_numbers_and_a_default_probe() {
     assert_eq!(list.ports.keys().collect::<Vec<_>>(), ["8080", "auto", "auto-2"]);
     assert!(!list.env.contains_key("PORT_8080"));
     let one = service("command = 'x'\nports = 80");
-    assert_eq!(one.ready.as_ref().unwrap().check, Check::Tcp(tcp("127.0.0.1", 80)));
+    assert_eq!(one.ready.as_ref().unwrap().check, Check::Tcp(tcp("localhost", 80)));
     // `false` takes away what was written; the default is what is there when nothing is written.
     assert_eq!(service("command = 'x'\nports = [80]\nready = false").ready, one.ready);
     assert_eq!(service("command = 'x'\ntype = 'oneshot'\nports = [80]").ready, None);

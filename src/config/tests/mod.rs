@@ -6,6 +6,7 @@ mod golden;
 mod loading;
 mod masking;
 mod meaning;
+mod numbers;
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Claim, Hands, Run, uses_notify};
+use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
 use crate::guardian::orders::Order;
@@ -16,8 +17,9 @@ use crate::sys;
 
 impl Hands {
     /// What was found of earlier runs; each waits for its `Adopt`.
-    pub fn inherit(&mut self, finds: Finds) {
+    pub fn inherit(&mut self, finds: Finds, moved: MovedPorts) {
         self.finds = finds;
+        self.moved = moved;
     }
 
     /// What nobody has adopted and that is over is let go of.
@@ -63,7 +65,9 @@ impl Hands {
         }
     }
 
-    fn take_over(&mut self, id: Incarnation, service: &Arc<Service>, inherited: Inherited) {
+    fn take_over(&mut self, id: Incarnation, declared: &Arc<Service>, inherited: Inherited) {
+        let service = &self.actual(declared).unwrap_or_else(|_| declared.clone());
+        self.tell_actual(id, declared, service, Vec::new());
         let Inherited { holding, kept } = inherited;
         let setting = Setting::of(id, service, &self.surroundings);
         // A user that is no more: its probes and commands can't run, but it can be watched and stopped.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use crate::daemon::launch::{self, Setting};
 use crate::guardian::orders::{Credentials, Stage};
 use crate::reconcile::{Failure, Reason};
-use crate::spec::{LogTarget, Service};
+use crate::spec::{LogTarget, Port, Service};
 use crate::sys;
 use crate::sys::exec_failure::Attempt;
-use crate::sys::ports::PortToCheck;
+use crate::sys::ports::{PortToCheck, PortTrouble};
 use crate::sys::users::Ids;
 
 /// What a failed launch means. `command` is its first word; the launch is what was tried.
@@ -39,16 +39,16 @@ pub(super) fn explain(setting: &Setting, command: &str, stage: Stage, errno: i32
 }
 
 /// Why the declared ports can't be used, if so.
-pub(super) fn port_trouble(service: &Service) -> Option<Failure> {
-    let wanted: Vec<PortToCheck> = service
-        .ports
-        .values()
-        .map(|port| PortToCheck {
-            number: port.number,
-            protocol: port.protocol,
-        })
-        .collect();
-    sys::ports::conflict(&wanted).map(|trouble| trouble.failure())
+pub(super) fn port_trouble(service: &Service) -> Option<PortTrouble> {
+    let wanted: Vec<PortToCheck> = service.ports.values().map(check).collect();
+    sys::ports::conflict(&wanted)
+}
+
+pub(super) fn check(port: &Port) -> PortToCheck {
+    PortToCheck {
+        number: port.number,
+        protocol: port.protocol,
+    }
 }
 
 pub(super) fn output_refused(service: &Service, error: &io::Error) -> Failure {

@@ -48,7 +48,7 @@ impl Daemon {
             self.exit_code_from = from.into_iter().next().or(self.exit_code_from.take());
             self.story.hide(loaded.mask);
             let cause = Cause::new(Author::User, typed("up", &request.names));
-            self.configure(Arc::new(loaded.project), cause, Some(asked));
+            self.configure(Arc::new(loaded.project), loaded.recipe, cause, Some(asked));
             match console {
                 Some(stream) => Ok(UpAnswer::Console(stream)),
                 None => self.ps().map(UpAnswer::Ps),

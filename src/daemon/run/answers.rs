@@ -119,6 +119,7 @@ impl Daemon {
             mask: self.story.mask(),
             drift: self.drift(),
             config_error: self.config_error(),
+            moved: self.hands.moved(),
         };
         present::ps(snapshot, &sources, &mut self.meter)
     }

@@ -4,7 +4,7 @@
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,10 +12,11 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::api::server::{Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
-use crate::config::{self, Loaded, Problems};
+use crate::config::{self, Loaded, Problems, Recipe};
 use crate::daemon::files::{Interest, Touched, Watch};
+use crate::daemon::ports::PortStore;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
-use crate::spec::{ExitPolicy, Project, Service, ServiceName};
+use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
 
 /// What reaches the loop about the files.
@@ -45,6 +46,8 @@ pub enum Purpose {
         request: wire::UpRequest,
         reply: Reply<wire::Plan>,
     },
+    /// Nothing is read: the definition in force is made again, with other numbers for the ports that were lost.
+    Renumber,
 }
 
 /// What the project is, by its files.
@@ -57,8 +60,14 @@ pub struct Definition {
     pub reload: bool,
     /// Read and good, but waiting for an `up` (`--no-reload`).
     pub pending: Option<Arc<Project>>,
+    /// What `project` was made of, where ports of it may get other numbers.
+    recipe: Option<Arc<Recipe>>,
+    /// `"auto"` ports that others have taken, by service and name.
+    lost: BTreeSet<(ServiceName, String)>,
     /// Why what stands in the files is not in force.
     pub rejected: Option<String>,
+    /// The numbers that its `"auto"` ports have once and for all.
+    ports: PortStore,
     watch: Option<Watch>,
     /// Of which folders it was said that their changes are not told at once.
     polled: BTreeSet<PathBuf>,
@@ -70,12 +79,17 @@ pub struct Definition {
 }
 
 impl Definition {
-    pub fn new(news: mpsc::UnboundedSender<News>) -> Definition {
+    pub fn new(news: mpsc::UnboundedSender<News>, state_dir: &Path, complaints: &mut Vec<String>) -> Definition {
+        let (ports, more) = PortStore::open(state_dir);
+        complaints.extend(more);
         Definition {
+            ports,
             project: None,
             ends: None,
             reload: true,
             pending: None,
+            recipe: None,
+            lost: BTreeSet::new(),
             rejected: None,
             watch: None,
             polled: BTreeSet::new(),
@@ -108,6 +122,7 @@ impl Daemon {
                         self.watch_anew(interest);
                         self.take_reading(purpose, *loaded, touched);
                     }
+                    None if matches!(purpose, Purpose::Renumber) => self.renumbered(*loaded),
                     None => self.reading_failed(purpose),
                 }
                 self.read_next();
@@ -146,20 +161,26 @@ impl Daemon {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
         };
-        // A number that our own service holds is as good as free.
-        let services = self
-            .definition
-            .project
-            .iter()
-            .flat_map(|project| project.services.values());
-        let ours: Vec<u16> = services.flat_map(ports).collect();
+        let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
         let news = self.definition.news.clone();
+        let recipe = match purpose {
+            Purpose::Renumber => self.definition.recipe.clone(),
+            Purpose::Recover | Purpose::Save { .. } | Purpose::Hangup => None,
+            Purpose::Up { .. } | Purpose::Plan { .. } => None,
+        };
+        if recipe.is_some() {
+            for (service, port) in std::mem::take(&mut self.definition.lost) {
+                kept.forget(service.as_str(), &port);
+            }
+        }
         tokio::task::spawn_local(async move {
             let read = move || {
-                let is_free = |port| ours.contains(&port) || sys::ports::is_free(port);
-                let mut allocator = config::HashedPorts::new(&location.key, is_free);
-                let loaded = config::load(&location, &inputs, &mut allocator);
+                if let Some(recipe) = recipe {
+                    return (recipe.with_ports(&mut config::port_source(&location, Some(kept))), None);
+                }
+                let mut source = config::port_source(&location, Some(kept));
+                let loaded = config::load(&location, &inputs, &mut source);
                 let interest = Interest::of(match &loaded {
                     Ok(loaded) => &loaded.warnings,
                     Err(problems) => problems,
@@ -185,7 +206,34 @@ impl Daemon {
             Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
             Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
             Purpose::Recover => self.recovered(None),
-            Purpose::Save { .. } | Purpose::Hangup => {}
+            Purpose::Save { .. } | Purpose::Hangup | Purpose::Renumber => {}
+        }
+    }
+
+    /// An `"auto"` port was lost to somebody else.
+    pub(super) fn renumber(&mut self, service: ServiceName, port: String) {
+        self.definition.lost.insert((service, port));
+        let is_queued = |purpose: &Purpose| matches!(purpose, Purpose::Renumber);
+        if !self.definition.queue.iter().any(is_queued) {
+            self.read(Purpose::Renumber);
+        }
+    }
+
+    /// What waits for an `up`, and what is wrong with the files, is not touched by it.
+    fn renumbered(&mut self, made: Result<Loaded, Problems>) {
+        if self.is_ending() {
+            return;
+        }
+        match made {
+            Ok(loaded) => {
+                let (pending, rejected) = (self.definition.pending.take(), self.definition.rejected.take());
+                let cause = Cause::new(Author::Runner, "a port was taken by another process");
+                self.configure(Arc::new(loaded.project), loaded.recipe, cause, None);
+                (self.definition.pending, self.definition.rejected) = (pending, rejected);
+            }
+            Err(problems) => self.warn(format!(
+                "there is no other number for a port that was taken: {problems}"
+            )),
         }
     }
 
@@ -208,6 +256,7 @@ impl Daemon {
                 self.definition.reload = reload;
             }
             Purpose::Up { request, reply } => self.up_with(loaded, request, reply),
+            Purpose::Renumber => {}
             Purpose::Plan { request, reply } => {
                 let plan = self.plan(loaded, &request);
                 drop(reply.send(plan));
@@ -265,7 +314,9 @@ impl Daemon {
             return self.reject(why, Vec::new(), cause);
         }
         let was_broken = self.definition.rejected.take().is_some();
-        let Loaded { project, mask, .. } = loaded;
+        let Loaded {
+            project, mask, recipe, ..
+        } = loaded;
         if self.definition.project.as_deref() == Some(&project) {
             self.definition.pending = None;
             if was_broken {
@@ -276,7 +327,7 @@ impl Daemon {
         let project = Arc::new(project);
         if self.definition.reload || is_lost {
             self.story.hide(mask);
-            self.configure(project, cause, None);
+            self.configure(project, recipe, cause, None);
         } else if self.definition.pending.as_ref() != Some(&project) {
             self.definition.pending = Some(project);
             self.warn("services.toml has changed and is not applied (--no-reload): `runner plan` shows what is pending, `runner up` applies it".to_owned());
@@ -336,7 +387,13 @@ impl Daemon {
     }
 
     /// A definition comes into force, if it is another one, together with what is asked for.
-    pub(super) fn configure(&mut self, project: Arc<Project>, cause: Cause, request: Option<Request>) {
+    pub(super) fn configure(
+        &mut self,
+        project: Arc<Project>,
+        recipe: Option<Arc<Recipe>>,
+        cause: Cause,
+        request: Option<Request>,
+    ) {
         let (exit, exit_code_from) = self.ends_of(&project);
         let ends = (exit, exit_code_from.clone());
         self.definition.pending = None;
@@ -349,6 +406,13 @@ impl Daemon {
         }
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
+        self.definition.recipe = recipe.clone();
+        self.hands.follow(recipe);
+        if let Err(error) = self.definition.ports.keep(&project) {
+            self.warn(format!(
+                "the numbers of `auto` ports could not be kept on the disk: {error}"
+            ));
+        }
         self.step(Fact::Configured {
             project,
             exit,
@@ -368,8 +432,4 @@ impl Daemon {
         let from = self.exit_code_from.clone().or_else(|| project.exit_code_from.clone());
         (self.exit.or(project.exit).unwrap_or(place), from)
     }
-}
-
-fn ports(service: &Arc<Service>) -> impl Iterator<Item = u16> {
-    service.ports.values().map(|port| port.number)
 }

@@ -40,9 +40,9 @@ impl Daemon {
         }
         let count = held.iter().filter(|one| one.holding.end.is_none()).count();
         self.tell_what_was(before.as_ref(), count);
-        let (recollection, finds) = recovery::recollect(&past, records.launched, held);
+        let (recollection, finds, moved) = recovery::recollect(&past, records.launched, held);
         self.world.recall(recollection);
-        self.hands.inherit(finds);
+        self.hands.inherit(finds, moved);
         for report in later {
             self.hands.take_report(report);
         }
@@ -89,10 +89,12 @@ impl Daemon {
     pub(super) fn recovered(&mut self, loaded: Option<Result<Loaded, Problems>>) {
         self.recovering = false;
         match loaded {
-            Some(Ok(Loaded { project, mask, .. })) => {
+            Some(Ok(Loaded {
+                project, mask, recipe, ..
+            })) => {
                 self.story.hide(mask);
                 let cause = Cause::new(Author::File, "read again");
-                self.configure(Arc::new(project), cause, None);
+                self.configure(Arc::new(project), recipe, cause, None);
             }
             Some(Err(problems)) => {
                 let cause = Cause::new(Author::File, "read again");

@@ -10,8 +10,9 @@ use crate::reconcile::event::{Author, Cause};
 use crate::reconcile::fact::{ExitStatus, Fact, Outcome, ProbeKind, Request};
 use crate::reconcile::failure::Reason;
 use crate::reconcile::machine::Life;
+use crate::reconcile::ports::Holder;
 use crate::reconcile::sim::build;
-use crate::reconcile::sim::stage::{Stage, depend, failure};
+use crate::reconcile::sim::stage::{Stage, depend, failure, taken};
 use crate::reconcile::sim::text::shown;
 use crate::spec::{Argv, Check, Condition, Gate, Kind, Restart, Service, Signal};
 
@@ -102,6 +103,13 @@ fn states() -> Vec<(&'static str, Lead)> {
         }),
         ("retrying", || {
             then(with(|_| {}), |stage| drop(stage.refused("web", Reason::Busy)))
+        }),
+        ("evicting", || {
+            then(with(|_| {}), |stage| drop(stage.taken("web", Holder::Leftover)))
+        }),
+        ("renumbering", || {
+            let auto = |web: &mut Service| web.ports = [("http".to_owned(), build::port(3000, true))].into();
+            then(with(auto), |stage| drop(stage.taken("web", Holder::Stranger)))
         }),
         ("backoff", || then(ready(|_| {}), crash)),
         ("stopping, unborn", || {
@@ -216,6 +224,43 @@ fn facts(stage: &Stage) -> Vec<(&'static str, Fact)> {
                 failure: failure(Reason::OutOfResources),
             },
         ),
+        (
+            "port taken by a stranger",
+            Fact::PortTaken {
+                id,
+                taken: taken(Holder::Stranger),
+            },
+        ),
+        (
+            "port taken by a leftover",
+            Fact::PortTaken {
+                id,
+                taken: taken(Holder::Leftover),
+            },
+        ),
+        (
+            "ports moved",
+            Fact::PortsMoved {
+                id,
+                actual: web().into(),
+                words: vec!["3001 is used instead".to_owned()],
+            },
+        ),
+        (
+            "evicted",
+            Fact::Evicted {
+                id,
+                result: Ok("port 3000 is free".to_owned()),
+            },
+        ),
+        (
+            "not evicted",
+            Fact::Evicted {
+                id,
+                result: Err(failure(Reason::PortInUse)),
+            },
+        ),
+        ("holder ended", Fact::HolderEnded { id }),
         ("exited 0", exited(ExitStatus::Code(0), false)),
         ("exited 1", exited(ExitStatus::Code(1), false)),
         ("exited by SIGKILL", exited(ExitStatus::Signal(Signal::KILL), false)),

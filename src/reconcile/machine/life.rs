@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::reconcile::fact::ExitStatus;
 use crate::reconcile::failure::{Failure, Reason};
 use crate::reconcile::health::Probing;
+use crate::reconcile::ports::Tried;
 use crate::reconcile::snapshot::StateName;
 use crate::spec::{Probe, Rung, Service};
 
@@ -58,6 +59,11 @@ pub(in crate::reconcile) enum Life {
         again: Again,
         until: u64,
     },
+    /// What holds a port of it is being ended.
+    Evicting {
+        again: Again,
+        ended: bool,
+    },
     /// A restart is due. `failure` is missing when a success code is restarted (`restart = "always"`).
     Backoff {
         failure: Option<Failure>,
@@ -87,6 +93,8 @@ pub(in crate::reconcile) struct Again {
     pub busy: u32,
     /// A quiet try at the cap: what it failed of before, shown until the program runs.
     pub quiet: Option<Failure>,
+    /// What was done about ports that others held.
+    pub ports: Tried,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +207,7 @@ impl Life {
             | Life::Waiting { .. }
             | Life::Gated { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }
@@ -208,7 +217,7 @@ impl Life {
 
     /// Whether facts about the current run number may still come.
     pub fn has_run(&self) -> bool {
-        matches!(self, Life::Gated { .. }) || self.is_living()
+        matches!(self, Life::Gated { .. } | Life::Evicting { .. }) || self.is_living()
     }
 
     /// Whether the latest run began with a definition that still means something: it lives, or its end is what there is.
@@ -232,6 +241,7 @@ impl Life {
             | Life::Waiting { .. }
             | Life::Gated { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }
@@ -254,6 +264,7 @@ impl Life {
             | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }
@@ -276,6 +287,7 @@ impl Life {
             | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }
@@ -297,6 +309,7 @@ impl Life {
             | Life::Gated { .. }
             | Life::Spawning { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }
@@ -309,9 +322,10 @@ impl Life {
         match self {
             Life::Failed { failure, .. } | Life::Doomed { failure } => Some(failure),
             Life::Backoff { failure, .. } => failure.as_ref(),
-            Life::Spawning { again, .. } | Life::Executing { again, .. } | Life::Retrying { again, .. } => {
-                again.quiet.as_ref()
-            }
+            Life::Spawning { again, .. }
+            | Life::Executing { again, .. }
+            | Life::Retrying { again, .. }
+            | Life::Evicting { again, .. } => again.quiet.as_ref(),
             Life::Stopping(stopping) => match &stopping.phase {
                 Phase::Stuck { failure, .. } => Some(failure),
                 Phase::Unborn | Phase::Command { .. } | Phase::Rung { .. } | Phase::Killing { .. } => None,
@@ -340,7 +354,10 @@ impl Life {
         match self {
             Life::Stopped => StateName::Stopped,
             Life::Waiting { .. } | Life::Gated { .. } => StateName::Waiting,
-            Life::Spawning { again, .. } | Life::Executing { again, .. } | Life::Retrying { again, .. } => {
+            Life::Spawning { again, .. }
+            | Life::Executing { again, .. }
+            | Life::Retrying { again, .. }
+            | Life::Evicting { again, .. } => {
                 if again.quiet.is_some() {
                     StateName::Failed
                 } else {

@@ -314,7 +314,7 @@ fn lived(life: &Life) -> Lived {
     match life {
         Life::Stopped => Lived::Stopped,
         // Its turn comes again.
-        Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } => Lived::Waiting,
+        Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } => Lived::Waiting,
         Life::Spawning { again, .. } => Lived::Spawning { again: again.clone() },
         Life::Executing {
             again, pid, spawned_at, ..

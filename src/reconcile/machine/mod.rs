@@ -5,6 +5,7 @@
 mod ends;
 mod life;
 mod memory;
+mod ports;
 mod probing;
 mod starts;
 mod stops;
@@ -50,6 +51,8 @@ pub(super) struct Machine {
     pub awaited: bool,
     /// The run that was taken over from an earlier daemon.
     pub adopted_run: u32,
+    /// A run whose ports are not the declared ones, and what it is with those.
+    actual: Option<(u32, Arc<Service>)>,
     /// The first run that answers what was asked for last.
     pub asked_run: u32,
     /// When the life became what it is, and why.
@@ -103,6 +106,7 @@ impl Machine {
             sent: None,
             awaited: false,
             adopted_run: 0,
+            actual: None,
             asked_run: 0,
             since: now.mono_ns,
             cause,
@@ -134,7 +138,8 @@ impl Machine {
     /// Whether the start permit matters now; else the stop permit does.
     pub fn wants_start(&self) -> bool {
         match &self.life {
-            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } => self.lot.wanted,
+            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } => self.lot.wanted,
+            Life::Retrying { .. } | Life::Evicting { .. } => self.lot.wanted,
             Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
             Life::Backoff { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
@@ -166,6 +171,7 @@ impl Machine {
                 }
             }
             Life::Retrying { .. } => self.pursue_retrying(permit, step),
+            Life::Evicting { .. } => self.pursue_evicting(permit, step),
             Life::Backoff { .. } => self.pursue_backoff(step),
             Life::Stopping(_) => self.pursue_stopping(step),
             Life::Completed { .. } => {
@@ -199,6 +205,7 @@ impl Machine {
             Life::Executing { .. } | Life::Starting { .. } => self.starting_deadline(),
             Life::Ready { .. } | Life::Unhealthy { .. } => self.health_deadline(),
             Life::Retrying { until, .. } | Life::Backoff { until, .. } => Some(*until),
+            Life::Evicting { ended, .. } => ended.then_some(0),
             Life::Stopping(stopping) => stopping.deadline(self.wish.patience),
             Life::Failed { retry_at, .. } => retry_at.filter(|_| self.lot.wanted),
         }
@@ -254,6 +261,7 @@ impl Machine {
             | Life::Waiting { .. }
             | Life::Gated { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. }
             | Life::Completed { .. }
             | Life::Failed { .. }

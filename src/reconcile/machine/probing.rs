@@ -93,7 +93,7 @@ impl Machine {
                 readiness(spec)?;
                 reached(start_limit(spec, process.spawned_at)).then_some(())?;
                 Some(words::start_timeout(
-                    spec,
+                    self.actual().as_deref().unwrap_or(spec),
                     spec.start_timeout?,
                     probing.message.as_deref(),
                     probing.attempt,
@@ -104,7 +104,7 @@ impl Machine {
     }
 
     fn attempt_readiness(&mut self, step: &mut Step) {
-        let (id, now) = (self.incarnation(), step.now.mono_ns);
+        let (id, now, actual) = (self.incarnation(), step.now.mono_ns, self.actual());
         let Life::Starting {
             process,
             probing,
@@ -128,7 +128,8 @@ impl Machine {
         let silent = process.spec.start_timeout.is_some() || *warned;
         if !silent && after(process.executed_at, STILL_STARTING) <= now {
             *warned = true;
-            let message = words::still_starting(&process.spec, STILL_STARTING, probing.message.as_deref());
+            let spec = actual.as_deref().unwrap_or(&process.spec);
+            let message = words::still_starting(spec, STILL_STARTING, probing.message.as_deref());
             self.warn(message, step);
         }
     }
@@ -219,7 +220,7 @@ impl Machine {
     }
 
     fn on_readiness(&mut self, attempt: u32, outcome: &Outcome, step: &mut Step) {
-        let now = step.now.mono_ns;
+        let (now, actual) = (step.now.mono_ns, self.actual());
         let Life::Starting { process, probing, .. } = &mut self.life else {
             return;
         };
@@ -230,13 +231,14 @@ impl Machine {
         let counts = now >= after(process.executed_at, probe.start_period);
         probing.count(outcome, counts);
         if probing.succeeded(probe) {
-            let what = words::check(&probe.check);
+            let shown = actual.as_deref().and_then(readiness).unwrap_or(probe);
+            let what = words::check(&shown.check);
             self.become_ready(Some(what), step);
         }
     }
 
     fn on_health(&mut self, attempt: u32, outcome: &Outcome, step: &mut Step) {
-        let now = step.now.mono_ns;
+        let (now, actual) = (step.now.mono_ns, self.actual());
         let unhealthy = matches!(self.life, Life::Unhealthy { .. });
         let (Life::Ready {
             process,
@@ -256,15 +258,16 @@ impl Machine {
         }
         let Some(probe) = &process.spec.health else { return };
         health.count(outcome, now >= after(*ready_at, probe.start_period));
+        let spec = actual.as_deref().unwrap_or(&process.spec);
         if unhealthy && health.succeeded(probe) {
-            let what = words::check(&probe.check);
+            let what = words::check(&spec.health.as_ref().unwrap_or(probe).check);
             self.turn_healthy(Cause::new(Author::Probe, what), step);
         } else if health.failed(probe) {
-            let message = words::unhealthy(&process.spec, health.message.as_deref());
+            let message = words::unhealthy(spec, health.message.as_deref());
             // While it is about to go anyway, the order of the graph decides when.
             let fatal = probe.restart_on_failure && !self.lot.going;
             let (failure, ready_for) = (
-                words::health_failed(&process.spec, message.clone()),
+                words::health_failed(spec, message.clone()),
                 now.saturating_sub(*ready_at),
             );
             let cause = Cause::new(Author::Probe, message.clone());
@@ -343,7 +346,9 @@ impl Machine {
         match &self.life {
             Life::Gated { attempt, message, .. } => (message.clone(), *attempt),
             Life::Starting { process, probing, .. } => {
-                let what = readiness(&process.spec).map(|probe| words::check(&probe.check));
+                let actual = self.actual();
+                let spec = actual.as_deref().unwrap_or(&process.spec);
+                let what = readiness(spec).map(|probe| words::check(&probe.check));
                 let words = what.map(|what| match &probing.message {
                     Some(last) => format!("{what} ({last})"),
                     None => what,

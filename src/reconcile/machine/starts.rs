@@ -86,14 +86,14 @@ impl Machine {
     }
 
     /// Takes a run number and acts. A start that was asked for forgets earlier failures.
-    fn begin(&mut self, again: Again, step: &mut Step) -> bool {
+    pub(super) fn begin(&mut self, again: Again, step: &mut Step) -> bool {
         if self.served != self.wish.turn || self.run == 0 {
             self.history = History::default();
         }
         self.served = self.wish.turn;
         self.run = self.run.saturating_add(1);
         // Not because the one before it ended.
-        if self.cause == self.wish.cause {
+        if self.cause == self.wish.cause && again == Again::default() {
             self.asked_run = self.run;
         }
         if self.spec.wait_for.is_empty() || again != Again::default() {
@@ -115,6 +115,7 @@ impl Machine {
         step.out.push(Action::Spawn {
             id: self.incarnation(),
             service: Arc::clone(&spec),
+            elsewhere: again.ports.elsewhere,
         });
         self.enter(Life::Spawning { spec, again }, self.cause.clone(), step);
         true
@@ -253,7 +254,7 @@ impl Machine {
         if failure.reason == Reason::Busy && again.busy < BUSY_TRIES {
             let again = Again {
                 busy: again.busy + 1,
-                quiet: again.quiet,
+                ..again
             };
             let until = after(step.now.mono_ns, BUSY_REST);
             self.enter(Life::Retrying { again, until }, self.cause.clone(), step);
@@ -266,7 +267,7 @@ impl Machine {
     }
 
     /// A failure that trying again does not mend: tried again at the cap only, and said once.
-    fn fail_to_start(&mut self, failure: Failure, said: Option<Failure>, step: &mut Step) {
+    pub(super) fn fail_to_start(&mut self, failure: Failure, said: Option<Failure>, step: &mut Step) {
         let retry = match self.spec.restart {
             Restart::No => None,
             Restart::OnFailure | Restart::Always => Some(after(step.now.mono_ns, self.retry_rest())),
@@ -315,8 +316,11 @@ impl Machine {
             return false;
         }
         if matches!(permit, Permit::Free) {
-            let quiet = Some(failure.clone());
-            return self.begin(Again { busy: 0, quiet }, step);
+            let again = Again {
+                quiet: Some(failure.clone()),
+                ..Again::default()
+            };
+            return self.begin(again, step);
         }
         let cause = Cause::new(Author::Runner, "tries again");
         self.enter(Life::Waiting { told: false }, cause, step);

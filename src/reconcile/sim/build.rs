@@ -97,3 +97,12 @@ pub fn project(services: impl IntoIterator<Item = Service>) -> Arc<Project> {
             .collect(),
     })
 }
+
+pub fn port(number: u16, auto: bool) -> Port {
+    Port {
+        number,
+        protocol: Protocol::Tcp,
+        auto,
+        shared: false,
+    }
+}

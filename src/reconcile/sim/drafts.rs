@@ -86,6 +86,7 @@ impl Draft {
             let taken: BTreeSet<u16> = self.numbers();
             if let Some(&number) = PORTS.iter().find(|number| !taken.contains(number)) {
                 service.ports = ports(number);
+                service.on_port_conflict = dice.pick(&[PortConflict::Fail, PortConflict::Next, PortConflict::Kill]);
             }
         }
         self.services.push(service);

@@ -8,6 +8,7 @@ use super::dice::Dice;
 use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Outcome, ProbeKind, ServiceId};
 use crate::reconcile::failure::{Failure, Reason};
+use crate::reconcile::ports::{Holder, PortTaken};
 use crate::spec::{Probe, Service, ServiceName, Signal, StopScope};
 
 const MS: u64 = 1_000_000;
@@ -22,6 +23,7 @@ enum Coming {
     Born(Incarnation, u32),
     Executed(Incarnation),
     Refused(Incarnation, Failure),
+    Taken(Incarnation, PortTaken),
     Exit(Incarnation, ExitStatus),
     TellExit(Incarnation, ExitStatus, bool),
     Empty(Incarnation),
@@ -45,7 +47,8 @@ macro_rules! run_of {
             Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => Some(of),
             Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => Some(of),
             Coming::Tell(Fact::Adopted { id: of, .. } | Fact::Vanished { id: of }) => Some(of),
-            Coming::Tell(Fact::Exited { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::Exited { id: of, .. } | Fact::Evicted { id: of, .. }) => Some(of),
+            Coming::Taken(of, _) => Some(of),
             Coming::Tell(_) => None,
         }
     };
@@ -107,6 +110,13 @@ impl Host {
                 };
                 (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
                 vec![Fact::SpawnFailed { id, failure }]
+            }
+            Coming::Taken(id, taken) => {
+                let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+                    return Vec::new();
+                };
+                (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
+                vec![Fact::PortTaken { id, taken }]
             }
             Coming::Exit(id, status) => self.exit(id, status, dice),
             Coming::TellExit(id, status, left) => {
@@ -294,7 +304,20 @@ impl Host {
 
     pub fn perform(&mut self, action: &Action, dice: &mut Dice) {
         match action {
-            Action::Spawn { id, service } => self.spawn(*id, service, dice),
+            Action::Spawn { id, service, elsewhere } => self.spawn(*id, service, *elsewhere, dice),
+            Action::Evict { id, .. } => {
+                let result = match self.kind || !dice.once_in(4) {
+                    true => Ok("its holder has ended".to_owned()),
+                    false => Err(port_in_use()),
+                };
+                self.plan(dice.delay(3_000), Coming::Tell(Fact::Evicted { id: *id, result }));
+            }
+            Action::CancelEviction { id } => {
+                // The answer may have been on its way already.
+                if !dice.once_in(4) {
+                    self.queue.retain(|_, coming| !coming.is_about(*id));
+                }
+            }
             Action::Adopt { id, service } => self.adopt(*id, service),
             Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
             Action::Kill { id, scope } => self.kill(*id, *scope, dice),
@@ -349,14 +372,31 @@ impl Host {
                     body.service = Arc::clone(service);
                 }
             }
-            Action::Publish(_) | Action::End(_) => {}
+            Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {}
         }
     }
 
-    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, dice: &mut Dice) {
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool, dice: &mut Dice) {
         self.bodies
             .insert(id, Body::new(Arc::clone(service), id.run, dice, self.kind));
-        if !self.kind && dice.once_in(10) {
+        let port = service
+            .ports
+            .keys()
+            .next()
+            .filter(|_| !self.kind && !elsewhere && dice.once_in(8));
+        if let Some(port) = port {
+            let holders = [
+                Holder::Leftover,
+                Holder::Stranger,
+                Holder::Spared("another's".to_owned()),
+            ];
+            let taken = PortTaken {
+                port: port.clone(),
+                holder: holders[dice.index(holders.len())].clone(),
+                failure: port_in_use(),
+            };
+            self.plan(dice.delay(10), Coming::Taken(id, taken));
+        } else if !self.kind && dice.once_in(10) {
             self.plan(dice.delay(10), Coming::Refused(id, refusal(dice)));
         } else {
             self.pids += 1;
@@ -419,6 +459,12 @@ impl Host {
             let is_claimed = living.contains(&(body.service.name.clone(), body.run));
             is_claimed || !(body.failed || body.may_be_released())
         });
+        for coming in self.queue.values() {
+            // The hands had found its port taken: it was never forked.
+            if let Coming::Taken(id, _) = coming {
+                self.bodies.remove(id);
+            }
+        }
         self.queue.retain(|_, coming| !coming.ends_with_the_daemon());
         self.gates.clear();
         for body in self.bodies.values_mut() {
@@ -550,7 +596,8 @@ impl Coming {
         matches!(
             self,
             Coming::Tell(Fact::Probed { .. } | Fact::GateProbed { .. } | Fact::CommandEnded { .. })
-                | Coming::Tell(Fact::Adopted { .. } | Fact::Vanished { .. } | Fact::Exited { .. })
+                | Coming::Tell(Fact::Evicted { .. })
+                | Coming::Taken(..)
         )
     }
 }
@@ -561,6 +608,14 @@ fn status(dice: &mut Dice) -> ExitStatus {
         2 => ExitStatus::Code(dice.below(256) as i32),
         3 => ExitStatus::Signal(dice.pick(&[Signal::KILL, Signal::TERM, Signal::QUIT])),
         _ => dice.pick(&[ExitStatus::Code(3), ExitStatus::Unknown, ExitStatus::Code(1)]),
+    }
+}
+
+fn port_in_use() -> Failure {
+    Failure {
+        reason: Reason::PortInUse,
+        message: "port 3000 is in use".to_owned(),
+        suggestion: None,
     }
 }
 

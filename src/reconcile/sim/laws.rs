@@ -71,7 +71,11 @@ impl Laws {
     /// Judges an action that is about to be performed.
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
-            Action::Spawn { id, service } => self.spawn(*id, service, view),
+            Action::Spawn { id, service, .. } => self.spawn(*id, service, view),
+            Action::Evict { id, .. } if view.host.bodies.contains_key(id) => {
+                broken("a port is cleared before a start", words(*id))
+            }
+            Action::Evict { id, .. } if view.host.owes(*id) => broken("a port is cleared once at a time", words(*id)),
             Action::Signal { id, .. } | Action::Kill { id, .. } | Action::Deliver { id, .. } => {
                 match view.host.bodies.get(id) {
                     None => broken("a signal goes to a living run only", words(*id)),
@@ -108,6 +112,7 @@ impl Laws {
             },
             Action::ProbeGate { .. } | Action::CancelProbes { .. } | Action::Adopt { .. } => Ok(()),
             Action::CancelRun { .. } | Action::Adjust { .. } => Ok(()),
+            Action::Evict { .. } | Action::CancelEviction { .. } | Action::Renumber { .. } => Ok(()),
         }
     }
 
@@ -145,6 +150,7 @@ impl Laws {
         }
         let on = service.depends_on.keys().filter_map(|on| view.world.id_of(on));
         self.bonds.extend(on.map(|on| (id, on)));
+        self.break_circles(id, view);
         if self.wishes.alone.contains(name) {
             return Ok(());
         }
@@ -159,6 +165,28 @@ impl Laws {
             }
         }
         Ok(())
+    }
+
+    /// Of a circle that an edit has made, the old bonds give way for good, also when a later edit turns it back.
+    fn break_circles(&mut self, id: Incarnation, view: &View) {
+        let (mut reached, mut todo) = (BTreeSet::new(), vec![id.service]);
+        while let Some(at) = todo.pop() {
+            let lives = |of: &Incarnation| *of == id || view.host.bodies.contains_key(of);
+            let bonds = self.bonds.iter().filter(|(of, _)| of.service == at && lives(of));
+            todo.extend(bonds.map(|&(_, on)| on).filter(|&on| reached.insert(on)));
+        }
+        if !reached.contains(&id.service) {
+            return;
+        }
+        let is_declared = |of: ServiceId, on: ServiceId| {
+            let names = view.world.name_of(of).zip(view.world.name_of(on));
+            names.is_some_and(|(of, on)| {
+                let spec = view.project.services.get(of);
+                spec.is_some_and(|spec| spec.depends_on.contains_key(on))
+            })
+        };
+        self.bonds
+            .retain(|&(of, on)| of == id || !reached.contains(&of.service) || is_declared(of.service, on));
     }
 
     /// Something that it needs was stopped by hand: it will not come.

@@ -7,6 +7,7 @@ use crate::reconcile::action::{Action, Ending, Purpose};
 use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{ExitStatus, Fact, Incarnation, Now, Outcome, ProbeKind, Request};
 use crate::reconcile::failure::{Failure, Reason};
+use crate::reconcile::ports::{Holder, PortTaken};
 use crate::reconcile::snapshot::{ServiceSnapshot, StateName};
 use crate::reconcile::timers::nanos;
 use crate::reconcile::world::World;
@@ -37,6 +38,15 @@ pub fn failure(reason: Reason) -> Failure {
         reason,
         message: reason.as_str().to_owned(),
         suggestion: None,
+    }
+}
+
+/// Its port `http` is somebody's.
+pub fn taken(holder: Holder) -> PortTaken {
+    PortTaken {
+        port: "http".to_owned(),
+        holder,
+        failure: failure(Reason::PortInUse),
     }
 }
 
@@ -178,6 +188,13 @@ impl Stage {
         self.fact(Fact::SpawnFailed {
             id: self.id(name),
             failure: failure(reason),
+        })
+    }
+
+    pub fn taken(&mut self, name: &str, holder: Holder) -> Vec<Action> {
+        self.fact(Fact::PortTaken {
+            id: self.id(name),
+            taken: taken(holder),
         })
     }
 

@@ -60,7 +60,19 @@ fn flag(set: bool, word: &str) -> &str {
 pub fn shown(action: &Action) -> String {
     match action {
         Action::Adopt { id, service } => format!("Adopt {} ({})", words(*id), service.name),
-        Action::Spawn { id, service } => format!("Spawn {} ({})", words(*id), service.name),
+        Action::Spawn { id, service, elsewhere } => {
+            let where_to = if *elsewhere { ", elsewhere" } else { "" };
+            format!("Spawn {} ({}{where_to})", words(*id), service.name)
+        }
+        Action::Evict { id, ladder } => {
+            let rungs: Vec<_> = ladder
+                .iter()
+                .map(|rung| format!("{} {:?}", rung.signal, rung.wait))
+                .collect();
+            format!("Evict for {} ({})", words(*id), rungs.join(", "))
+        }
+        Action::CancelEviction { id } => format!("CancelEviction for {}", words(*id)),
+        Action::Renumber { service, port } => format!("Renumber {port} of {service}"),
         Action::Probe { id, kind, attempt, .. } => format!("Probe {kind:?} {attempt} of {}", words(*id)),
         Action::ProbeGate { id, attempt, .. } => format!("ProbeGate {attempt} of {}", words(*id)),
         Action::Run {

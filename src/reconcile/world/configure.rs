@@ -169,6 +169,14 @@ impl World {
         let mut changes = machine.spec.differences(spec);
         if let Some(started_with) = node.started_with.take().filter(|_| machine.life.has_begun()) {
             changes.extend(started_with.differences(spec));
+            let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
+            if changes.is_empty() && ends_wait && started_with.is_live_edit(spec) {
+                changes.push(Difference {
+                    field: "settings".to_owned(),
+                    class: Change::Live,
+                    from_to: None,
+                });
+            }
         }
         let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
         machine.spec = Arc::clone(spec);

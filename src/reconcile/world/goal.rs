@@ -102,7 +102,7 @@ fn has_stopped(machine: &Machine) -> bool {
         Life::Completed { .. } | Life::Failed { .. } | Life::Doomed { .. } => !machine.is_due(),
         // What it needs was stopped by hand: it comes back only with that.
         Life::Waiting { .. } => machine.lot.held,
-        Life::Gated { .. } | Life::Retrying { .. } | Life::Backoff { .. } => false,
+        Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. } => false,
         Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
         Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,
     }

@@ -337,6 +337,18 @@ impl World {
                     Purpose::Reload => m.on_reload_ended(&result, step),
                 });
             }
+            Fact::PortTaken { id, taken } => self.tell(now, id, out, ended, |m, step| m.on_port_taken(taken, step)),
+            Fact::PortsMoved { id, actual, words } => {
+                self.tell(now, id, out, ended, |m, step| m.on_ports_moved(actual, words, step));
+            }
+            Fact::Evicted { id, result } => self.tell(now, id, out, ended, |m, step| m.on_evicted(result, step)),
+            // Nothing of that run is left; it is about what the service waits for.
+            Fact::HolderEnded { id } => {
+                if let Some(node) = self.node_mut(id.service) {
+                    node.machine.on_holder_ended(id.run, now.mono_ns);
+                    self.mark_dirty(id.service);
+                }
+            }
             Fact::TimePassed => {}
         }
     }

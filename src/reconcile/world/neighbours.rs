@@ -444,6 +444,7 @@ impl World {
             | Life::Executing { .. }
             | Life::Starting { .. }
             | Life::Retrying { .. }
+            | Life::Evicting { .. }
             | Life::Backoff { .. } => !quiet || machine.lot.going,
             Life::Stopping(_) => !machine.life.is_stuck() && (!quiet || machine.lot.going),
             Life::Ready { .. } | Life::Unhealthy { .. } => machine.lot.going,
@@ -473,7 +474,7 @@ fn is_met(on: &Machine, condition: Condition) -> bool {
         (Life::Failed { status: Some(_), .. }, Condition::Completed) => true,
         (Life::Starting { .. } | Life::Unhealthy { .. } | Life::Ready { .. } | Life::Failed { .. }, _) => false,
         (Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Spawning { .. }, _) => false,
-        (Life::Executing { .. } | Life::Retrying { .. } | Life::Backoff { .. }, _) => false,
+        (Life::Executing { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. }, _) => false,
         (Life::Stopping(_) | Life::Doomed { .. }, _) => false,
     }
 }

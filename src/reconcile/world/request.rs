@@ -217,7 +217,7 @@ impl World {
         let machine = &mut node.machine;
         let again = match &machine.life {
             Life::Failed { .. } => true,
-            Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } => now,
+            Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } | Life::Evicting { .. } => now,
             Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,

@@ -184,6 +184,10 @@ impl World {
                     None => "its program is being executed".to_owned(),
                 }
             }
+            Life::Evicting { again, .. } => match &again.quiet {
+                Some(failure) => failure.message.clone(),
+                None => format!("what holds its port is being ended, since {since}"),
+            },
             Life::Ready { .. } => match &machine.cause.by {
                 Author::Probe => format!("{} succeeded {} ago", machine.cause.detail, since),
                 _ => format!("it was executed {} ago and has no readiness probe", since),
