@@ -319,6 +319,7 @@ impl Hands {
             "run": id.run,
             "ticket": ticket.0,
             "mark": launch::mark(&self.surroundings.instance, ticket),
+            "cgroup": launch::cgroup(&self.surroundings.instance, service.name.as_str(), id.run),
             "boot_id": sys::identity::boot_id(),
             "pid_namespace": sys::identity::pid_namespace(),
         });

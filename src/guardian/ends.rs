@@ -123,14 +123,17 @@ impl Guard {
             self.tell_end(ticket, status, kept(&ticket));
         }
         for ticket in self.left.clone() {
-            if !kept(&ticket) && !self.has_group(ticket) {
+            if !kept(&ticket) && !self.has_group(ticket) && !self.is_populated(ticket) {
                 self.emptied(ticket);
             }
         }
     }
 
     fn tell_end(&mut self, ticket: Ticket, status: ExitStatus, strays: bool) {
-        let left = strays || self.has_group(ticket);
+        let left = strays || self.has_group(ticket) || self.is_populated(ticket);
+        if left {
+            self.await_emptiness(ticket);
+        }
         let Some(held) = self.held.get_mut(&ticket) else { return };
         let quiet = held.reap_tree;
         held.life = if left { Life::Left } else { Life::Empty };
@@ -156,6 +159,7 @@ impl Guard {
         self.left.retain(|left| *left != ticket);
         let Some(held) = self.held.get_mut(&ticket) else { return };
         held.life = Life::Empty;
+        held.emptying = None;
         let (quiet, released) = (held.reap_tree, held.released);
         self.nothing_left(ticket);
         if !quiet {

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 
+use super::cgroups::Cgroups;
 use super::closing::Closing;
 use super::held::{Held, Life};
 use super::kin::Stray;
@@ -20,11 +21,13 @@ use crate::sys::signals::SignalQueue;
 use crate::sys::spawn::{Calls, Forker};
 use crate::sys::{clock, limits, passing, pidfd, signals};
 
-/// What an epoll event is about, in its lowest two bits; a ticket is above them.
+/// What an epoll event is about, in its lowest bits; a ticket is above them.
 const LINK: u64 = 0;
 const SIGNALS: u64 = 1;
 const CHANNEL: u64 = 2;
 const FOLLOWED: u64 = 3;
+const EMPTYING: u64 = 4;
+const KINDS: u32 = 3;
 
 /// Orders of one round.
 const ORDERS: usize = 64;
@@ -57,6 +60,7 @@ pub(super) struct Guard {
     pub reaped: bool,
     /// The kernel signals groups through pidfds; else leaders stay unreaped until their group is empty.
     pub groups_by_pidfd: bool,
+    pub cgroups: Cgroups,
     next_ticket: u64,
     pub daemon: Option<u32>,
     pub daemon_ended: Option<ExitStatus>,
@@ -69,7 +73,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool) -> io::Result<Guard> {
+    pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool, cgroups: Cgroups) -> io::Result<Guard> {
         let raised = limits::raise_descriptors();
         limits::make_room_for_descriptors();
         let collected = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -102,6 +106,7 @@ impl Guard {
             killing: Vec::new(),
             reaped: false,
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
+            cgroups,
             next_ticket: 1,
             daemon: None,
             daemon_ended: None,
@@ -147,10 +152,11 @@ impl Guard {
             self.read_orders();
         }
         for event in &events[..count] {
-            match (event.data() & 3, Ticket(event.data() >> 2)) {
+            match (event.data() & ((1 << KINDS) - 1), Ticket(event.data() >> KINDS)) {
                 (LINK, _) => self.read_orders(),
                 (CHANNEL, ticket) => self.launch_went_on(ticket),
                 (FOLLOWED, ticket) => self.followed_ended(ticket),
+                (EMPTYING, ticket) => self.cgroup_changed(ticket),
                 _ => {}
             }
         }
@@ -260,7 +266,7 @@ impl Guard {
 
     /// Nothing of a ticket stays with us, except what still runs of a tree that was left on purpose.
     pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Held> {
-        let held = self.held.remove(&ticket)?;
+        let mut held = self.held.remove(&ticket)?;
         if self.mains.get(&held.main) == Some(&ticket) {
             self.mains.remove(&held.main);
         }
@@ -290,17 +296,25 @@ impl Guard {
         if held.killing.is_some() {
             self.killing.retain(|killed| *killed != ticket);
         }
+        if let Some(cgroup) = held.cgroup.take() {
+            self.cgroups.let_go(cgroup);
+        }
         Some(held)
     }
 
     pub(super) fn watch_channel(&self, channel: &impl AsFd, ticket: Ticket) -> bool {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | CHANNEL);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << KINDS | CHANNEL);
         self.epoll.add(channel, event).is_ok()
     }
 
     pub(super) fn watch_followed(&self, pidfd: &impl AsFd, ticket: Ticket) -> bool {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | FOLLOWED);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << KINDS | FOLLOWED);
         self.epoll.add(pidfd, event).is_ok()
+    }
+
+    pub(super) fn watch_emptying(&self, events: &impl AsFd, ticket: Ticket) {
+        let event = EpollEvent::new(EpollFlags::EPOLLPRI, ticket.0 << KINDS | EMPTYING);
+        let _ = self.epoll.add(events, event);
     }
 
     pub(super) fn report(&mut self, report: &Report) {

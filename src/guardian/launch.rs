@@ -43,8 +43,8 @@ impl Guard {
             .credentials
             .as_ref()
             .map_or_else(own_uid, |credentials| credentials.uid);
-        let image = image(launch, streams.numbers)?;
-        let forked = self.forker.fork(&image)?;
+        let mut image = image(launch, streams.numbers)?;
+        let (forked, cgroup) = self.fork_into(&mut image, launch.cgroup.as_deref())?;
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
         let found = match launch.record {
             Some(_) => identity::of(forked.pid, held).into(),
@@ -65,6 +65,8 @@ impl Guard {
             fifos: streams.fifos,
             sessions: vec![forked.pid],
             record: None,
+            cgroup,
+            emptying: None,
             reap_tree: launch.reap_tree,
             released: false,
             killing: None,
@@ -217,5 +219,6 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
         limits: std::mem::take(&mut launch.limits),
         descriptors,
         gate_is_open: launch.record.is_none(),
+        cgroup: None,
     })
 }

@@ -69,6 +69,9 @@ pub struct Launch {
     pub stdio: [Stdio; 3],
     /// Written (temporary file, rename) before the gate opens: a JSON object to which the guardian adds the identity.
     pub record: Option<Record>,
+    /// `PROJECT.runner/NAME`: the control group that it is born into where groups can be made; else its process group and
+    /// a sweep have to do.
+    pub cgroup: Option<String>,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
 }

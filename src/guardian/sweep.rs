@@ -1,5 +1,8 @@
 //! `Kill`: SIGKILL to process or group, and rounds over what has left the group, until nothing new is found.
 //!
+//! Where the service has a control group, that ends everybody who was born in it at once. The rounds are for the rest,
+//! and for where there is none.
+//!
 //! A program that forks, makes a session and exits in a loop is a race that a single look through /proc loses. Here
 //! each of its lives becomes our child, so reading our own children (one file) finds it; the rounds are short and come
 //! back with each SIGCHLD that the fleeing program itself causes, so the race is run until it is won.
@@ -110,6 +113,8 @@ impl Guard {
             }
         }
         still.extend(self.tree(ticket).0);
+        still.extend(self.members(ticket));
+        still.sort_unstable();
         still.dedup();
         let leftovers: Vec<_> = still
             .into_iter()
@@ -134,6 +139,7 @@ impl Guard {
         if !kill.sweep {
             return;
         }
+        self.kill_cgroup(ticket);
         let mut seen = HashSet::new();
         let mut clean = 0;
         for _ in 0..LOOKS {
