@@ -9,6 +9,7 @@ mod fixture;
 
 mod console;
 mod deps;
+mod groups;
 mod output;
 mod roles;
 mod runs;
