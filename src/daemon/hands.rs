@@ -23,6 +23,7 @@ use super::launch::{self, Captured, Setting, Surroundings};
 use super::link::Link;
 use super::surroundings::{RunSurroundings, Witness};
 use crate::api::boot::Boot;
+use crate::fault::point;
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
 use crate::probe::{self, Notification, NotifySocket};
@@ -156,6 +157,7 @@ impl Hands {
     }
 
     pub fn perform(&mut self, action: Action) {
+        point!("daemon.acting");
         match action {
             Action::Spawn { id, service } => {
                 if let Err(failure) = self.spawn(id, &service) {
@@ -243,6 +245,7 @@ impl Hands {
         let launch = setting.launch(ticket, &service.command, output, Some(record));
         self.claims.insert(ticket, Claim::Service(id));
         self.order(&Order::Spawn(Box::new(launch)), &[]);
+        point!("daemon.spawn-ordered");
         Ok(())
     }
 
@@ -375,6 +378,7 @@ impl Hands {
             let order = Order::Release { ticket: run.ticket };
             self.order(&order, &[]);
         }
+        point!("daemon.release-ordered");
         self.forget(id);
     }
 
@@ -416,7 +420,9 @@ impl Hands {
             inbox: self.inbox.clone(),
         };
         self.start_task(id, Task::Probe(kind), async move {
+            point!("daemon.probe-begun");
             let outcome = probe::attempt(&probe.check, kind, probe.timeout, probe.interval, &surroundings).await;
+            point!("daemon.probe-ended");
             Fact::Probed {
                 id,
                 kind,

@@ -151,6 +151,7 @@ impl Daemon {
         let mut guardian = Link::over(inherited(guardian::ORDER_DESCRIPTOR)?)?;
         let lock = inherited(for_daemon::LOCK)?;
         name_guardian(&lock, &boot)?;
+        crate::fault::point!("daemon.begun");
         let listener = std::os::unix::net::UnixListener::from(inherited(for_daemon::LISTENER)?);
         listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(inherited(for_daemon::OWNER)?)?;
@@ -444,6 +445,7 @@ impl Daemon {
         }
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();
+        crate::fault::point!("daemon.finish-ordered");
         remove_places(&boot.runtime_dir);
         code
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
+use crate::fault::point;
 use crate::reconcile::Wishes;
 
 pub struct Store {
@@ -62,8 +63,11 @@ impl Store {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
         file.write_all(&text)?;
+        point!("wishes.drafted");
         let _ = fs::rename(&path, self.folder.join(OLDER));
+        point!("wishes.older-kept");
         fs::rename(&fresh, &path)?;
+        point!("wishes.written");
         self.kept = stored.wishes;
         sync_beside(file, self.folder.clone());
         Ok(())
@@ -73,6 +77,7 @@ impl Store {
     pub fn clear(&mut self) {
         for name in [FILE, OLDER] {
             let _ = fs::remove_file(self.folder.join(name));
+            point!("wishes.removed");
         }
         self.kept = Wishes::default();
     }

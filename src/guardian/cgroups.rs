@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::guard::Guard;
 use super::orders::Ticket;
+use crate::fault::point;
 use crate::sys::cgroup::{self, Group, Home};
 use crate::sys::spawn::{Forked, Image, Refusal};
 
@@ -85,6 +86,7 @@ impl Guard {
         let home = self.cgroups.home.as_ref()?;
         match home.make(name) {
             Ok(group) => {
+                point!("guardian.cgroup-made");
                 if !std::mem::replace(&mut self.cgroups.cleaned, true) {
                     home.clean_beside(&group);
                 }

@@ -3,6 +3,7 @@
 use super::guard::Guard;
 use super::held::Life;
 use super::orders::{Report, Target, Ticket};
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes;
 use crate::sys::reap::{self, Child};
@@ -71,6 +72,7 @@ impl Guard {
     }
 
     fn main_ended(&mut self, ticket: Ticket, status: ExitStatus) {
+        point!("guardian.exit-seen");
         if let Some(channel) = self.held.get_mut(&ticket).and_then(|held| held.channel.take()) {
             let _ = self.epoll.delete(&channel);
             match channel.progress() {
@@ -148,6 +150,7 @@ impl Guard {
             status,
             left: left && !quiet,
         });
+        point!("guardian.exit-reported");
         if quiet && left {
             self.kill(ticket, Target::Group, true);
         } else if quiet && released {
@@ -162,6 +165,7 @@ impl Guard {
         held.emptying = None;
         let (quiet, released) = (held.reap_tree, held.released);
         self.nothing_left(ticket);
+        point!("guardian.verified-empty");
         if !quiet {
             self.report(&Report::Emptied { ticket });
         } else if released {

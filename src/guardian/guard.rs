@@ -15,6 +15,7 @@ use super::kin::Stray;
 use super::link::GuardianLink;
 use super::orders::{Order, Report, Target, Ticket};
 use super::record;
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
 use crate::sys::signals::SignalQueue;
@@ -254,11 +255,13 @@ impl Guard {
         if wakes && signal != libc::SIGKILL {
             send(libc::SIGCONT);
         }
+        point!("guardian.signalled");
     }
 
     fn release(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(&ticket) else { return };
         held.released = true;
+        point!("guardian.exit-acknowledged");
         if !held.reap_tree || held.life == Life::Empty {
             self.forget(ticket);
         }
@@ -289,6 +292,7 @@ impl Guard {
         }
         if let Some(written) = &held.record {
             record::remove(written);
+            point!("guardian.record-removed");
         }
         if held.life == Life::Left {
             self.left.retain(|left| *left != ticket);

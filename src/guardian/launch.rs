@@ -13,6 +13,7 @@ use super::guard::Guard;
 use super::held::{Held, Life};
 use super::orders::{Launch, Report, Stdio, Ticket};
 use super::record;
+use crate::fault::point;
 use crate::sys::spawn::{Image, Progress, Refusal, Stage};
 use crate::sys::{fifo, identity};
 
@@ -45,6 +46,7 @@ impl Guard {
             .map_or_else(own_uid, |credentials| credentials.uid);
         let mut image = image(launch, streams.numbers)?;
         let (forked, cgroup) = self.fork_into(&mut image, launch.cgroup.as_deref())?;
+        point!("guardian.forked");
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
         let found = match launch.record {
             Some(_) => identity::of(forked.pid, held).into(),
@@ -81,9 +83,11 @@ impl Guard {
         match written {
             Ok(written) => {
                 held.record = written;
+                point!("guardian.recorded");
                 if !image.gate_is_open {
                     forked.channel.open_gate();
                 }
+                point!("guardian.gate-opened");
                 self.report(&Report::Spawned {
                     ticket,
                     identity: found,
@@ -156,7 +160,10 @@ impl Guard {
                 }
                 return;
             }
-            Progress::Executed => self.report(&Report::Executed { ticket }),
+            Progress::Executed => {
+                self.report(&Report::Executed { ticket });
+                point!("guardian.exec-reported");
+            }
             // It is told when the child was reaped, so that nothing of it is left by then.
             Progress::Refused(refusal) => {
                 if let Some(held) = self.held.get_mut(&ticket) {

@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use super::guard::Guard;
 use super::held::{Killing, Life};
 use super::orders::{Report, Target, Ticket};
+use crate::fault::point;
 use crate::sys::{clock, pidfd, processes};
 
 /// Looks of one round, and how many of them in a row must find nobody new.
@@ -40,7 +41,9 @@ impl Guard {
         if held.killing.replace(fresh).is_none() {
             self.killing.push(ticket);
         }
+        point!("guardian.kill-begun");
         self.kill_round(ticket);
+        point!("guardian.killed");
     }
 
     /// Called after every batch of ends and at every deadline.

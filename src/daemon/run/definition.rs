@@ -14,6 +14,7 @@ use crate::api::server::{Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
 use crate::config::{self, Loaded, Problems};
 use crate::daemon::files::{Interest, Touched, Watch};
+use crate::fault::point;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, Service, ServiceName};
 use crate::sys;
@@ -101,6 +102,7 @@ impl Daemon {
             }
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
+                point!("config.read");
                 match files {
                     Some((interest, touched)) => {
                         self.watch_anew(interest);
@@ -342,6 +344,7 @@ impl Daemon {
             }
             return;
         }
+        point!("config.accepted");
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
         self.step(Fact::Configured {
@@ -351,6 +354,7 @@ impl Daemon {
             cause,
             request,
         });
+        point!("config.applied");
     }
 
     /// How `up` ends by itself: who asked wins over the file, and that over the place of use.
