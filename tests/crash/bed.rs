@@ -10,13 +10,29 @@ use crate::fixture;
 
 /// Prints numbered lines into small files, so that there is always a rotation.
 pub const COUNTER: &str = "counter";
-/// Waits.
+/// Waits; with [`child`], has one that has left the process group and must be killed.
 pub const PLAIN: &str = "plain";
 pub const SERVICES: [&str; 2] = [COUNTER, PLAIN];
+/// So many log files that none is ever removed.
+pub const ALL: u32 = 500;
 
 /// `RUNNER_CRASH_ALL`: also what is known to fail before a lost daemon or guardian is replaced.
 pub fn waits_for_nothing() -> bool {
     std::env::var_os("RUNNER_CRASH_ALL").is_some()
+}
+
+/// How many processes both services have.
+pub fn processes_wanted() -> usize {
+    SERVICES.len() + usize::from(!child().is_empty())
+}
+
+/// Today the guardian of a lost daemon waits ten seconds for such a one: too long for every test.
+fn child() -> &'static str {
+    if waits_for_nothing() {
+        r#""fork", "{", "setsid", "ignore", "TERM", "wait", "}", "#
+    } else {
+        ""
+    }
 }
 
 /// Seconds in which a verb has an answer, whoever was killed.
@@ -26,13 +42,16 @@ pub struct Bed {
     pub project: Project,
     bystander: Child,
     born: u64,
+    /// `max_files` of the log.
+    pub keeps: u32,
 }
 
 impl Bed {
-    pub fn new() -> Bed {
+    pub fn new(keeps: u32) -> Bed {
         let bystander = Command::new("sleep").arg("1000").spawn().unwrap();
         let bed = Bed {
-            project: Project::new(&file(0)),
+            project: Project::new(&file(0, keeps)),
+            keeps,
             born: processes::stat(bystander.id()).unwrap().start_ticks,
             bystander,
         };
@@ -42,7 +61,7 @@ impl Bed {
 
     /// The next edition of the file, which restarts one service.
     pub fn edit(&self, edition: u32) {
-        self.project.write("services.toml", &file(edition));
+        self.project.write("services.toml", &file(edition, self.keeps));
     }
 
     /// Beside the project: a file in it would be one of its files.
@@ -106,7 +125,7 @@ impl Drop for Bed {
     }
 }
 
-fn file(edition: u32) -> String {
+fn file(edition: u32, keeps: u32) -> String {
     let service = |name: &str, rest: &str| {
         format!(
             "[services.{name}]\ncommand = [{:?}, \"ledger\", \"{name}.ledger\", \"sole\", \"{name}.lock\", \"catch\", \"TERM\", \
@@ -115,9 +134,9 @@ fn file(edition: u32) -> String {
         )
     };
     format!(
-        "[project]\nname = \"bed\"\n{}env = {{ EDITION = \"{edition}\" }}\nlog = {{ max_size = \"8KB\", max_files = 500 }}\n{}\
-         depends_on = [\"counter\"]\nready = {{ exec = \"true\" }}\n",
+        "[project]\nname = \"bed\"\n{}env = {{ EDITION = \"{edition}\" }}\nlog = {{ max_size = \"8KB\", max_files = {keeps} }}\n{}\
+         depends_on = [\"counter\"]\nready = {{ exec = \"true\" }}\nstop_timeout = \"100ms\"\n",
         service(COUNTER, "\"count\", \"5\""),
-        service(PLAIN, "\"wait\"")
+        service(PLAIN, &format!("{}\"wait\"", child()))
     )
 }

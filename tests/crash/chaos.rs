@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::bed::{Bed, COUNTER, PLAIN, SERVICES, waits_for_nothing};
+use crate::bed::{ALL, Bed, COUNTER, PLAIN, SERVICES, waits_for_nothing};
 use crate::oracles;
 use crate::scenario::roles;
 
@@ -11,8 +11,9 @@ use crate::scenario::roles;
 const VICTIMS: &[Victim] = &[Victim::Service, Victim::Daemon, Victim::Guardian, Victim::Both];
 const LOSABLE: usize = 2;
 
-/// Kills between two looks at everything, and in the short form.
+/// Kills between two looks at everything, in the life of one project (whose logs must all be kept), and in the short form.
 const QUIET_AFTER: u64 = 10;
+const LIFE: u64 = 50;
 const KILLS: u64 = 30;
 
 #[derive(Clone, Copy, Debug)]
@@ -35,19 +36,24 @@ fn cr_14_chaos() {
     } else {
         &VICTIMS[..LOSABLE]
     };
-    let bed = Bed::new();
-    bed.recover("the first up");
-    for number in 1..=kills {
-        let what = format!("seed {seed}, kill {number}");
-        load(&bed, &mut chance, number);
-        strike(&bed, chance.of(victims), &mut chance);
-        if number % QUIET_AFTER == 0 || number == kills {
-            bed.recover(&what);
-            oracles::quiet(&bed, &what);
+    let mut done = 0;
+    while done < kills {
+        let bed = Bed::new(ALL);
+        bed.recover("the first up");
+        let upto = kills.min(done + LIFE);
+        while done < upto {
+            done += 1;
+            let what = format!("seed {seed}, kill {done}");
+            load(&bed, &mut chance, done);
+            strike(&bed, chance.of(victims), &mut chance);
+            if done % QUIET_AFTER == 0 || done == upto {
+                bed.recover(&what);
+                oracles::quiet(&bed, &what);
+            }
         }
+        assert!(bed.verb(&["down"]).status.success());
+        oracles::nothing(&bed, &format!("seed {seed}, after kill {done}"));
     }
-    assert!(bed.verb(&["down"]).status.success());
-    oracles::nothing(&bed, &format!("seed {seed}, the end"));
 }
 
 /// Something is going on, or has just been asked for, when the kill comes.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bed::{Bed, waits_for_nothing};
 use crate::oracles;
-use crate::scenario::{ADOPT, EDIT, LOG, RESTART, STOP, Scenario, UP};
+use crate::scenario::{ADOPT, EDIT, FEW, LOG, ONLY, RESTART, STOP, Scenario, UP};
 
 /// Points that a hundred lines hit a hundred times: a few of their hits stand for all.
 const HITS: usize = 3;
@@ -20,6 +20,8 @@ const ENABLED: &[(Scenario, &[&str])] = &[
     (STOP, LOSABLE),
     (EDIT, LOSABLE),
     (LOG, LOSABLE),
+    (FEW, &["logs."]),
+    (ONLY, &["logs."]),
     (ADOPT, &[]),
 ];
 
@@ -46,6 +48,16 @@ fn cr_01_edit() {
 #[test]
 fn cr_01_lg_07_log() {
     enumerate("log");
+}
+
+#[test]
+fn cr_01_lg_07_few() {
+    enumerate("few");
+}
+
+#[test]
+fn cr_01_lg_07_only() {
+    enumerate("only");
 }
 
 #[test]
@@ -85,7 +97,7 @@ fn enumerate(name: &str) {
 
 /// Points with the numbers of those of their hits that are tried.
 fn chosen(scenario: &Scenario, points: &[&str]) -> BTreeMap<String, Vec<u64>> {
-    let bed = Bed::new();
+    let bed = Bed::new(scenario.keeps);
     (scenario.before)(&bed, "");
     let before = bed.points_hit().len();
     (scenario.act)(&bed, "");
@@ -116,14 +128,14 @@ fn chosen(scenario: &Scenario, points: &[&str]) -> BTreeMap<String, Vec<u64>> {
 /// Whether it came to the kill; that nothing is amiss afterwards is asserted.
 fn is_survived(scenario: &Scenario, point: &str, hit: u64) -> bool {
     let what = format!("{}, killed at hit {hit} of {point}", scenario.name);
-    let bed = Bed::new();
+    let bed = Bed::new(scenario.keeps);
     let faults = format!("{point}={}*off->1*kill", hit - 1);
     (scenario.before)(&bed, &faults);
     (scenario.act)(&bed, &faults);
     let has_fired = || bed.points_hit().iter().filter(|name| *name == point).count() as u64 >= hit;
     if !has_fired() {
-        // It may come to it yet, and then this `up` is the one that is hit.
-        bed.verb(&["up", "-d"]);
+        // Whoever is still going to be hit has no part in what follows.
+        bed.verb(&["down"]);
     }
     bed.recover(&what);
     oracles::quiet(&bed, &what);
