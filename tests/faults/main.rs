@@ -11,6 +11,7 @@ mod console;
 mod deps;
 mod groups;
 mod output;
+mod points;
 mod roles;
 mod runs;
 mod several;
