@@ -82,6 +82,15 @@ impl Guard {
         Ok((forked?, None))
     }
 
+    /// At our end; those with somebody inside stay.
+    pub(super) fn leave_cgroups(&mut self) {
+        for held in self.held.values_mut() {
+            if let Some(group) = held.cgroup.take() {
+                self.cgroups.let_go(group);
+            }
+        }
+    }
+
     fn make_group(&mut self, name: &str) -> Option<Group> {
         let home = self.cgroups.home.as_ref()?;
         match home.make(name) {

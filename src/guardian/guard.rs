@@ -136,7 +136,10 @@ impl Guard {
             let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.round()));
             match round {
                 Ok(None) => {}
-                Ok(Some(code)) => return code,
+                Ok(Some(code)) => {
+                    self.leave_cgroups();
+                    return code;
+                }
                 Err(_) => self.note("a round of the guardian panicked; going on"),
             }
         }

@@ -253,7 +253,7 @@ impl Group {
     /// Removes it with the empty groups that its members have made below it, and the folder of its project after the
     /// last one. `false`: somebody is still inside.
     pub fn remove(&self) -> bool {
-        let gone = !self.is_populated() && remove(&self.path);
+        let gone = is_removed(&self.path) || (!self.is_populated() && remove_below(&self.path));
         if let Some(project) = self.path.parent().filter(|_| gone) {
             let _ = fs::remove_dir(project);
         }
@@ -270,10 +270,16 @@ pub fn says_populated(events: &File) -> bool {
         .any(|line| line == b"populated 1")
 }
 
-fn remove(path: &Path) -> bool {
+/// What is below goes first.
+fn remove_below(path: &Path) -> bool {
     for below in folders(path) {
-        remove(&below);
+        remove_below(&below);
     }
+    is_removed(path)
+}
+
+/// The kernel removes only a group that holds neither processes nor groups.
+fn is_removed(path: &Path) -> bool {
     match fs::remove_dir(path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
         Ok(()) => true,

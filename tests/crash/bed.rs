@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use runner::sys::processes;
 
 use crate::common::{Project, stderr};
@@ -122,6 +124,11 @@ impl Drop for Bed {
         let _ = self.bystander.kill();
         let _ = self.bystander.wait();
         let _ = std::fs::remove_file(self.hits());
+        // Whatever a failed test has shown: nothing of it runs on.
+        let _ = self.verb(&["down", "-t", "0s"]);
+        for pid in self.project.processes() {
+            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        }
     }
 }
 

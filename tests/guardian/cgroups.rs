@@ -1,6 +1,7 @@
 //! Control groups (PG-07, PG-08): each test has a hierarchy of version 2 mounted in a namespace of its own, so it says the
 //! same whatever the machine has. For root.
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use runner::reconcile::ExitStatus;
@@ -69,6 +70,28 @@ fn pg_07_each_service_has_a_group_of_its_own_until_its_release() {
     nest.release(run.ticket);
     nest.settle();
     assert!(!its.exists() && !project.exists(), "nothing is left of them");
+}
+
+#[test]
+fn pg_07_no_group_outlives_the_guardian_and_its_services() {
+    if !is_root() {
+        return;
+    }
+    let mut nest = mounted(&[]);
+    let run = nest.start(&["wait"]);
+    // The guardian's mounts go with it.
+    let (project, points) = (
+        format!("test-{}.runner", nest.pid()),
+        std::fs::File::open(at(&nest)).unwrap(),
+    );
+    assert!(group(&nest, run.identity.pid).exists());
+    nest.abandon();
+    none_left(&run.mark);
+    assert!(
+        !Path::new(&format!("/proc/self/fd/{}", points.as_raw_fd()))
+            .join(project)
+            .exists()
+    );
 }
 
 #[test]
