@@ -75,7 +75,11 @@ fn enumerate(name: &str) {
         chosen.values().map(Vec::len).sum::<usize>()
     );
     let mut amiss = Vec::new();
-    for (point, hits) in chosen {
+    for (point, mut hits) in chosen {
+        // How often the pump is woken is another matter each time; its first time always comes.
+        if point.starts_with("logs.") && !hits.contains(&1) {
+            hits.push(1);
+        }
         let mut fired = false;
         for hit in hits {
             // One that fails says no more than the others do: all of them are wanted.
@@ -88,7 +92,7 @@ fn enumerate(name: &str) {
             }
         }
         if !fired {
-            // Another timing may leave out one of several, but not all.
+            // Another timing may leave out one of several, not all.
             amiss.push(format!("{name}: nothing was ever killed at {point}"));
         }
     }
