@@ -73,7 +73,8 @@ fn strike(bed: &Bed, victim: Victim, chance: &mut Chance) {
     let roles = roles(bed);
     let victims = match victim {
         Victim::Guardian => roles.first().copied().into_iter().collect(),
-        Victim::Daemon => roles.last().copied().into_iter().collect(),
+        // Alone, a guardian that has just lost its daemon would be the last.
+        Victim::Daemon => roles.get(1).copied().into_iter().collect(),
         Victim::Both => roles,
         Victim::Service => {
             let name = chance.of(&[COUNTER, PLAIN]);
