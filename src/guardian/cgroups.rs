@@ -50,6 +50,10 @@ impl Cgroups {
     /// The end of a launch is the end of its group, as soon as nobody is in it.
     pub(super) fn let_go(&mut self, group: Group) {
         self.lingering.push(group);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.lingering.retain(|group| !group.remove());
     }
 }
@@ -89,6 +93,7 @@ impl Guard {
                 self.cgroups.let_go(group);
             }
         }
+        self.cgroups.clear();
     }
 
     fn make_group(&mut self, name: &str) -> Option<Group> {
