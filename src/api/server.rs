@@ -222,7 +222,11 @@ impl Desk {
         let (reply, answer) = oneshot::channel();
         let _owed = self.debt.one_more();
         match self.calls.send(call(reply)).await {
-            Ok(()) => answer.await.unwrap_or_else(|_| Err(Refusal::ending())),
+            Ok(()) => {
+                let answer = answer.await.unwrap_or_else(|_| Err(Refusal::ending()));
+                crate::fault::point!("api.answer-ready");
+                answer
+            }
             Err(_) => Err(Refusal::ending()),
         }
     }

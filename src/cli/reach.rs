@@ -15,6 +15,7 @@ use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::config::find::Location;
+use crate::fault::point;
 use crate::guardian;
 use crate::sys::detach::start_detached;
 use crate::sys::lock::{Lock, LockText};
@@ -121,6 +122,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let text = LockText::new(runtime_dir, None);
     text.write(held.file())
         .map_err(Outcome::io("write the project's lock"))?;
+    point!("client.lock-taken");
     let place = Place {
         dir: start.location.dir.clone(),
         name_override: start.location.name_override.clone(),
@@ -131,6 +133,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         .map_err(Outcome::io("write whose runtime folder it is"))?;
     let socket = runtime_dir.join(SOCKET);
     let listener = listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
+    point!("client.socket-bound");
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
     let boot = Boot {
         location: start.location.clone(),
@@ -153,6 +156,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;
+    point!("client.guardian-started");
     let stream = connect(&socket).map_err(Outcome::io("reach the runner that was just started"))?;
     Ok(Reached::Started {
         stream,

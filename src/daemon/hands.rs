@@ -31,6 +31,7 @@ use super::recovery::Finds;
 use super::surroundings::Witness;
 use crate::api::boot::Boot;
 use crate::config::{MovedPorts, Recipe};
+use crate::fault::point;
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
 use crate::probe::{Notification, NotifySocket};
@@ -181,6 +182,7 @@ impl Hands {
     }
 
     pub fn perform(&mut self, action: Action) {
+        point!("daemon.acting");
         match action {
             Action::Spawn { id, service, elsewhere } => {
                 if let Err(failure) = self.spawn(id, &service, elsewhere) {
@@ -290,6 +292,7 @@ impl Hands {
         self.claims.insert(ticket, Claim::Service(id));
         let kept: Vec<BorrowedFd> = notify.iter().map(AsFd::as_fd).collect();
         self.order(&Order::Spawn(Box::new(launch)), &kept);
+        point!("daemon.spawn-ordered");
         Ok(())
     }
 
@@ -438,6 +441,7 @@ impl Hands {
             let order = Order::Release { ticket: run.ticket };
             self.order(&order, &[]);
         }
+        point!("daemon.release-ordered");
         self.forget(id);
     }
 

@@ -196,6 +196,9 @@ impl Setting {
             nice: self.service.nice,
             limits: self.limits(),
             stdio,
+            cgroup: record
+                .is_some()
+                .then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
             reap_tree: record.is_none(),
             record,
             keeps: 0,
@@ -210,6 +213,11 @@ fn bytes<T: AsRef<OsStr> + ?Sized>(text: &T) -> &[u8] {
 /// What every process of a launch carries in [`MARK`].
 pub fn mark(instance: &str, ticket: Ticket) -> String {
     format!("{instance}:{}", ticket.0)
+}
+
+/// The control group of a run.
+pub fn cgroup(instance: &str, service: &str, run: u32) -> String {
+    format!("{instance}.runner/{service}.{run}")
 }
 
 /// The folder of the written witnesses.

@@ -37,6 +37,9 @@ pub struct Launched {
     pub uid: u32,
     /// Its output goes into these.
     pub fifos: Vec<PathBuf>,
+    /// The control group that it is born in, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
     pub started_with: Fingerprint,
     pub remnant: Remnant,
     /// Where they are not the declared ones.
@@ -69,6 +72,7 @@ impl Launched {
             wall_ns: now.wall_ns,
             uid: nix::unistd::Uid::effective().as_raw(),
             fifos: Vec::new(),
+            cgroup: Some(launch::cgroup(instance, declared.name.as_str(), run)),
             started_with: declared.fingerprint(salt),
             remnant: service.remnant(),
             moved_ports: None,
@@ -99,6 +103,7 @@ impl Launched {
             uid: self.uid,
             mark: self.mark.clone().into_bytes(),
             fifos: self.fifos.iter().map(bytes).collect(),
+            cgroup: self.cgroup.clone(),
             record: bytes(&self.path(runtime_dir)),
         })
     }

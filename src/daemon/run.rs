@@ -162,6 +162,7 @@ impl Daemon {
         let mut guardian = Link::over(inherited(guardian::ORDER_DESCRIPTOR)?)?;
         let lock = inherited(for_daemon::LOCK)?;
         name_guardian(&lock, &boot)?;
+        crate::fault::point!("daemon.begun");
         let estate = Estate {
             lock,
             listener: inherited(for_daemon::LISTENER)?,
@@ -484,6 +485,7 @@ impl Daemon {
         }
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();
+        crate::fault::point!("daemon.finish-ordered");
         remove_places(&boot.runtime_dir);
         code
     }

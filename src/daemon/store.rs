@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
+use crate::fault::point;
 use crate::reconcile::Wishes;
 
 pub struct Store {
@@ -52,6 +53,7 @@ impl Store {
     pub fn clear(&mut self) {
         for name in [FILE, OLDER] {
             let _ = fs::remove_file(self.folder.join(name));
+            point!("wishes.removed");
         }
         self.kept = Wishes::default();
     }
@@ -91,8 +93,11 @@ pub(super) fn replace(folder: &Path, [name, older]: [&str; 2], text: &[u8], what
         .custom_flags(libc::O_NOFOLLOW)
         .open(&fresh)?;
     file.write_all(text)?;
+    point!("store.drafted");
     let _ = fs::rename(&path, folder.join(older));
+    point!("store.older-kept");
     fs::rename(&fresh, &path)?;
+    point!("store.written");
     sync_beside(file, folder.to_owned(), what);
     Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use crate::api::{history, wire};
 use crate::config::Mask;
+use crate::fault::point;
 use crate::reconcile::{Cause, Event, EventKind, ExitStatus, Failure, Intent, Step};
 
 /// A follower that is this many events behind reads them from the history.
@@ -169,6 +170,7 @@ impl History {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.length + lines.len() as u64 > HISTORY_SIZE && self.length > 0 {
             std::fs::rename(self.folder.join(history::FILE), self.folder.join(history::OLDER))?;
+            point!("history.rotated");
             self.file = None;
         }
         if self.file.is_none() || self.failing {
@@ -176,6 +178,7 @@ impl History {
         }
         let file = self.file.as_mut().expect("just opened");
         let written = file.write_all(lines);
+        point!("history.written");
         // After a failure part of it may be there: what follows has to begin on a line of its own.
         self.length = match &written {
             Ok(()) => self.length + lines.len() as u64,

@@ -38,7 +38,8 @@ impl Guard {
         if !gone.is_empty() {
             let left = self.far_kin(&gone.iter().copied().collect());
             for ticket in gone {
-                if left.iter().any(|(_, owner)| *owner == ticket) {
+                if left.iter().any(|(_, owner)| *owner == ticket) || self.is_populated(ticket) {
+                    self.await_emptiness(ticket);
                     self.left.push(ticket);
                     self.watch_left(&left, ticket);
                 } else {
@@ -97,6 +98,8 @@ impl Guard {
             fifos: paths.filter_map(open).collect(),
             sessions: vec![session],
             record: record::existing(Path::new(&path)),
+            cgroup: orphan.cgroup.as_ref().and_then(|name| self.cgroups.known(name)),
+            emptying: None,
             reap_tree: false,
             released: false,
             killing: None,

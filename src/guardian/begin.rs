@@ -7,6 +7,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use super::cgroups::Cgroups;
 use super::guard::{self, Guard};
 use super::link::GuardianLink;
 use super::revival::Revival;
@@ -66,21 +67,25 @@ pub fn run_verb(args: impl IntoIterator<Item = OsString>) -> i32 {
 }
 
 /// Runs a guardian without a daemon until its order socket ends (then it stops what it holds) or `Finish` comes.
-/// `without` names kernel calls that it is not to use: `clone3`, `pidfd`, `close_range`, `groups`.
+/// `without` names what it is not to use of the kernel: `clone3`, `pidfd`, `close_range`, `groups`, `cgroup`,
+/// `cgroup.kill`.
 pub fn run_bare(without: impl IntoIterator<Item = OsString>) -> i32 {
     guard::occupy_standard_streams();
     let mut calls = Calls::default();
     let mut groups = true;
+    let mut cgroups = Cgroups::find();
     for word in without {
         match word.to_str() {
             Some("clone3") => calls.clone3 = false,
             Some("pidfd") => calls.pidfd = false,
             Some("close_range") => calls.close_range = false,
             Some("groups") => groups = false,
+            Some("cgroup") => cgroups = Cgroups::none(),
+            Some("cgroup.kill") => cgroups = cgroups.without_kill(),
             _ => {}
         }
     }
-    let guard = guard::inherited_link(ORDER_DESCRIPTOR).and_then(|link| Guard::new(link, calls, groups));
+    let guard = guard::inherited_link(ORDER_DESCRIPTOR).and_then(|link| Guard::new(link, calls, groups, cgroups));
     match guard {
         Ok(mut guard) => {
             guard.greet();
@@ -128,7 +133,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
 
 fn begin(beginning: Beginning) -> io::Result<i32> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut guard = Guard::new(GuardianLink::over(ours.into()), Calls::default(), true)?;
+    let mut guard = Guard::new(GuardianLink::over(ours.into()), Calls::default(), true, Cgroups::find())?;
     guard.log = match &beginning.log {
         Some(path) => Some(File::options().append(true).create(true).open(path)?),
         None => None,

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use super::guard::Guard;
 use super::held::Life;
 use super::orders::{Report, Target, Ticket};
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::reap::{self, Child};
 use crate::sys::spawn::Progress;
@@ -73,6 +74,7 @@ impl Guard {
     }
 
     fn main_ended(&mut self, ticket: Ticket, status: ExitStatus) {
+        point!("guardian.exit-seen");
         if let Some(channel) = self.held.get_mut(&ticket).and_then(|held| held.channel.take()) {
             let _ = self.epoll.delete(&channel);
             match channel.progress() {
@@ -133,14 +135,17 @@ impl Guard {
             self.tell_end(ticket, status, kept(&ticket));
         }
         for ticket in self.left.clone() {
-            if !kept(&ticket) && !self.has_group(ticket) {
+            if !kept(&ticket) && !self.has_group(ticket) && !self.is_populated(ticket) {
                 self.emptied(ticket);
             }
         }
     }
 
     fn tell_end(&mut self, ticket: Ticket, status: ExitStatus, strays: bool) {
-        let left = strays || self.has_group(ticket);
+        let left = strays || self.has_group(ticket) || self.is_populated(ticket);
+        if left {
+            self.await_emptiness(ticket);
+        }
         let Some(held) = self.held.get_mut(&ticket) else { return };
         let quiet = held.reap_tree;
         held.ended = Some(status);
@@ -156,6 +161,7 @@ impl Guard {
             status,
             left: left && !quiet,
         });
+        point!("guardian.exit-reported");
         if quiet && left {
             self.kill(ticket, Target::Group, true);
         } else if quiet && released {
@@ -167,8 +173,10 @@ impl Guard {
         self.left.retain(|left| *left != ticket);
         let Some(held) = self.held.get_mut(&ticket) else { return };
         held.life = Life::Empty;
+        held.emptying = None;
         let (quiet, released) = (held.reap_tree, held.released);
         self.nothing_left(ticket);
+        point!("guardian.verified-empty");
         if !quiet {
             self.report(&Report::Emptied { ticket });
         } else if released {

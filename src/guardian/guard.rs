@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
 
+use super::cgroups::Cgroups;
 use super::closing::Closing;
 use super::held::{Held, Life};
 use super::kin::Stray;
@@ -15,17 +16,20 @@ use super::link::GuardianLink;
 use super::orders::{Before, Order, Report, Target, Ticket};
 use super::record;
 use super::revival::Revival;
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
 use crate::sys::signals::SignalQueue;
 use crate::sys::spawn::{Calls, Forker};
 use crate::sys::{clock, limits, passing, pidfd, signals};
 
-/// What an epoll event is about, in its lowest two bits; a ticket is above them.
+/// What an epoll event is about, in its lowest bits; a ticket is above them.
 const LINK: u64 = 0;
 const SIGNALS: u64 = 1;
 const CHANNEL: u64 = 2;
 const FOLLOWED: u64 = 3;
+const EMPTYING: u64 = 4;
+const KINDS: u32 = 3;
 
 /// Orders of one round.
 const ORDERS: usize = 64;
@@ -58,6 +62,7 @@ pub(super) struct Guard {
     pub reaped: bool,
     /// The kernel signals groups through pidfds; else leaders stay unreaped until their group is empty.
     pub groups_by_pidfd: bool,
+    pub cgroups: Cgroups,
     pub next_ticket: u64,
     /// Descriptors that hold something for what is to be adopted.
     pub spare: Vec<OwnedFd>,
@@ -74,7 +79,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool) -> io::Result<Guard> {
+    pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool, cgroups: Cgroups) -> io::Result<Guard> {
         let raised = limits::raise_descriptors();
         limits::make_room_for_descriptors();
         let collected = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
@@ -107,6 +112,7 @@ impl Guard {
             killing: Vec::new(),
             reaped: false,
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
+            cgroups,
             next_ticket: 1,
             spare: Vec::new(),
             revival: None,
@@ -160,7 +166,10 @@ impl Guard {
             let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.round()));
             match round {
                 Ok(None) => {}
-                Ok(Some(code)) => return code,
+                Ok(Some(code)) => {
+                    self.leave_cgroups();
+                    return code;
+                }
                 Err(_) => self.note("a round of the guardian panicked; going on"),
             }
         }
@@ -177,10 +186,11 @@ impl Guard {
             self.read_orders();
         }
         for event in &events[..count] {
-            match (event.data() & 3, Ticket(event.data() >> 2)) {
+            match (event.data() & ((1 << KINDS) - 1), Ticket(event.data() >> KINDS)) {
                 (LINK, _) => self.read_orders(),
                 (CHANNEL, ticket) => self.launch_went_on(ticket),
                 (FOLLOWED, ticket) => self.followed_ended(ticket),
+                (EMPTYING, ticket) => self.cgroup_changed(ticket),
                 _ => {}
             }
         }
@@ -294,11 +304,13 @@ impl Guard {
         if wakes && signal != libc::SIGKILL {
             send(libc::SIGCONT);
         }
+        point!("guardian.signalled");
     }
 
     fn release(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(&ticket) else { return };
         held.released = true;
+        point!("guardian.exit-acknowledged");
         if !held.reap_tree || held.life == Life::Empty {
             self.forget(ticket);
         }
@@ -306,7 +318,7 @@ impl Guard {
 
     /// Nothing of a ticket stays with us, except what still runs of a tree that was left on purpose.
     pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Held> {
-        let held = self.held.remove(&ticket)?;
+        let mut held = self.held.remove(&ticket)?;
         if self.mains.get(&held.main) == Some(&ticket) {
             self.mains.remove(&held.main);
         }
@@ -329,6 +341,7 @@ impl Guard {
         }
         if let Some(written) = &held.record {
             record::remove(written);
+            point!("guardian.record-removed");
         }
         if held.life == Life::Left {
             self.left.retain(|left| *left != ticket);
@@ -336,17 +349,25 @@ impl Guard {
         if held.killing.is_some() {
             self.killing.retain(|killed| *killed != ticket);
         }
+        if let Some(cgroup) = held.cgroup.take() {
+            self.cgroups.let_go(cgroup);
+        }
         Some(held)
     }
 
     pub(super) fn watch_channel(&self, channel: &impl AsFd, ticket: Ticket) -> bool {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | CHANNEL);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << KINDS | CHANNEL);
         self.epoll.add(channel, event).is_ok()
     }
 
     pub(super) fn watch_followed(&self, pidfd: &impl AsFd, ticket: Ticket) -> bool {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << 2 | FOLLOWED);
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << KINDS | FOLLOWED);
         self.epoll.add(pidfd, event).is_ok()
+    }
+
+    pub(super) fn watch_emptying(&self, events: &impl AsFd, ticket: Ticket) {
+        let event = EpollEvent::new(EpollFlags::EPOLLPRI, ticket.0 << KINDS | EMPTYING);
+        let _ = self.epoll.add(events, event);
     }
 
     pub(super) fn report(&mut self, report: &Report) {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::orders::{End, Holding, Identity, Target, Ticket};
 use super::record::Written;
 use crate::reconcile::ExitStatus;
+use crate::sys::cgroup::Group;
 use crate::sys::pidfd;
 use crate::sys::spawn::{Channel, Refusal};
 
@@ -43,6 +44,9 @@ pub(super) struct Held {
     /// Sessions that belong to it: its own, and those of descendants that opened one.
     pub sessions: Vec<u32>,
     pub record: Option<Written>,
+    pub cgroup: Option<Group>,
+    /// Its file of events, while all that is waited for is that everybody in it ends.
+    pub emptying: Option<File>,
     pub reap_tree: bool,
     /// The daemon has forgotten it; it goes when nothing of it is left.
     pub released: bool,

@@ -116,14 +116,15 @@ impl Guard {
         ticket.map_or(Origin::Unknown, Origin::Of)
     }
 
-    /// By the mark in its environment, by its session, by the FIFO that it holds as 0, 1 or 2. The mark comes first: the
+    /// By the mark in its environment, by its session, by the FIFO that it holds as 0, 1 or 2, by its control group. The mark comes first: the
     /// number of a session that has died may be another's by now. A session that a marked process made is remembered:
     /// its own children may have neither mark nor FIFO.
     pub(super) fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
         let by_mark = processes::environment_value(pid, MARK).and_then(|mark| self.marks.get(&mark).copied());
         let by_session = || self.sessions.get(&session).copied();
         let by_fifo = || (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
-        let ticket = by_mark.or_else(by_session).or_else(by_fifo)?;
+        let by_cgroup = || self.by_cgroup(pid);
+        let ticket = by_mark.or_else(by_session).or_else(by_fifo).or_else(by_cgroup)?;
         if session > 1
             && !self.sessions.contains_key(&session)
             && let Some(held) = self.held.get_mut(&ticket)

@@ -13,6 +13,7 @@ use super::guard::Guard;
 use super::held::{Held, Life};
 use super::orders::{Identity, Launch, Report, Stdio, Ticket};
 use super::record;
+use crate::fault::point;
 use crate::sys::spawn::{Image, Progress, Refusal, Stage};
 use crate::sys::{fifo, identity};
 
@@ -44,8 +45,9 @@ impl Guard {
             .credentials
             .as_ref()
             .map_or_else(own_uid, |credentials| credentials.uid);
-        let image = image(launch, streams.numbers)?;
-        let forked = self.forker.fork(&image)?;
+        let mut image = image(launch, streams.numbers)?;
+        let (forked, cgroup) = self.fork_into(&mut image, launch.cgroup.as_deref())?;
+        point!("guardian.forked");
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
         let found: Identity = match launch.record {
             Some(_) => identity::of(forked.pid, held).into(),
@@ -72,6 +74,8 @@ impl Guard {
             fifos: streams.fifos,
             sessions: vec![forked.pid],
             record: None,
+            cgroup,
+            emptying: None,
             reap_tree: launch.reap_tree,
             released: false,
             killing: None,
@@ -88,9 +92,11 @@ impl Guard {
         match written {
             Ok(written) => {
                 held.record = written;
+                point!("guardian.recorded");
                 if !image.gate_is_open {
                     forked.channel.open_gate();
                 }
+                point!("guardian.gate-opened");
                 self.report(&Report::Spawned {
                     ticket,
                     identity: found,
@@ -167,7 +173,10 @@ impl Guard {
                 }
                 return;
             }
-            Progress::Executed => self.report(&Report::Executed { ticket }),
+            Progress::Executed => {
+                self.report(&Report::Executed { ticket });
+                point!("guardian.exec-reported");
+            }
             // It is told when the child was reaped, so that nothing of it is left by then.
             Progress::Refused(refusal) => {
                 if let Some(held) = self.held.get_mut(&ticket) {
@@ -230,5 +239,6 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
         limits: std::mem::take(&mut launch.limits),
         descriptors,
         gate_is_open: launch.record.is_none(),
+        cgroup: None,
     })
 }

@@ -5,13 +5,17 @@
 //! It reads [`orders::Order`]s from a socket and answers with [`orders::Report`]s over [`link::Link`], which both ends
 //! use. It is subreaper: whatever a service leaves behind becomes its child, and is traced to the service (`kin`).
 //!
+//! Where control groups can be made, each service has one of its own (`cgroups`): nothing that it starts leaves it.
+//!
 //! What is never touched: pid 0, 1 and negative numbers, the daemon, and another runner's tree. The last holds
 //! because a guardian is started by `sys::detach` in a session of its own, on /dev/null, and without [`MARK`]: inside
-//! a service it becomes our child as every orphan does, but nothing ties it to the service, so no sweep goes near it.
+//! a service it becomes our child as every orphan does, but nothing ties it to the service, so no sweep goes near it; and
+//! its first act is to leave the service's control group. (One that may not, being another user's, ends with the service.)
 //! A nested runner ends by its own rule, when its client does.
 
 mod adopt;
 mod begin;
+mod cgroups;
 mod closing;
 mod ends;
 mod guard;

@@ -72,6 +72,9 @@ pub struct Launch {
     pub stdio: [Stdio; 3],
     /// Written (temporary file, rename) before the gate opens: a JSON object to which the guardian adds the identity.
     pub record: Option<Record>,
+    /// `PROJECT.runner/NAME`: the control group that it is born into where groups can be made; else its process group and
+    /// a sweep have to do.
+    pub cgroup: Option<String>,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
     /// So many more descriptors came with this order, which the guardian holds for the next daemon until `Release`.
@@ -217,6 +220,8 @@ pub struct Orphan {
     /// What its processes carry in [`super::MARK`].
     pub mark: Vec<u8>,
     pub fifos: Vec<Vec<u8>>,
+    /// The control group that it was born in, by name, if there was one.
+    pub cgroup: Option<String>,
     pub record: Vec<u8>,
 }
 

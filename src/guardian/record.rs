@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::orders::{Identity, Record};
+use crate::fault::point;
 
 /// A record that stands on the disk.
 #[derive(Debug)]
@@ -25,11 +26,14 @@ pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written>
     let mut file = create(&fresh)?;
     file.write_all(text(&record.body, identity).as_bytes())?;
     let inode = file.metadata()?.ino();
+    point!("record.drafted");
     match std::fs::rename(&path, beside(&path, ".1")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    point!("record.older-kept");
     std::fs::rename(&fresh, &path)?;
+    point!("record.written");
     Ok(Written { path, inode })
 }
 

@@ -178,6 +178,7 @@ impl Guard {
             limits: Vec::new(),
             descriptors,
             gate_is_open: true,
+            cgroup: None,
         };
         let failed = |errno| io::Error::from_raw_os_error(errno);
         let forked = self.forker.fork(&image).map_err(|refusal| failed(refusal.errno))?;

@@ -1,5 +1,8 @@
 //! `Kill`: SIGKILL to process or group, and rounds over what has left the group, until nothing new is found.
 //!
+//! Where the service has a control group, that ends everybody who was born in it at once. The rounds are for the rest,
+//! and for where there is none.
+//!
 //! A program that forks, makes a session and exits in a loop is a race that a single look through /proc loses. Here
 //! each of its lives becomes our child, so reading our own children (one file) finds it; the rounds are short and come
 //! back with each SIGCHLD that the fleeing program itself causes, so the race is run until it is won.
@@ -10,6 +13,7 @@ use std::os::fd::AsFd;
 use super::guard::Guard;
 use super::held::{Killing, Life};
 use super::orders::{Report, Target, Ticket};
+use crate::fault::point;
 use crate::sys::{clock, pidfd, processes};
 
 /// Looks of one round, and how many of them in a row must find nobody new.
@@ -37,7 +41,9 @@ impl Guard {
         if held.killing.replace(fresh).is_none() {
             self.killing.push(ticket);
         }
+        point!("guardian.kill-begun");
         self.kill_round(ticket);
+        point!("guardian.killed");
     }
 
     /// Called after every batch of ends and at every deadline.
@@ -110,6 +116,8 @@ impl Guard {
             }
         }
         still.extend(self.tree(ticket).0);
+        still.extend(self.members(ticket));
+        still.sort_unstable();
         still.dedup();
         let leftovers: Vec<_> = still
             .into_iter()
@@ -134,6 +142,7 @@ impl Guard {
         if !kill.sweep {
             return;
         }
+        self.kill_cgroup(ticket);
         let mut seen = HashSet::new();
         let mut clean = 0;
         for _ in 0..LOOKS {

@@ -186,6 +186,7 @@ impl Index {
     pub fn flush(&mut self) -> io::Result<()> {
         if let (true, Some(last)) = (self.dirty, &self.last) {
             self.file.write_all_at(&last.encode(), self.before * ENTRY as u64)?;
+            crate::fault::point!("logs.index-written");
             self.dirty = false;
         }
         Ok(())

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{SpliceFFlags, splice};
 
 use super::index::{self, Entry, Index, Source};
+use crate::fault::point;
 use crate::spec::LogFile;
 
 /// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
@@ -96,6 +97,7 @@ impl Journal {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
         let moved = splice(pipe, None, &self.file, Some(&mut at), length, flags)?;
         if moved > 0 {
+            point!("logs.spliced");
             let entry = Entry {
                 offset: self.offset,
                 time_ns,
@@ -108,6 +110,7 @@ impl Journal {
                 self.max_size.saturating_sub(self.offset) < NEAR.min(self.max_size / 8) && self.ends_a_line();
             // An entry that can't be written is kept and tried again before the next chunk, which then says why it fails.
             let _ = self.ready_index(source)?.append(entry);
+            point!("logs.indexed");
         }
         Ok(moved)
     }
@@ -157,6 +160,7 @@ impl Journal {
 
     fn rotate(&mut self, next: Source) -> io::Result<()> {
         self.ready_index(next)?.flush()?;
+        point!("logs.rotation-begun");
         if self.max_files == 1 {
             return self.empty();
         }
@@ -171,6 +175,7 @@ impl Journal {
         remove_beyond(&self.path, 1)?;
         self.index = None;
         self.file.set_len(0)?;
+        point!("logs.emptied");
         self.offset = 0;
         self.turn_page = false;
         Ok(())
@@ -186,12 +191,15 @@ impl Journal {
         }
         if free > last {
             remove_pair(&numbered(&self.path, last))?;
+            point!("logs.oldest-removed");
             free = last;
         }
         for to in (1..=free).rev() {
             let (from, to) = (numbered(&self.path, to - 1), numbered(&self.path, to));
             rename_if_there(&index::path_of(&from), &index::path_of(&to))?;
+            point!("logs.index-renamed");
             fs::rename(&from, &to)?;
+            point!("logs.log-renamed");
         }
         Ok(())
     }
@@ -202,6 +210,7 @@ impl Journal {
         self.file = file;
         self.index = None;
         self.turn_page = false;
+        point!("logs.file-begun");
         Ok(())
     }
 
@@ -247,6 +256,7 @@ fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
 /// The index first: a log without its index is still a log.
 fn remove_pair(log: &Path) -> io::Result<()> {
     accept_missing(fs::remove_file(index::path_of(log)))?;
+    point!("logs.index-removed");
     accept_missing(fs::remove_file(log))
 }
 

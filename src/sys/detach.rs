@@ -46,6 +46,7 @@ pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], 
         limits: Vec::new(),
         descriptors,
         gate_is_open: true,
+        cgroup: None,
     };
     through_an_orphan(&image)
 }

@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, Uid, access};
+use nix::unistd::Uid;
 
 use super::spawn::Calls;
-use super::{identity, limits, pidfd, users};
+use super::{cgroup, identity, limits, pidfd, users};
 
 /// One look at the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Machine {
 pub enum Cgroup {
     /// No version 2 is mounted.
     None,
-    /// Our own group can't be written.
+    /// No groups can be made below ours.
     ReadOnly,
     /// Groups can be made below ours; whether they can be killed as a whole (`cgroup.kill`, 5.14).
     Writable { kill: bool },
@@ -172,24 +172,11 @@ fn subreaper_is_allowed() -> bool {
 }
 
 fn cgroup() -> Cgroup {
-    let own = || {
-        let group = text("/proc/self/cgroup")?;
-        let below = group.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let mounts = text("/proc/self/mountinfo")?;
-        let root = mounted(&mounts, "cgroup2").next()?.0;
-        Some(root.join(below))
-    };
-    let Some(own) = own().filter(|own| own.is_dir()) else {
-        return Cgroup::None;
-    };
-    let may_write = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
-    // Moving a process takes the list of the group that it leaves, too.
-    if !may_write(&own) || !may_write(&own.join("cgroup.procs")) {
-        return Cgroup::ReadOnly;
+    match cgroup::Home::find() {
+        Ok(home) => Cgroup::Writable { kill: home.kills() },
+        Err(cgroup::Absence::NotMounted) => Cgroup::None,
+        Err(cgroup::Absence::ReadOnly) => Cgroup::ReadOnly,
     }
-    // The root group has no such file, its children have.
-    let kill = own.join("cgroup.kill").exists() || children(&own).any(|child| child.join("cgroup.kill").exists());
-    Cgroup::Writable { kill }
 }
 
 fn children(folder: &Path) -> impl Iterator<Item = PathBuf> {

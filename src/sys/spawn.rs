@@ -76,6 +76,8 @@ pub struct Image {
     pub descriptors: Vec<RawFd>,
     /// Nothing has to be written down before it executes: it does not wait.
     pub gate_is_open: bool,
+    /// The control group that it is born into, where the kernel can do that.
+    pub cgroup: Option<RawFd>,
 }
 
 /// A child that stands at its gate, or is through it already where that was open.
@@ -85,6 +87,8 @@ pub struct Forked {
     /// `None` where the kernel has no pidfds.
     pub pidfd: Option<OwnedFd>,
     pub channel: Channel,
+    /// It was born into the control group of its image.
+    pub in_cgroup: bool,
 }
 
 /// Our end of the child's socket pair.
@@ -237,6 +241,7 @@ impl Forker {
         let before = block_all();
         let forked = clone_or_fork(&mut prepared, &mut calls);
         restore(&before);
+        let in_cgroup = calls.clone3 && prepared.cgroup.is_some();
         self.calls = calls;
         #[cfg(target_os = "linux")]
         if let Some(shelf) = self.shelf.as_mut().filter(|_| shelved) {
@@ -250,6 +255,7 @@ impl Forker {
         let (pid, pidfd) = forked.map_err(refuse)?;
         Ok(Forked {
             pid,
+            in_cgroup,
             // One that can't be signalled would only look like a hold on the process.
             pidfd: pidfd.filter(|_| calls.pidfd),
             channel: ours,
@@ -298,7 +304,16 @@ struct Lent {
 fn clone_or_fork(prepared: &mut Prepared, calls: &mut Calls) -> io::Result<(u32, Option<OwnedFd>)> {
     #[cfg(target_os = "linux")]
     if calls.clone3 {
-        match clone3(prepared) {
+        let mut cloned = clone3(prepared);
+        if let Err(error) = &cloned
+            && prepared.cgroup.is_some()
+            && !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
+        {
+            // The kernel can't (it came with 5.7), or we may not.
+            prepared.cgroup = None;
+            cloned = clone3(prepared);
+        }
+        match cloned {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => calls.clone3 = false,
             done => return done,
         }
@@ -363,7 +378,7 @@ fn clone3_is_allowed() -> bool {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn clone3(prepared: &mut Prepared) -> io::Result<(u32, Option<OwnedFd>)> {
-    /// `struct clone_args` up to `tls`, its first version (clone3(2)).
+    /// `struct clone_args` (clone3(2)).
     #[repr(C)]
     #[derive(Default)]
     struct CloneArgs {
@@ -375,7 +390,13 @@ fn clone3(prepared: &mut Prepared) -> io::Result<(u32, Option<OwnedFd>)> {
         stack: u64,
         stack_size: u64,
         tls: u64,
+        set_tid: u64,
+        set_tid_size: u64,
+        cgroup: u64,
     }
+    /// Up to `tls`, all that its first version has.
+    const FIRST_VERSION: usize = 64;
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: (libc::CLONE_PIDFD | if prepared.shares_table() { libc::CLONE_FILES } else { 0 }) as u64,
@@ -383,9 +404,15 @@ fn clone3(prepared: &mut Prepared) -> io::Result<(u32, Option<OwnedFd>)> {
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    let mut size = FIRST_VERSION;
+    if let Some(cgroup) = prepared.cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.unsigned_abs());
+        size = size_of::<CloneArgs>();
+    }
     // SAFETY: without CLONE_VM and with no stack given this is fork(2): the child has a copy of all memory and goes on
     // here. It calls only `child`, which is async-signal-safe and never returns.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size) };
     match pid {
         0 => child(prepared),
         1.. => {

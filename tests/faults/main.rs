@@ -9,7 +9,9 @@ mod fixture;
 
 mod console;
 mod deps;
+mod groups;
 mod output;
+mod points;
 mod roles;
 mod runs;
 mod several;

@@ -9,7 +9,7 @@ use runner::spec::Signal;
 
 use crate::nest::{Nest, marked, none_left, shown};
 
-fn the_basics_hold(mut nest: Nest) {
+pub fn the_basics_hold(mut nest: Nest) {
     let before = nest.holds();
     assert_eq!(nest.run(&["exit", "42"]).0, ExitStatus::Code(42));
     assert_eq!(shown(&nest.run(&["show", "descriptors"]).1, "descriptors"), "0 1 2");
@@ -91,7 +91,17 @@ fn en_04_without_pidfds() {
 
 #[test]
 fn en_04_without_anything() {
-    the_basics_hold(Nest::without(&["clone3", "pidfd", "close_range", "groups"]));
+    the_basics_hold(Nest::without(&["clone3", "pidfd", "close_range", "groups", "cgroup"]));
+}
+
+#[test]
+fn en_04_without_control_groups() {
+    the_basics_hold(Nest::without(&["cgroup"]));
+}
+
+#[test]
+fn en_04_without_killing_them_as_a_whole() {
+    the_basics_hold(Nest::without(&["cgroup.kill"]));
 }
 
 #[test]

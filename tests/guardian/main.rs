@@ -5,6 +5,7 @@
 mod fixture;
 mod nest;
 
+mod cgroups;
 mod exits;
 mod fallbacks;
 mod setup;

@@ -59,6 +59,13 @@ impl Nest {
         Nest::begin(&before, &[])
     }
 
+    /// In a mount namespace of its own, once a shell has done this there. For root.
+    pub fn inside(script: &str, words: &[&str]) -> Nest {
+        let script = format!("set -e; {script}; exec \"$@\"");
+        let before = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned);
+        Nest::begin(&before, words)
+    }
+
     fn begin(before: &[String], words: &[&str]) -> Nest {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let guardian = Command::new("/bin/sh")
@@ -121,6 +128,7 @@ impl Nest {
             limits: Vec::new(),
             stdio: [Stdio::Null, Stdio::Null, Stdio::Null],
             record: None,
+            cgroup: Some(format!("test-{}.runner/test.{}", self.pid(), ticket.0)),
             reap_tree: false,
             keeps: 0,
         }

@@ -176,15 +176,26 @@ fn orphans(machine: &Machine) -> Finding {
     )
 }
 
-/// Control groups are not used yet, so it is the same tier everywhere; what there is of them is said.
+/// What SIGKILL to a whole service rests on.
 fn stop(cgroup: Cgroup) -> Finding {
-    let why = match cgroup {
-        Cgroup::None => "no cgroup v2 here",
-        Cgroup::ReadOnly => "no writable cgroup v2",
-        Cgroup::Writable { .. } => "there is a writable cgroup v2, which this version does not use yet",
+    const NAME: &str = "stop";
+    let without = |why: &str| {
+        let detail = format!("process group + descendants ({why}; a program that flees in a loop could escape)");
+        tier(NAME, detail, None)
     };
-    let detail = format!("process group + descendants ({why}; a program that flees in a loop could escape)");
-    tier("stop", detail, None)
+    match cgroup {
+        Cgroup::Writable { kill: true } => ok(
+            NAME,
+            "each service has a control group, which is killed as a whole (cgroup.kill)",
+        ),
+        Cgroup::Writable { kill: false } => tier(
+            NAME,
+            "each service has a control group, which is frozen and killed one by one (no cgroup.kill before Linux 5.14)",
+            None,
+        ),
+        Cgroup::ReadOnly => without("no writable cgroup v2"),
+        Cgroup::None => without("no cgroup v2 here"),
+    }
 }
 
 fn processes(machine: &Machine) -> Finding {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Hands, Task};
 use crate::daemon::surroundings::RunSurroundings;
+use crate::fault::point;
 use crate::probe;
 use crate::reconcile::{Fact, Incarnation, Outcome, ProbeKind};
 use crate::spec::Service;
@@ -28,7 +29,9 @@ impl Hands {
             inbox: self.inbox.clone(),
         };
         self.start_task(id, Task::Probe(kind), async move {
+            point!("daemon.probe-begun");
             let outcome = probe::attempt(&probe.check, kind, probe.timeout, probe.interval, &surroundings).await;
+            point!("daemon.probe-ended");
             let outcome = match (kind, outcome) {
                 (ProbeKind::Ready, Outcome::Failure(words)) => {
                     Outcome::Failure(words + &surroundings.elsewhere(&service, attempt))

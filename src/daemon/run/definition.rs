@@ -15,6 +15,7 @@ use crate::api::wire::{self, Refusal};
 use crate::config::{self, Loaded, Problems, Recipe};
 use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::ports::PortStore;
+use crate::fault::point;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
@@ -117,6 +118,7 @@ impl Daemon {
             }
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
+                point!("config.read");
                 match files {
                     Some((interest, touched)) => {
                         self.watch_anew(interest);
@@ -404,6 +406,7 @@ impl Daemon {
             }
             return;
         }
+        point!("config.accepted");
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
         self.definition.recipe = recipe.clone();
@@ -420,6 +423,7 @@ impl Daemon {
             cause,
             request,
         });
+        point!("config.applied");
     }
 
     /// How `up` ends by itself: who asked wins over the file, and that over the place of use.

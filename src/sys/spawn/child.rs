@@ -32,6 +32,8 @@ pub(super) struct Prepared<'a> {
     descriptor_limit: Option<(u64, u64)>,
     channel: RawFd,
     close_range: bool,
+    /// What it is to be born into, as far as that works.
+    pub(super) cgroup: Option<RawFd>,
     /// The table is the parent's until everything from this number on was left behind.
     shared_from: Option<u32>,
     /// Without close_range(2): the highest descriptor open at the fork.
@@ -61,6 +63,7 @@ impl<'a> Prepared<'a> {
             descriptor_limit: forker.descriptor_limit,
             channel,
             close_range: forker.calls.close_range,
+            cgroup: image.cgroup,
             highest: if forker.calls.close_range {
                 0
             } else {

@@ -1,0 +1,151 @@
+//! Each scenario once to count which points it hits, then once for every one of these hits with a kill there (CR-01).
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::bed::{Bed, waits_for_nothing};
+use crate::oracles;
+use crate::scenario::{ADOPT, EDIT, FEW, LOG, ONLY, RESTART, STOP, Scenario, UP};
+
+/// Points that a hundred lines hit a hundred times: a few of their hits stand for all.
+const HITS: usize = 3;
+
+/// Points whose process can be lost today: client and daemon. `guardian.` and `record.` wait for recovery.
+const LOSABLE: &[&str] = &["client.", "daemon.", "config.", "wishes.", "history.", "logs.", "api."];
+
+/// Which points of which scenario are enumerated, by the beginnings of their names.
+const ENABLED: &[(Scenario, &[&str])] = &[
+    (UP, LOSABLE),
+    (RESTART, LOSABLE),
+    (STOP, LOSABLE),
+    (EDIT, LOSABLE),
+    (LOG, LOSABLE),
+    (FEW, &["logs."]),
+    (ONLY, &["logs."]),
+    (ADOPT, &[]),
+];
+
+#[test]
+fn cr_01_up() {
+    enumerate("up");
+}
+
+#[test]
+fn cr_01_restart() {
+    enumerate("restart");
+}
+
+#[test]
+fn cr_01_stop() {
+    enumerate("stop");
+}
+
+#[test]
+fn cr_01_edit() {
+    enumerate("edit");
+}
+
+#[test]
+fn cr_01_lg_07_log() {
+    enumerate("log");
+}
+
+#[test]
+fn cr_01_lg_07_few() {
+    enumerate("few");
+}
+
+#[test]
+fn cr_01_lg_07_only() {
+    enumerate("only");
+}
+
+#[test]
+#[ignore = "waits for recovery"]
+fn cr_01_adopt() {
+    enumerate("adopt");
+}
+
+fn enumerate(name: &str) {
+    let (scenario, points) = ENABLED.iter().find(|(scenario, _)| scenario.name == name).unwrap();
+    let chosen = chosen(scenario, if waits_for_nothing() { &[""] } else { points });
+    println!(
+        "{name}: {} points, {} kills",
+        chosen.len(),
+        chosen.values().map(Vec::len).sum::<usize>()
+    );
+    let mut amiss = Vec::new();
+    for (point, mut hits) in chosen {
+        // How often the pump is woken is another matter each time; its first time always comes.
+        if point.starts_with("logs.") && !hits.contains(&1) {
+            hits.push(1);
+        }
+        let mut fired = false;
+        for hit in hits {
+            // One that fails says no more than the others do: all of them are wanted.
+            match catch_unwind(AssertUnwindSafe(|| is_survived(scenario, &point, hit))) {
+                Ok(came_to_it) => fired |= came_to_it,
+                Err(panic) => {
+                    fired = true;
+                    amiss.push(panic.downcast_ref::<String>().cloned().unwrap_or_default());
+                }
+            }
+        }
+        if !fired {
+            // Another timing may leave out one of several, not all.
+            amiss.push(format!("{name}: nothing was ever killed at {point}"));
+        }
+    }
+    assert!(amiss.is_empty(), "{} amiss:\n{}", amiss.len(), amiss.join("\n"));
+}
+
+/// Points with the numbers of those of their hits that are tried.
+fn chosen(scenario: &Scenario, points: &[&str]) -> BTreeMap<String, Vec<u64>> {
+    let bed = Bed::new(scenario.keeps);
+    (scenario.before)(&bed, "");
+    let before = bed.points_hit().len();
+    (scenario.act)(&bed, "");
+    let mut hits: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (at, point) in bed.points_hit().into_iter().enumerate() {
+        let count = counts.entry(point.clone()).or_default();
+        *count += 1;
+        if at >= before && points.iter().any(|beginning| point.starts_with(beginning)) {
+            hits.entry(point).or_default().push(*count);
+        }
+    }
+    assert!(
+        !hits.is_empty() || points.is_empty(),
+        "{}: no point was hit",
+        scenario.name
+    );
+    for hits in hits.values_mut() {
+        if hits.len() > HITS {
+            *hits = vec![hits[0], hits[hits.len() / 2], hits[hits.len() - 1]];
+        }
+    }
+    bed.verb(&["down"]);
+    oracles::nothing(&bed, "the run that counts");
+    hits
+}
+
+/// Whether it came to the kill; that nothing is amiss afterwards is asserted.
+fn is_survived(scenario: &Scenario, point: &str, hit: u64) -> bool {
+    let what = format!("{}, killed at hit {hit} of {point}", scenario.name);
+    let bed = Bed::new(scenario.keeps);
+    let faults = format!("{point}={}*off->1*kill", hit - 1);
+    (scenario.before)(&bed, &faults);
+    (scenario.act)(&bed, &faults);
+    let has_fired = || bed.points_hit().iter().filter(|name| *name == point).count() as u64 >= hit;
+    if !has_fired() {
+        // Whoever is still going to be hit has no part in what follows.
+        bed.verb(&["down"]);
+    }
+    bed.recover(&what);
+    oracles::quiet(&bed, &what);
+    let fired = has_fired();
+    let down = bed.verb(&["down"]);
+    assert!(down.status.success(), "{what}: down: {}", crate::common::stderr(&down));
+    oracles::nothing(&bed, &what);
+    fired
+}
