@@ -1,12 +1,14 @@
 //! Exits: reaped at once, and for each batch one look at what the ended left behind.
 
+use std::os::fd::AsFd;
+
 use super::guard::Guard;
 use super::held::Life;
 use super::orders::{Report, Target, Ticket};
 use crate::reconcile::ExitStatus;
-use crate::sys::processes;
 use crate::sys::reap::{self, Child};
 use crate::sys::spawn::Progress;
+use crate::sys::{pidfd, processes};
 
 impl Guard {
     /// Takes every child that has ended (SIGCHLD coalesces: one signal may mean many).
@@ -96,16 +98,18 @@ impl Guard {
         self.batch.push((ticket, status));
     }
 
-    /// The pidfd of a followed process says that it has ended: if it was no child of ours, nobody knows how.
+    /// The pidfd of a followed process says that it has ended. If it was no child of ours, the kernel may know how.
     pub(super) fn followed_ended(&mut self, ticket: Ticket) {
-        let Some(held) = self.held.get(&ticket).filter(|held| held.followed.is_some()) else {
-            return;
-        };
+        let Some(held) = self.held.get(&ticket) else { return };
+        let Some(followed) = &held.followed else { return };
         let pid = held.main;
         match reap::one(pid) {
             Child::Running => {}
             Child::Ended(status) => self.ended(pid, status),
-            Child::NotOurs => self.ended(pid, ExitStatus::Unknown),
+            Child::NotOurs => {
+                let status = pidfd::exit_status_of(followed.as_fd());
+                self.ended(pid, status.unwrap_or(ExitStatus::Unknown));
+            }
         }
     }
 

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::reconcile::ExitStatus;
+use crate::spec::Signal;
+
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of linux/pidfd.h (6.9): to the group whose number is that of the held process, even
 /// after the process itself was reaped.
 #[cfg(target_os = "linux")]
@@ -116,6 +119,34 @@ pub fn kept_status(_: BorrowedFd) -> Option<i32> {
     None
 }
 
+/// How the held process has ended, whoever its parent is: as the kernel keeps it of the reaped (see [`kept_status`]), or
+/// as /proc tells while it waits for its parent (field 52 of proc_pid_stat(5), for those who may trace it).
+///
+/// `None`: it lives, or nobody can tell any more.
+pub fn exit_status_of(held: BorrowedFd) -> Option<ExitStatus> {
+    let status = kept_status(held)
+        .or_else(|| zombie_status(held))
+        .or_else(|| kept_status(held))?;
+    Some(if libc::WIFEXITED(status) {
+        ExitStatus::Code(libc::WEXITSTATUS(status))
+    } else {
+        ExitStatus::Signal(Signal::from_number(libc::WTERMSIG(status)))
+    })
+}
+
+/// Of a process that has ended and is not reaped yet: so long its number is its own.
+fn zombie_status(held: BorrowedFd) -> Option<i32> {
+    let known = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", held.as_raw_fd())).ok()?;
+    let pid = known.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim();
+    let line = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let line = String::from_utf8_lossy(&line);
+    // The name may hold blanks and parentheses; what follows is from the third field on.
+    let fields: Vec<&str> = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+    let status = fields.get(52 - 3)?.parse().ok()?;
+    let was_its_own = fields.first() == Some(&"Z") && signal(held, 0).is_ok();
+    was_its_own.then_some(status)
+}
+
 /// Signals a process by number: only for a child of ours that is not reaped yet, so that the number can't be another's.
 /// 0 and 1 are refused.
 #[allow(unsafe_code)]
@@ -153,6 +184,34 @@ fn safe(pid: u32) -> Option<libc::pid_t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_a_process_has_ended_is_known_before_and_after_it_was_reaped() {
+        use std::process::Command;
+
+        for (script, wanted) in [
+            ("read end; exit 42", ExitStatus::Code(42)),
+            (
+                "read end; kill -SEGV $$",
+                ExitStatus::Signal(Signal::from_number(libc::SIGSEGV)),
+            ),
+        ] {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(std::process::Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let held = open(child.id()).unwrap();
+            assert_eq!(exit_status_of(held.as_fd()), None, "it lives");
+            drop(child.stdin.take());
+            wait_for_exit(held.as_fd());
+            assert_eq!(exit_status_of(held.as_fd()), Some(wanted), "not reaped");
+            child.wait().unwrap();
+            if kept_status(held.as_fd()).is_some() {
+                assert_eq!(exit_status_of(held.as_fd()), Some(wanted), "reaped");
+            } else {
+                assert_eq!(exit_status_of(held.as_fd()), None, "this kernel keeps none");
+            }
+        }
+    }
 
     #[test]
     fn nobody_can_be_meant_by_zero_one_or_too_much() {
