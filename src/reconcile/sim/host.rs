@@ -26,7 +26,17 @@ enum Coming {
     TellEmpty(Incarnation),
     Hopeless(Incarnation),
     Match(Incarnation),
+    /// The launcher of a daemon has done its work.
+    Launched(Incarnation),
+    /// The PID file names the launcher, or the daemon.
+    Named(Incarnation, Name),
     Tell(Fact),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Launcher,
+    Daemon,
 }
 
 impl Coming {
@@ -86,7 +96,7 @@ impl Host {
                     return Vec::new();
                 };
                 // With `process` the rest is none of ours from here on, whatever an edit says later.
-                let left_ours = left && body.service.stop_scope != StopScope::Process;
+                let left_ours = left && body.answers_for_rest();
                 (body.exited, body.left) = (true, left_ours);
                 let out_of_memory = status == ExitStatus::Signal(Signal::KILL) && dice.once_in(4);
                 if left && body.rest == Rest::None {
@@ -115,8 +125,82 @@ impl Host {
                 body.matched = true;
                 vec![Fact::Nudged { id }]
             }
+            Coming::Launched(id) => self.launched(id, dice),
+            Coming::Named(id, name) => self.named(id, name, dice),
             Coming::Tell(fact) => self.tell(fact),
         }
+    }
+
+    /// A service with a PID file begins its work.
+    fn daemonise(&mut self, id: Incarnation, dice: &mut Dice) {
+        let slow = if self.kind { 500 } else { 4_000 };
+        if dice.once_in(4) {
+            // It stays in front after all.
+            return self.plan(dice.delay(slow), Coming::Named(id, Name::Launcher));
+        }
+        if dice.once_in(6) {
+            self.plan(dice.delay(100), Coming::Named(id, Name::Launcher));
+        }
+        self.plan(dice.delay(500), Coming::Launched(id));
+        if dice.once_in(4) {
+            let why = "it is empty".to_owned();
+            self.plan(dice.delay(500), Coming::Tell(Fact::PidFileDoubted { id, why }));
+        }
+        if self.kind || !dice.once_in(8) {
+            self.plan(dice.delay(slow), Coming::Named(id, Name::Daemon));
+        }
+    }
+
+    fn launched(&mut self, id: Incarnation, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        if body.stage != Stage::Running || !body.launching {
+            return Vec::new();
+        }
+        body.rest = Rest::Strays;
+        let good = body.service.success_exit_codes.first();
+        let status = ExitStatus::Code(good.map_or(0, |&code| code.into()));
+        self.exit(id, status, dice)
+    }
+
+    fn named(&mut self, id: Incarnation, name: Name, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        let left = body.stage == Stage::Ended && body.rest == Rest::Strays && body.killed.is_none() && !body.emptied;
+        let lives = body.stage == Stage::Running;
+        match name {
+            Name::Launcher if lives && body.launching => {}
+            Name::Daemon if body.launching && (lives || left) => {
+                self.pids += 1;
+                let rest = dice.pick(&[Rest::None, Rest::None, Rest::Group, Rest::Strays]);
+                body.revive(self.pids, rest);
+                self.queue.retain(|_, coming| {
+                    !matches!(coming, Coming::TellExit(of, ..) | Coming::Empty(of) | Coming::TellEmpty(of) if *of == id)
+                });
+            }
+            Name::Launcher | Name::Daemon => return Vec::new(),
+        }
+        let pid = self.bodies[&id].pid;
+        vec![Fact::MainPidTold { id, pid }]
+    }
+
+    /// From now on nothing goes wrong by itself.
+    pub fn calm(&mut self, dice: &mut Dice) {
+        self.kind = true;
+        let launching = self.bodies.iter().filter(|(_, body)| body.launching);
+        let ids: Vec<Incarnation> = launching.map(|(&id, _)| id).collect();
+        for id in ids {
+            self.plan(dice.delay(500), Coming::Named(id, Name::Daemon));
+        }
+    }
+
+    /// Whether a main process has been replaced or is about to be: what was told of its end is no news of the next.
+    pub fn follows(&self, id: Incarnation) -> bool {
+        self.bodies
+            .get(&id)
+            .is_some_and(|body| body.service.followed_pid_file().is_some())
     }
 
     fn tell(&mut self, fact: Fact) -> Vec<Fact> {
@@ -132,6 +216,10 @@ impl Host {
                     body.commanded = false;
                 }
             }
+            Fact::MainPidTold { id, pid } => match self.bodies.get_mut(id) {
+                Some(body) if body.stage == Stage::Running => (body.pid, body.launching) = (*pid, false),
+                _ => return Vec::new(),
+            },
             _ => {}
         }
         vec![fact]
@@ -139,7 +227,7 @@ impl Host {
 
     fn born(&mut self, id: Incarnation, pid: u32, dice: &mut Dice) -> Vec<Fact> {
         if let Some(body) = self.bodies.get_mut(&id) {
-            body.stage = Stage::Born;
+            (body.stage, body.pid) = (Stage::Born, pid);
         }
         if !self.kind && dice.once_in(16) {
             self.plan(dice.delay(20), Coming::Refused(id, refusal(dice)));
@@ -155,6 +243,7 @@ impl Host {
             return Vec::new();
         };
         (body.stage, body.executed) = (Stage::Running, true);
+        let daemon = body.launching;
         let oneshot = body.service.kind == crate::spec::Kind::Oneshot;
         let good = body
             .service
@@ -163,6 +252,9 @@ impl Host {
             .map_or(0, |&code| i32::from(code));
         if self.kind || !dice.once_in(6) {
             self.plan(dice.delay(300), Coming::Match(id));
+        }
+        if daemon {
+            self.daemonise(id, dice);
         }
         if oneshot && (self.kind || !dice.once_in(8)) {
             let status = if self.kind {
@@ -189,12 +281,12 @@ impl Host {
         }
         body.stage = Stage::Ended;
         let left = body.rest != Rest::None;
-        let killed = body.killed;
+        let (killed, launching) = (body.killed, body.launching);
         let drain = if dice.once_in(4) { dice.delay(50) } else { 0 };
         self.plan(drain, Coming::TellExit(id, status, left));
         if left && killed.is_some() {
             self.kill_rest(id, dice);
-        } else if left && (self.kind || dice.once_in(2)) {
+        } else if left && (self.kind && !launching || dice.once_in(if launching { 8 } else { 2 })) {
             self.plan(dice.delay(20_000), Coming::Empty(id));
         }
         facts
@@ -437,10 +529,13 @@ impl Coming {
             | Coming::TellEmpty(of)
             | Coming::Empty(of)
             | Coming::Hopeless(of)
+            | Coming::Launched(of)
+            | Coming::Named(of, _)
             | Coming::Match(of) => of,
             Coming::Tell(Fact::Probed { id: of, .. } | Fact::GateProbed { id: of, .. }) => of,
             Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => of,
             Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => of,
+            Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => of,
             Coming::Tell(_) => return false,
         };
         *of == id
