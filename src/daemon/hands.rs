@@ -2,6 +2,7 @@
 
 mod incoming;
 mod patterns;
+mod pid_files;
 mod refusals;
 
 use std::cell::Cell;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
+use self::pid_files::RunFile;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{self, Captured, Setting, Surroundings};
@@ -41,6 +43,8 @@ pub enum Inbox {
     Errand(Errand),
     KillErrand(Ticket),
     Notified(Incarnation, Notification),
+    /// Its PID file was touched; with `true` a folder on the way to it went away.
+    PidFile(Incarnation, bool),
 }
 
 /// What a ticket stands for.
@@ -69,6 +73,24 @@ struct Run {
     /// Known, but told only once the pump has everything that was written.
     end: Option<Held>,
     notify: Option<AbortHandle>,
+    pid_file: Option<RunFile>,
+}
+
+impl Run {
+    fn new(ticket: Ticket, service: &Arc<Service>, setting: Setting) -> Run {
+        Run {
+            ticket,
+            service: service.clone(),
+            setting: Rc::new(setting),
+            witness: Rc::default(),
+            fifos: Vec::new(),
+            patterns: patterns::of(service),
+            logged: false,
+            end: None,
+            notify: None,
+            pid_file: None,
+        }
+    }
 }
 
 struct Held {
@@ -158,9 +180,8 @@ impl Hands {
     pub fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { id, service } => {
-                if let Err(failure) = self.spawn(id, &service) {
-                    self.forget(id);
-                    self.known.push_back(Fact::SpawnFailed { id, failure });
+                if !self.tries_to_adopt(id, &service) {
+                    self.start(id, &service);
                 }
             }
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
@@ -215,23 +236,21 @@ impl Hands {
         }
     }
 
+    fn start(&mut self, id: Incarnation, service: &Arc<Service>) {
+        if let Err(failure) = self.spawn(id, service) {
+            self.forget(id);
+            self.known.push_back(Fact::SpawnFailed { id, failure });
+        }
+    }
+
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>) -> Result<(), Failure> {
         if let Some(failure) = port_trouble(service) {
             return Err(failure);
         }
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
-        let mut run = Run {
-            ticket,
-            service: service.clone(),
-            setting: Rc::new(setting.clone()),
-            witness: Rc::default(),
-            fifos: Vec::new(),
-            patterns: patterns::of(service),
-            logged: false,
-            end: None,
-            notify: None,
-        };
+        let mut run = Run::new(ticket, service, setting.clone());
+        run.pid_file = RunFile::of(service, id, &setting, &self.inbox)?;
         if uses_notify(service) {
             run.notify = Some(self.listen_for_notifications(id, &service.name, &mut setting)?);
             run.setting = Rc::new(setting.clone());

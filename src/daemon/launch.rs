@@ -188,6 +188,7 @@ impl Setting {
             nice: self.service.nice,
             limits: self.limits(),
             stdio,
+            pid_file: record.is_some() && self.service.followed_pid_file().is_some(),
             reap_tree: record.is_none(),
             record,
         }

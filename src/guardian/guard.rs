@@ -231,6 +231,7 @@ impl Guard {
             } => self.signal(ticket, signal, target, wakes),
             Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
+            Order::Adopt(adoption) => self.adopt(*adoption),
             Order::Release { ticket } => self.release(ticket),
             Order::Finish => self.finished = true,
         }

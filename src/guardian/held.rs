@@ -36,6 +36,50 @@ pub(super) struct Held {
     /// The daemon has forgotten it; it goes when nothing of it is left.
     pub released: bool,
     pub killing: Option<Killing>,
+    pub launcher: Launcher,
+}
+
+/// What may tell a daemon's launcher later.
+#[derive(Debug, Default)]
+pub(super) struct Launcher {
+    /// As the kernel calls a process that executed it: up to 15 bytes.
+    pub name: String,
+    pub born_ticks: u64,
+    /// Its service says by a PID file which process it is.
+    pub pid_file: bool,
+    /// It has ended with 0 as the main process.
+    pub ended_well: bool,
+}
+
+impl Held {
+    /// A process that is alive, and of which nothing else is known.
+    pub(super) fn new(ticket: Ticket, main: u32, uid: u32) -> Held {
+        Held {
+            ticket,
+            uid,
+            leader: main,
+            leader_reaped: false,
+            pidfd: None,
+            main,
+            followed: None,
+            life: Life::Alive,
+            channel: None,
+            refusal: None,
+            mark: None,
+            fifos: Vec::new(),
+            sessions: Vec::new(),
+            record: None,
+            reap_tree: false,
+            released: false,
+            killing: None,
+            launcher: Launcher::default(),
+        }
+    }
+
+    /// What is adopted was never a child of ours, nor are the children that it leaves.
+    pub(super) fn is_adopted(&self) -> bool {
+        self.leader_reaped && self.pidfd.is_none() && self.followed.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

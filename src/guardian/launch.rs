@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use super::MARK;
 use super::guard::Guard;
-use super::held::{Held, Life};
-use super::orders::{Launch, Report, Stdio, Ticket};
+use super::held::{Held, Launcher};
+use super::orders::{Identity, Launch, Report, Stdio, Ticket};
 use super::record;
 use crate::sys::spawn::{Image, Progress, Refusal, Stage};
 use crate::sys::{fifo, identity};
@@ -46,28 +46,22 @@ impl Guard {
         let image = image(launch, streams.numbers)?;
         let forked = self.forker.fork(&image)?;
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
-        let found = match launch.record {
+        let found: Identity = match launch.record {
             Some(_) => identity::of(forked.pid, held).into(),
             None => identity::at_birth(forked.pid, held).into(),
         };
         let mut held = Held {
-            ticket,
-            uid,
-            leader: forked.pid,
-            leader_reaped: false,
-            pidfd: None,
-            main: forked.pid,
-            followed: None,
-            life: Life::Alive,
-            channel: None,
-            refusal: None,
             mark,
             fifos: streams.fifos,
             sessions: vec![forked.pid],
-            record: None,
             reap_tree: launch.reap_tree,
-            released: false,
-            killing: None,
+            launcher: Launcher {
+                name: launched_name(&image),
+                born_ticks: found.start_ticks,
+                pid_file: launch.pid_file,
+                ended_well: false,
+            },
+            ..Held::new(ticket, forked.pid, uid)
         };
         let written = launch
             .record
@@ -191,6 +185,13 @@ fn at(stage: Stage, error: &io::Error, index: usize) -> Refusal {
 
 fn own_uid() -> u32 {
     nix::unistd::Uid::effective().as_raw()
+}
+
+/// `comm` of proc(5): the last step of the program's path, up to 15 bytes.
+fn launched_name(image: &Image) -> String {
+    let path = image.programs.first().map_or(&b""[..], |program| program.to_bytes());
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(&name[..name.len().min(15)]).into_owned()
 }
 
 fn mark_of(env: &[Vec<u8>]) -> Option<Vec<u8>> {

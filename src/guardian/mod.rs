@@ -12,6 +12,7 @@
 
 mod begin;
 mod closing;
+mod daemons;
 mod ends;
 mod guard;
 mod held;

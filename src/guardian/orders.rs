@@ -34,6 +34,8 @@ pub enum Order {
     /// From now on this descendant of the ticket's tree is its main process (`MAINPID=`, a PID file). The trust rule of
     /// `faults.md` (PF) is checked by the guardian; answered by `Followed` or `NotFollowed`.
     Follow { ticket: Ticket, pid: u32 },
+    /// Take over a process that something else has started; answered by `Adopted` or `NotAdopted`.
+    Adopt(Box<Adoption>),
     /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
     Release { ticket: Ticket },
     /// The daemon is about to end because everything is over: end too.
@@ -69,8 +71,22 @@ pub struct Launch {
     pub stdio: [Stdio; 3],
     /// Written (temporary file, rename) before the gate opens: a JSON object to which the guardian adds the identity.
     pub record: Option<Record>,
+    /// Its service has a PID file: it is expected to leave a daemon, which is to be found.
+    pub pid_file: bool,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
+}
+
+/// All that is needed to take over a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    pub ticket: Ticket,
+    pub pid: u32,
+    /// The user that it has to run as.
+    pub uid: u32,
+    /// Device and inode of the executable that it has to run.
+    pub program: (u64, u64),
+    pub record: Option<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,6 +181,16 @@ pub enum Report {
         identity: Identity,
     },
     NotFollowed {
+        ticket: Ticket,
+        pid: u32,
+        why: String,
+    },
+    Adopted {
+        ticket: Ticket,
+        identity: Identity,
+    },
+    /// Nothing of the ticket is known afterwards.
+    NotAdopted {
         ticket: Ticket,
         pid: u32,
         why: String,

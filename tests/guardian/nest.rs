@@ -121,6 +121,7 @@ impl Nest {
             limits: Vec::new(),
             stdio: [Stdio::Null, Stdio::Null, Stdio::Null],
             record: None,
+            pid_file: false,
             reap_tree: false,
         }
     }

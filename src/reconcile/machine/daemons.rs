@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::ends::{Exit, is_success};
-use super::life::{Judgement, Life, Process, Then};
+use super::life::{Body, Judgement, Life, Phase, Process, Then};
 use super::{Machine, Step};
+use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause};
 use crate::reconcile::health::Probing;
 use crate::reconcile::timers::after;
 use crate::reconcile::words;
-use crate::spec::{Service, StopScope};
+use crate::spec::{Rung, Service, StopScope};
 
 /// How long the main process is waited for without a `start_timeout`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,12 +69,36 @@ impl Machine {
                 };
                 self.enter(life, self.cause.clone(), step);
             }
+            Life::Stopping(stopping) => {
+                self.life = Life::Stopping(stopping);
+                self.told_while_stopping(pid, step);
+            }
             other => {
                 self.life = other;
                 if let Some(process) = self.life.process_mut() {
                     process.pid = pid;
                 }
             }
+        }
+    }
+
+    /// Another main process than the one that was asked to stop is asked as well.
+    fn told_while_stopping(&mut self, pid: u32, step: &mut Step) {
+        let id = self.incarnation();
+        let Life::Stopping(stopping) = &mut self.life else {
+            return;
+        };
+        let is_new = match &mut stopping.body {
+            Body::Alive(process) => std::mem::replace(&mut process.pid, pid) != pid,
+            Body::Leftovers => stopping.spec.followed_pid_file().is_some(),
+            Body::Unborn | Body::Embryo { .. } => false,
+        };
+        let Phase::Rung { index, .. } = stopping.phase else {
+            return;
+        };
+        if let Some(&Rung { signal, .. }) = stopping.ladder.get(index).filter(|_| is_new) {
+            let scope = stopping.signal_scope();
+            step.out.push(Action::Signal { id, signal, scope });
         }
     }
 

@@ -52,7 +52,7 @@ impl Stopping {
         }
     }
 
-    fn signal_scope(&self) -> StopScope {
+    pub(super) fn signal_scope(&self) -> StopScope {
         match &self.body {
             Body::Alive(process) => process.signal_scope(),
             Body::Unborn | Body::Embryo { .. } | Body::Leftovers => self.scope(),
