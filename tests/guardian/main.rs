@@ -5,6 +5,7 @@
 mod fixture;
 mod nest;
 
+mod daemons;
 mod exits;
 mod fallbacks;
 mod setup;

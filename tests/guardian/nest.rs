@@ -167,6 +167,17 @@ impl Nest {
         }
     }
 
+    /// What was taken over under a ticket.
+    pub fn adopted(&self, ticket: Ticket, identity: Identity) -> Run {
+        let nothing = std::fs::File::open("/dev/null").unwrap();
+        Run {
+            ticket,
+            identity,
+            output: Output::over(nothing.into()),
+            mark: self.mark(ticket),
+        }
+    }
+
     pub fn start(&mut self, orders: &[&str]) -> Run {
         let launch = self.fixture(orders);
         self.start_launch(launch)
