@@ -52,6 +52,22 @@ impl Guard {
             .is_some_and(|(held, born)| born >= held.launcher.born_ticks)
     }
 
+    /// What a daemon has left is in no group that we know: each hears for itself.
+    pub(super) fn signal_rest_of_daemon(&mut self, ticket: Ticket, signal: i32, wakes: bool) {
+        let held = self.held.get(&ticket);
+        if !held.is_some_and(|held| held.launcher.pid_file && held.life == Life::Left) {
+            return;
+        }
+        let strays = self.strays_now().found.into_iter();
+        // Children of ours keep their numbers until we reap them.
+        for (pid, _) in strays.filter(|(_, owner)| *owner == ticket) {
+            let _ = pidfd::signal_child(pid, signal);
+            if wakes {
+                let _ = pidfd::signal_child(pid, libc::SIGCONT);
+            }
+        }
+    }
+
     /// The process of a launch that has this number inside a PID namespace of its own (a container).
     pub(super) fn inner_number(&mut self, ticket: Ticket, pid: u32) -> Option<u32> {
         let tree = self.tree(ticket).0.into_iter();

@@ -245,9 +245,13 @@ impl Guard {
             Target::Process => held.signal_main(signal),
             Target::Group => held.signal_group(signal, self.groups_by_pidfd),
         };
+        let wakes = wakes && signal != libc::SIGKILL;
         send(signal);
-        if wakes && signal != libc::SIGKILL {
+        if wakes {
             send(libc::SIGCONT);
+        }
+        if target == Target::Group {
+            self.signal_rest_of_daemon(ticket, signal, wakes);
         }
     }
 

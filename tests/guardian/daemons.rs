@@ -99,6 +99,28 @@ fn pf_08_a_daemon_of_whom_nothing_tells_is_believed_only_where_a_pid_file_is_dec
 }
 
 #[test]
+fn what_a_daemon_leaves_hears_the_stop_signal() {
+    let mut nest = Nest::new();
+    let (file, below) = (nest.path("pid"), nest.path("below"));
+    let orders = [
+        "daemon", "{", "fork", "{", "catch", "QUIT", "0", "write", &below, "%", "wait", "}", "write", &file, "%",
+        "wait", "}", "exit", "0",
+    ];
+    let mut launch = nest.fixture(&orders);
+    launch.pid_file = true;
+    let run = nest.start_launch(launch);
+    assert_eq!(nest.exit(run.ticket), (FINE, true));
+    let (pid, worker) = (number_in(&file), number_in(&below));
+    follow(&mut nest, &run, pid).unwrap();
+    end(pid);
+    assert_eq!(nest.exit(run.ticket), (KILLED, true));
+    assert!(lives(worker));
+    nest.signal(run.ticket, libc::SIGQUIT);
+    nest.emptied(run.ticket);
+    assert!(!lives(worker));
+}
+
+#[test]
 fn pf_02_suspicion_kills_nobody() {
     let mut nest = Nest::new();
     let file = nest.path("pid");
