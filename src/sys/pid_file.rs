@@ -125,7 +125,7 @@ impl Written {
     /// # Errors
     /// A missing folder, one that may not be written, or something that is no file in the way.
     pub fn prepare(path: &Path) -> io::Result<Written> {
-        let (folder, name) = open_folder(path).map_err(io::Error::other)?;
+        let (folder, name) = open_folder(path).map_err(as_error)?;
         match fstatat(&folder, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) if kind(&found) != SFlag::S_IFREG => return Err(io::Error::other("it is no regular file")),
             Ok(_) | Err(Errno::ENOENT) => {}
@@ -145,7 +145,7 @@ impl Written {
     /// # Errors
     /// As of open(2), write(2) and rename(2).
     pub fn name(&mut self, pid: u32) -> io::Result<()> {
-        let (folder, name) = open_folder(&self.path).map_err(io::Error::other)?;
+        let (folder, name) = open_folder(&self.path).map_err(as_error)?;
         let fresh = fresh_beside(&name);
         let mut file = create(folder.as_fd(), &fresh)?;
         let done = writeln!(file, "{pid}")
@@ -168,8 +168,15 @@ impl Drop for Written {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    let (folder, name) = open_folder(path).map_err(io::Error::other)?;
+    let (folder, name) = open_folder(path).map_err(as_error)?;
     Ok(unlinkat(&folder, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?)
+}
+
+fn as_error(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Missing => Errno::ENOENT.into(),
+        fault => io::Error::other(fault),
+    }
 }
 
 /// Exclusively: what stands there under this name is another's.

@@ -10,6 +10,7 @@ mod fixture;
 mod console;
 mod deps;
 mod output;
+mod pid_files;
 mod roles;
 mod runs;
 mod several;
