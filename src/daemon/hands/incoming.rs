@@ -268,11 +268,7 @@ impl Hands {
 
     fn exited(&mut self, ticket: Ticket, status: ExitStatus, left: bool) {
         match self.claims.get_mut(&ticket) {
-            Some(&mut Claim::Service(id)) => {
-                if !self.may_have_successor(id, status, left) {
-                    self.main_ended(id, status, left);
-                }
-            }
+            Some(&mut Claim::Service(id)) => self.main_or_launcher_ended(id, status, left),
             Some(Claim::Errand { end, .. }) if left => *end = Some(status),
             Some(Claim::Errand { .. }) => self.errand_ended(ticket, status),
             None => {}

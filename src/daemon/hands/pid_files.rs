@@ -133,9 +133,15 @@ impl Hands {
         }
     }
 
+    pub(super) fn main_or_launcher_ended(&mut self, id: Incarnation, status: ExitStatus, left: bool) {
+        if !self.may_have_successor(id, status, left) {
+            self.main_ended(id, status, left);
+        }
+    }
+
     /// Whether the end of a main process is held back, because its PID file names another by now: that may be its
     /// successor.
-    pub(super) fn may_have_successor(&mut self, id: Incarnation, status: ExitStatus, left: bool) -> bool {
+    fn may_have_successor(&mut self, id: Incarnation, status: ExitStatus, left: bool) -> bool {
         let Some(run) = self.runs.get_mut(&id).filter(|_| left) else {
             return false;
         };
