@@ -238,7 +238,9 @@ impl History {
         let fact = self.recent[self.dice.index(self.recent.len())].clone();
         let is_news = match fact {
             Fact::Nudged { .. } => true,
-            Fact::Exited { id, .. } | Fact::MainPidTold { id, .. } => self.host.follows(id),
+            Fact::Exited { id, .. } => self.host.follows(id),
+            // Another number is another main process again.
+            Fact::MainPidTold { id, pid } => self.host.follows(id) || !self.host.is_main(id, pid),
             _ => false,
         };
         if is_news {

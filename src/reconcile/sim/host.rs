@@ -196,6 +196,10 @@ impl Host {
         }
     }
 
+    pub fn is_main(&self, id: Incarnation, pid: u32) -> bool {
+        self.bodies.get(&id).is_none_or(|body| body.pid == pid)
+    }
+
     /// Whether a main process has been replaced or is about to be: what was told of its end is no news of the next.
     pub fn follows(&self, id: Incarnation) -> bool {
         self.bodies
