@@ -238,8 +238,9 @@ impl Guard {
         if held.main == pid && held.life == Life::Alive {
             return;
         }
-        if held.life == Life::Alive {
-            self.mains.remove(&held.main);
+        // Reaped in this round and not told yet: it has a successor, so that was no end.
+        self.batch.retain(|(ended, _)| *ended != ticket);
+        if held.life == Life::Alive && self.mains.remove(&held.main).is_some() {
             let stray = Stray {
                 ticket: Some(ticket),
                 tries: 0,

@@ -99,6 +99,35 @@ fn pf_08_a_daemon_of_whom_nothing_tells_is_believed_only_where_a_pid_file_is_dec
 }
 
 #[test]
+fn pf_08_a_predecessor_that_ends_at_the_same_moment_is_no_end() {
+    let mut nest = Nest::new();
+    let (file, gate) = (nest.path("pid"), nest.path("gate"));
+    runner::sys::fifo::make(gate.as_ref(), None).unwrap();
+    let orders = [
+        "daemon", "{", "catch", "TERM", "6", "write", &file, "%", "wait", "}", "await", &gate, "exit", "0",
+    ];
+    let mut launch = nest.fixture(&orders);
+    launch.pid_file = true;
+    let run = nest.start_launch(launch);
+    let pid = number_in(&file);
+    // Both news wait for the guardian when it looks.
+    let guardian = nix::unistd::Pid::from_raw(nest.pid() as i32);
+    nix::sys::signal::kill(guardian, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    std::fs::write(&gate, "go").unwrap();
+    while lives(run.identity.pid) {
+        std::thread::yield_now();
+    }
+    let ticket = run.ticket;
+    nest.order(&Order::Follow { ticket, pid }, &[]);
+    nix::sys::signal::kill(guardian, nix::sys::signal::Signal::SIGCONT).unwrap();
+    nest.wait("it is followed", |report| {
+        matches!(report, Report::Followed { .. }).then_some(())
+    });
+    nest.signal(ticket, libc::SIGTERM);
+    assert_eq!(nest.exit(ticket), (ExitStatus::Code(6), false));
+}
+
+#[test]
 fn what_a_daemon_leaves_hears_the_stop_signal() {
     let mut nest = Nest::new();
     let (file, below) = (nest.path("pid"), nest.path("below"));
