@@ -11,13 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use super::{Claim, Hands, Inbox, Run, refusals};
-use crate::daemon::files::{Interest, Watch};
+use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::launch::{self, Setting};
 use crate::guardian::orders::{Adoption, Order};
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation};
 use crate::spec::{PidFileMode, Service};
 use crate::sys;
 use crate::sys::pid_file::Written;
+
+/// Somebody who makes and removes folders all the time does not hold up the loop.
+const MOST_LOOKS: u32 = 16;
 
 /// What is known of the PID file of a run.
 pub(super) enum RunFile {
@@ -72,12 +75,22 @@ impl RunFile {
 
 fn watch(path: &Path, id: Incarnation, inbox: &mpsc::UnboundedSender<Inbox>, told: &Arc<AtomicBool>) -> Watch {
     let (inbox, told) = (inbox.clone(), Arc::clone(told));
-    Watch::start(Interest::of_file(path), move |touched| {
+    let tell = move |touched: Touched| {
         // One word is enough until it was heard: a file may be written as often as its writer likes.
         if !told.swap(true, Ordering::AcqRel) || touched.lost {
             let _ = inbox.send(Inbox::PidFile(id, touched.lost));
         }
-    })
+    };
+    let mut watch = Watch::start(Interest::of_file(path), tell.clone());
+    // A folder that came between the look and the watch was seen by neither.
+    for _ in 0..MOST_LOOKS {
+        let interest = Interest::of_file(path);
+        if watch.is_for(&interest) {
+            break;
+        }
+        watch = Watch::start(interest, tell.clone());
+    }
+    watch
 }
 
 fn followed(run: &mut Run) -> Option<&mut Followed> {
