@@ -108,7 +108,7 @@ fn failure(project: &Project) -> String {
     web["failure"]["message"].as_str().unwrap().to_owned()
 }
 
-const ONCE: &str = "restart = \"no\"\nstart_timeout = \"500ms\"\nstop_timeout = \"100ms\"";
+const ONCE: &str = "restart = \"no\"\nstart_timeout = \"2s\"\nstop_timeout = \"100ms\"";
 
 #[test]
 fn pf_01_a_stale_file_is_removed_and_never_believed() {
@@ -162,7 +162,7 @@ fn pf_04_garbage_is_shown_and_means_nobody() {
     }
     let project = Project::new(&service(&["daemon", "{", "wait", "}", "exit", "0"], ONCE));
     let message = failure(&project);
-    assert!(message.ends_with("within 500ms: it was not written"), "{message}");
+    assert!(message.ends_with("within 2s: it was not written"), "{message}");
     down(&project);
 }
 
