@@ -27,6 +27,7 @@ mod mask;
 mod merge;
 mod names;
 mod node;
+mod pid_file;
 mod ports;
 mod probe;
 mod problem;

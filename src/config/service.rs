@@ -14,6 +14,7 @@ use super::environment::Shared;
 use super::fields::Fields;
 use super::limits;
 use super::node::{Entry, Node, Table, Value};
+use super::pid_file;
 use super::ports;
 use super::probe::{self, Around};
 use super::problem::{Place, Problem, Sink};
@@ -125,6 +126,10 @@ impl Builder<'_> {
                     .of(self.name, "command"),
             );
         }
+        let working_dir = fields.path("working_dir", self.sink);
+        let working_dir = working_dir.unwrap_or_else(|| self.sink.folder(self.draft.key.file));
+        let around = pid_file::Around::of(self.name, self.draft, &working_dir, command.as_ref());
+        let pid_file = pid_file::pid_file(fields, &around, self.sink);
         let ready = self.probe("ready", &ports);
         let health = self.probe("health", &ports);
         let written = fields.has("ready");
@@ -141,9 +146,8 @@ impl Builder<'_> {
                 words: Vec::new(),
                 shell: false,
             }),
-            working_dir: fields
-                .path("working_dir", self.sink)
-                .unwrap_or_else(|| self.sink.folder(self.draft.key.file)),
+            working_dir,
+            pid_file,
             env: self.environment(project_env, shared),
             clear_env: fields.flag("clear_env").unwrap_or(false),
             user: fields.text("user").map(str::to_owned),

@@ -6,6 +6,7 @@ mod incoming;
 mod moved;
 mod origin;
 mod patterns;
+mod pid_files;
 mod probing;
 mod refusals;
 
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::holders::Conflict;
+use self::pid_files::RunFile;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{Captured, Setting, Surroundings};
@@ -48,6 +50,8 @@ pub enum Inbox {
     Errand(Errand),
     KillErrand(Ticket),
     Notified(Incarnation, Notification),
+    /// Its PID file was touched; with `true` a folder on the way to it went away.
+    PidFile(Incarnation, bool),
 }
 
 /// What a ticket stands for.
@@ -77,6 +81,24 @@ struct Run {
     /// Known, but told only once the pump has everything that was written.
     end: Option<Held>,
     notify: Option<AbortHandle>,
+    pid_file: Option<RunFile>,
+}
+
+impl Run {
+    fn new(ticket: Ticket, service: &Arc<Service>, setting: Setting) -> Run {
+        Run {
+            ticket,
+            service: service.clone(),
+            setting: Rc::new(setting),
+            witness: Rc::default(),
+            fifos: Vec::new(),
+            patterns: patterns::of(service),
+            logged: false,
+            end: None,
+            notify: None,
+            pid_file: None,
+        }
+    }
 }
 
 struct Held {
@@ -185,9 +207,8 @@ impl Hands {
         point!("daemon.acting");
         match action {
             Action::Spawn { id, service, elsewhere } => {
-                if let Err(failure) = self.spawn(id, &service, elsewhere) {
-                    self.forget(id);
-                    self.known.push_back(Fact::SpawnFailed { id, failure });
+                if !self.tries_to_adopt(id, &service) {
+                    self.start(id, &service, elsewhere);
                 }
             }
             Action::Adopt { id, service } => self.adopt(id, &service),
@@ -245,6 +266,13 @@ impl Hands {
         }
     }
 
+    fn start(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) {
+        if let Err(failure) = self.spawn(id, service, elsewhere) {
+            self.forget(id);
+            self.known.push_back(Fact::SpawnFailed { id, failure });
+        }
+    }
+
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) -> Result<(), Failure> {
         self.conflicts.remove(&id.service);
         // The declared ones are tried first.
@@ -265,17 +293,8 @@ impl Hands {
         self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
-        let mut run = Run {
-            ticket,
-            service: service.clone(),
-            setting: Rc::new(setting.clone()),
-            witness: Rc::default(),
-            fifos: Vec::new(),
-            patterns: patterns::of(service),
-            logged: false,
-            end: None,
-            notify: None,
-        };
+        let mut run = Run::new(ticket, service, setting.clone());
+        run.pid_file = RunFile::of(service, id, &setting, &self.inbox)?;
         let mut notify = None;
         if uses_notify(service) {
             let (socket, kept) = self.bind_for_notifications(id, &service.name, &mut setting)?;

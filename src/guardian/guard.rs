@@ -284,6 +284,7 @@ impl Guard {
             } => self.signal(ticket, signal, target, wakes),
             Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
+            Order::TakeOver(adoption) => self.take_over(*adoption),
             Order::Release { ticket } => self.release(ticket),
             Order::Adopt(orphans) => self.adopt(orphans),
             Order::Finish => self.finished = true,
@@ -300,11 +301,15 @@ impl Guard {
             Target::Process => held.signal_main(signal),
             Target::Group => held.signal_group(signal, self.groups_by_pidfd),
         };
+        let wakes = wakes && signal != libc::SIGKILL;
         send(signal);
-        if wakes && signal != libc::SIGKILL {
+        if wakes {
             send(libc::SIGCONT);
         }
         point!("guardian.signalled");
+        if target == Target::Group {
+            self.signal_rest_of_daemon(ticket, signal, wakes);
+        }
     }
 
     fn release(&mut self, ticket: Ticket) {

@@ -17,6 +17,7 @@ mod adopt;
 mod begin;
 mod cgroups;
 mod closing;
+mod daemons;
 mod ends;
 mod guard;
 mod held;

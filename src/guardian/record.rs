@@ -37,6 +37,19 @@ pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written>
     Ok(Written { path, inode })
 }
 
+/// Another process is the main one now: the record says so from here on.
+pub(super) fn rename(written: &mut Written, identity: &Identity) -> io::Result<()> {
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&written.path)?)?;
+    let members = record.as_object_mut().ok_or(io::ErrorKind::InvalidData)?;
+    members.remove("identity");
+    let record = Record {
+        path: written.path.clone().into_os_string().into_vec(),
+        body: record.to_string(),
+    };
+    *written = write(&record, identity)?;
+    Ok(())
+}
+
 /// One that another guardian wrote.
 pub(super) fn existing(path: &Path) -> Option<Written> {
     let inode = std::fs::symlink_metadata(path).ok()?.ino();

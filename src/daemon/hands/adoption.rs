@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::pid_files::RunFile;
 use super::{Claim, Hands, Run, uses_notify};
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
@@ -90,7 +91,10 @@ impl Hands {
             logged: false,
             end: None,
             notify: None,
+            pid_file: None,
         };
+        let pids = (holding.launched, holding.main.pid);
+        run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.pid.set(Some(holding.main.pid));
         if uses_notify(service) {
             let mut kept = kept.into_iter();
@@ -108,6 +112,7 @@ impl Hands {
             signalled: holding.signalled.map(Signal::from_number),
             ended: holding.end.is_some(),
         });
+        self.look_at_pid_file(id, false);
         if let Some(end) = holding.end {
             self.exited(holding.ticket, end.status, end.left);
         }

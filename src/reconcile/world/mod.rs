@@ -327,7 +327,8 @@ impl World {
             }
             Fact::Nudged { id } => self.tell(now, id, out, ended, |m, _| m.on_nudged()),
             Fact::StatusTold { id, text } => self.tell(now, id, out, ended, |m, _| m.on_status_told(text)),
-            Fact::MainPidTold { id, pid } => self.tell(now, id, out, ended, |m, _| m.on_main_pid_told(pid)),
+            Fact::MainPidTold { id, pid } => self.tell(now, id, out, ended, |m, step| m.on_main_pid_told(pid, step)),
+            Fact::PidFileDoubted { id, why } => self.tell(now, id, out, ended, |m, _| m.on_pid_file_doubted(why)),
             Fact::GateProbed { id, attempt, outcome } => {
                 self.tell(now, id, out, ended, |m, step| m.on_gate_probed(attempt, &outcome, step));
             }
