@@ -393,6 +393,9 @@ pub struct UpRequest {
     /// From now on an edit of the file is applied by `up` only.
     #[serde(default)]
     pub no_reload: bool,
+    /// Asks for nothing but the console: an `up` goes on whose daemon was replaced by another one.
+    #[serde(default)]
+    pub resume: bool,
 }
 
 /// `POST /v1/down`. Answered at once; the end is the end of the socket.

@@ -80,7 +80,10 @@ impl Daemon {
                 "runner's daemon {} and was started again; {services} run on",
                 ended(before.status)
             ),
-            None => format!("runner had ended without stopping its services; {services} still run"),
+            None if self.boot.goes_on => {
+                format!("runner's guardian was killed and another one has taken its place; {services} run on")
+            }
+            None => format!("runner was killed and left its services; {services} still run"),
         };
         self.warn(message);
     }
