@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -118,6 +119,8 @@ struct Daemon {
     forgetful: bool,
     /// What an earlier daemon left waits for the definition: nobody is answered before.
     recovering: bool,
+    /// The program that is to take our place.
+    renewal: Option<PathBuf>,
     /// There is no guardian, and no way to get one.
     lost: bool,
     /// Somebody wanted runner to end while there was no daemon.
@@ -223,6 +226,7 @@ impl Daemon {
             session,
             forgetful: false,
             recovering: false,
+            renewal: None,
             lost: false,
             asked_meanwhile: false,
         };
@@ -257,6 +261,9 @@ impl Daemon {
             self.handle(happened, &mut inputs);
             if self.lost {
                 return 1;
+            }
+            if let Some(program) = self.renewal.take() {
+                return self.make_way(program, inputs).await;
             }
             while let Ok(item) = inputs.inbox.try_recv() {
                 self.hands.take(item);

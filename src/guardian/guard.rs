@@ -64,6 +64,8 @@ pub(super) struct Guard {
     pub groups_by_pidfd: bool,
     pub cgroups: Cgroups,
     pub next_ticket: u64,
+    /// The program that we are to become.
+    pub renewal: Option<Vec<u8>>,
     /// Descriptors that hold something for what is to be adopted.
     pub spare: Vec<OwnedFd>,
     /// How daemons are started, where we have one.
@@ -114,6 +116,7 @@ impl Guard {
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
             cgroups,
             next_ticket: 1,
+            renewal: None,
             spare: Vec::new(),
             revival: None,
             daemon: None,
@@ -287,6 +290,7 @@ impl Guard {
             Order::TakeOver(adoption) => self.take_over(*adoption),
             Order::Release { ticket } => self.release(ticket),
             Order::Adopt(orphans) => self.adopt(orphans),
+            Order::Renew { program } => self.renewal = Some(program),
             Order::Finish => self.finished = true,
         }
     }

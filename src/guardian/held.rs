@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use super::orders::{End, Holding, Identity, Target, Ticket};
 use super::record::Written;
 use crate::reconcile::ExitStatus;
@@ -59,7 +61,7 @@ pub(super) struct Held {
 }
 
 /// What may tell a daemon's launcher later.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Launcher {
     /// As the kernel calls a process that executed it: up to 15 bytes.
     pub name: String,

@@ -41,6 +41,8 @@ pub enum Order {
     /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, then `HeldAll`;
     /// the record of what is not there is removed.
     Adopt(Vec<Orphan>),
+    /// The daemon is about to end: become this program, which holds everything as we did and starts a daemon of its own.
+    Renew { program: Vec<u8> },
     /// The daemon is about to end because everything is over: end too.
     Finish,
 }
@@ -220,6 +222,8 @@ pub struct Before {
     pub deaths: u32,
     /// Somebody asked the guardian to end (SIGTERM, SIGINT) while there was no daemon to be told.
     pub asked_to_end: bool,
+    /// It made way for another version.
+    pub upgraded: bool,
 }
 
 /// One launch as the guardian holds it.

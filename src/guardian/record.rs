@@ -18,6 +18,12 @@ pub(super) struct Written {
     inode: u64,
 }
 
+impl Written {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Writes the body with the identity added (`"identity": {...}`) beside `path` and renames it there; the one that was
 /// there is kept as `path.1`. No fsync: a record means nothing after a reboot.
 pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written> {

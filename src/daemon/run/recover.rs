@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Daemon;
-use crate::api::wire;
+use super::{Daemon, FAREWELL, Inputs};
+use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
@@ -76,6 +79,9 @@ impl Daemon {
             count => format!("{count} services"),
         };
         let message = match before {
+            Some(before) if before.upgraded => {
+                format!("runner is version {} now; {services} run on", env!("CARGO_PKG_VERSION"))
+            }
             Some(before) => format!(
                 "runner's daemon {} and was started again; {services} run on",
                 ended(before.status)
@@ -123,6 +129,54 @@ impl Daemon {
         let error = rebirth::become_guardian(&self.boot, &self.estate, fifos);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
+    }
+
+    /// Another program is to take our place.
+    pub(super) fn upgrade(&mut self, request: wire::UpgradeRequest) -> Result<wire::UpgradeAnswer, Refusal> {
+        let refused = |detail: String| Refusal::new(409, "can't be upgraded", detail);
+        if self.is_ending() {
+            return Err(Refusal::ending());
+        }
+        if request.state_version != wire::STATE_VERSION {
+            let (theirs, ours) = (request.state_version, wire::STATE_VERSION);
+            let mut refusal = refused(format!(
+                "that version understands state {theirs}, and this runner keeps state {ours}"
+            ));
+            refusal.suggestion = Some("`runner down`, then `runner up` with the other version".to_owned());
+            return Err(refusal);
+        }
+        let is_program = std::fs::metadata(&request.program)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+        if !request.program.is_absolute() || !is_program {
+            return Err(refused(format!("{} is no program", request.program.display())));
+        }
+        self.renewal = Some(request.program);
+        Ok(wire::UpgradeAnswer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    /// The last thing that this daemon does. What clients have asked for is answered by the next one.
+    pub(super) async fn make_way(mut self, program: PathBuf, inputs: Inputs) -> u8 {
+        self.conclude();
+        let Daemon {
+            mut hands,
+            story,
+            waiting,
+            definition,
+            ..
+        } = self;
+        hands.stop_pump();
+        drop((story, waiting, definition, inputs.calls, inputs.news));
+        inputs.closing.send_replace(true);
+        let _ = tokio::time::timeout(FAREWELL, inputs.server).await;
+        let program = program.into_os_string().into_vec();
+        let guardian = hands.guardian();
+        let _ = guardian.queue(&Order::Renew { program }, &[]);
+        while matches!(guardian.flushed(), Ok(false)) {
+            guardian.sent().await;
+        }
+        0
     }
 
     /// Writes what the next daemon has to know, before anything comes of it.
