@@ -1,5 +1,7 @@
 //! `upgrade`: guardian and daemon are another program afterwards, and no service has noticed.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::PathBuf;
@@ -95,7 +97,14 @@ fn another_program_takes_over_and_what_makes_no_sense_is_refused() {
         (r#"{"program":"/bin/sh","state_version":99}"#, "understands state 99"),
     ] {
         let answer = std::process::Command::new("curl")
-            .args(["-s", "-H", "content-type: application/json", "-d", body, "--unix-socket"])
+            .args([
+                "-s",
+                "-H",
+                "content-type: application/json",
+                "-d",
+                body,
+                "--unix-socket",
+            ])
             .arg(places(&project).join("api.sock"))
             .arg("http://localhost/v1/upgrade")
             .output()

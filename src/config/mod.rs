@@ -23,6 +23,7 @@ mod include;
 mod kept;
 mod later;
 mod limits;
+mod log;
 mod mask;
 mod merge;
 mod names;

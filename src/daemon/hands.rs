@@ -4,6 +4,7 @@ mod adoption;
 mod holders;
 mod incoming;
 mod moved;
+mod notify;
 mod origin;
 mod patterns;
 mod pid_files;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::holders::Conflict;
+use self::notify::uses_notify;
 use self::pid_files::RunFile;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
@@ -36,8 +38,8 @@ use crate::config::{MovedPorts, Recipe};
 use crate::fault::point;
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
-use crate::probe::{Notification, NotifySocket};
-use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason, ServiceId};
+use crate::probe::Notification;
+use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
 use crate::sys::ports::PortTrouble;
@@ -348,45 +350,6 @@ impl Hands {
         Ok([Stdio::Null, fifo(out_path), fifo(err_path)])
     }
 
-    /// The socket, and a copy of it for the guardian, who holds it when we are gone.
-    fn bind_for_notifications(
-        &self,
-        id: Incarnation,
-        label: &ServiceName,
-        setting: &mut Setting,
-    ) -> Result<(NotifySocket, OwnedFd), Failure> {
-        let name = format!("{label}.{}.notify", id.run);
-        let socket = match setting.credentials() {
-            None => NotifySocket::bind(&self.runtime_dir.join(name)),
-            // Abstract names have no owner: one that can't be known beforehand can't be taken beforehand.
-            Some(_) => {
-                let unforeseen = sys::clock::now().mono_ns;
-                NotifySocket::bind_abstract(&format!("runner/{}/{name}.{unforeseen}", self.surroundings.instance))
-            }
-        };
-        let refused = |error: io::Error| Failure {
-            reason: Reason::OutOfResources,
-            message: format!("no notify socket: {error}"),
-            suggestion: None,
-        };
-        let socket = socket.map_err(refused)?;
-        let copy = socket.copy().map_err(refused)?;
-        setting.give("NOTIFY_SOCKET", socket.address());
-        Ok((socket, copy))
-    }
-
-    fn hear_notifications(&self, id: Incarnation, socket: NotifySocket) -> AbortHandle {
-        let inbox = self.inbox.clone();
-        let task = tokio::task::spawn_local(async move {
-            while let Ok(notification) = socket.next().await {
-                if inbox.send(Inbox::Notified(id, notification)).is_err() {
-                    return;
-                }
-            }
-        });
-        task.abort_handle()
-    }
-
     /// What the next runner needs to recognise this run as ours.
     fn record(
         &self,
@@ -519,8 +482,4 @@ fn checks(service: &Service) -> impl Iterator<Item = &Check> {
         .iter()
         .chain(&service.health)
         .flat_map(|probe| probe.check.leaves())
-}
-
-fn uses_notify(service: &Service) -> bool {
-    checks(service).any(|check| matches!(check, Check::Notify))
 }

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::notify::uses_notify;
 use super::pid_files::RunFile;
-use super::{Claim, Hands, Run, uses_notify};
+use super::{Claim, Hands, Run};
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
@@ -29,7 +30,11 @@ impl Hands {
             Found::Held(inherited) => inherited.holding.end.is_some_and(|end| !end.left),
             Found::Gone => true,
         };
-        let over: Vec<_> = self.finds.extract_if(.., |_, found| over(found)).collect();
+        let (over, kept) = std::mem::take(&mut self.finds)
+            .into_iter()
+            .partition(|(_, found)| over(found));
+        self.finds = kept;
+        let over: Finds = over;
         for ((service, run), found) in over {
             if let Found::Held(inherited) = found {
                 let ticket = inherited.holding.ticket;

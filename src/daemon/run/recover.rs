@@ -2,12 +2,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Daemon, FAREWELL, Inputs};
+use super::Daemon;
 use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
@@ -154,29 +152,6 @@ impl Daemon {
         Ok(wire::UpgradeAnswer {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         })
-    }
-
-    /// The last thing that this daemon does. What clients have asked for is answered by the next one.
-    pub(super) async fn make_way(mut self, program: PathBuf, inputs: Inputs) -> u8 {
-        self.conclude();
-        let Daemon {
-            mut hands,
-            story,
-            waiting,
-            definition,
-            ..
-        } = self;
-        hands.stop_pump();
-        drop((story, waiting, definition, inputs.calls, inputs.news));
-        inputs.closing.send_replace(true);
-        let _ = tokio::time::timeout(FAREWELL, inputs.server).await;
-        let program = program.into_os_string().into_vec();
-        let guardian = hands.guardian();
-        let _ = guardian.queue(&Order::Renew { program }, &[]);
-        while matches!(guardian.flushed(), Ok(false)) {
-            guardian.sent().await;
-        }
-        0
     }
 
     /// Writes what the next daemon has to know, before anything comes of it.
