@@ -160,7 +160,9 @@ fn followers_miss_nothing_and_hear_nothing_twice() {
             let killed = std::process::Command::new("kill").args(["-9", &victim]).status();
             assert!(killed.unwrap().success());
         }
-        eventually("followers go on", || lines("logs") > printed + 5 && lines("events") > told);
+        eventually("followers go on", || {
+            lines("logs") > printed + 5 && lines("events") > told
+        });
     }
     assert!(project.run(&["down"]).status.success());
     assert!(logs.wait().unwrap().success() && events.wait().unwrap().success());

@@ -70,8 +70,6 @@ pub struct Flow {
     chunks: Chunks,
     unread: Pin<Box<dyn Future<Output = ()>>>,
     is_unread: bool,
-    /// Whose stream it is.
-    guardian: Option<u32>,
 }
 
 impl Flow {
@@ -80,7 +78,6 @@ impl Flow {
             chunks: unless_stopped(location, client.stream(path)).await??,
             unread: Box::pin(terminal::unread()),
             is_unread: false,
-            guardian: guardian_of(location),
         })
     }
 
@@ -95,12 +92,12 @@ impl Flow {
         }
     }
 
-    /// Where it ended although the project goes on (its daemon was killed, or replaced by `upgrade`): the same of the one that
+    /// Where it ended in the middle because its daemon was killed, or replaced by `upgrade`: the same of the one that
     /// has taken over. `None`: that was all.
     pub async fn again(&self, location: &Location, path: &str) -> Result<Option<Flow>> {
         while !self.is_unread
+            && self.chunks.is_broken()
             && let Some(stream) = reach::running(location)?
-            && (self.chunks.is_broken() || self.guardian.is_some() && guardian_of(location) == self.guardian)
         {
             let mut client = reach::client(stream).await?;
             match unless_stopped(location, client.stream(path)).await? {
@@ -109,7 +106,6 @@ impl Flow {
                         chunks,
                         unread: Box::pin(terminal::unread()),
                         is_unread: false,
-                        guardian: guardian_of(location),
                     }));
                 }
                 // That one is gone as well.

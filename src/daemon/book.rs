@@ -164,6 +164,7 @@ impl Book {
         session: &Session,
         changed: Vec<Remembered>,
         all: impl FnOnce() -> Vec<Remembered>,
+        mask: &dyn Fn(&str) -> String,
     ) -> io::Result<()> {
         let same = self.session.as_ref() == Some(session);
         if same && changed.is_empty() && self.is_in_place() {
@@ -171,14 +172,14 @@ impl Book {
         }
         let anew = !self.is_in_place() || self.length > self.base * 2 + SLACK;
         let outcome = if anew {
-            self.write_anew(session, all())
+            self.write_anew(session, all(), mask)
         } else {
             let mut text = Vec::new();
             if !same {
                 line(&Entry::Session(session.clone()), &mut text)?;
             }
             for remembered in changed {
-                line(&entry(remembered, &session.salt), &mut text)?;
+                line(&entry(remembered, &session.salt, mask), &mut text)?;
             }
             self.append(&text)
         };
@@ -203,11 +204,11 @@ impl Book {
         Ok(())
     }
 
-    fn write_anew(&mut self, session: &Session, all: Vec<Remembered>) -> io::Result<()> {
+    fn write_anew(&mut self, session: &Session, all: Vec<Remembered>, mask: &dyn Fn(&str) -> String) -> io::Result<()> {
         let mut text = Vec::new();
         line(&Entry::Session(session.clone()), &mut text)?;
         for remembered in all {
-            line(&entry(remembered, &session.salt), &mut text)?;
+            line(&entry(remembered, &session.salt, mask), &mut text)?;
         }
         if let Some(folder) = self.path.parent() {
             crate::sys::places::private_dir(folder)?;
@@ -228,11 +229,11 @@ impl Book {
     }
 }
 
-fn entry(remembered: Remembered, salt: &str) -> Entry {
+fn entry(remembered: Remembered, salt: &str, mask: &dyn Fn(&str) -> String) -> Entry {
     match remembered.memory {
         None => Entry::Forgotten(remembered.service),
         Some((memory, ended)) => Entry::Service(Box::new(Known {
-            memory,
+            memory: memory.masked(mask),
             started_with: ended.map(|service| service.fingerprint(salt)),
         })),
     }

@@ -13,6 +13,9 @@ use crate::sys;
 /// How long the end waits for clients to read the last words.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long the answer to `upgrade` may take to be on its way.
+const REPLY: Duration = Duration::from_millis(200);
+
 impl Daemon {
     pub(super) async fn say_farewell(mut self, inputs: Inputs) -> u8 {
         let ending = self.ending.take().expect("the loop ends with one");
@@ -51,23 +54,16 @@ impl Daemon {
     /// The last thing that this daemon does. What clients have asked for is answered by the next one.
     pub(super) async fn make_way(mut self, program: PathBuf, inputs: Inputs) -> u8 {
         self.conclude();
-        let Daemon {
-            mut hands,
-            story,
-            waiting,
-            definition,
-            ..
-        } = self;
-        hands.stop_pump();
-        drop((story, waiting, definition, inputs.calls, inputs.news));
+        // Whoever follows is to find its stream broken off, not ended: then it goes on with the next one.
         inputs.closing.send_replace(true);
-        let _ = tokio::time::timeout(FAREWELL, inputs.server).await;
+        let _ = tokio::time::timeout(REPLY, inputs.server).await;
         let program = program.into_os_string().into_vec();
-        let guardian = hands.guardian();
+        let guardian = self.hands.guardian();
         let _ = guardian.queue(&Order::Renew { program }, &[]);
         while matches!(guardian.flushed(), Ok(false)) {
             guardian.sent().await;
         }
+        self.hands.stop_pump();
         0
     }
 }

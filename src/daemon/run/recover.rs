@@ -169,7 +169,9 @@ impl Daemon {
         self.session.stop_asked = self.stop_asked;
         self.session.ending = self.world.ending().cloned();
         let world = &self.world;
-        let written = self.book.write(&self.session, changed, || world.remember_all());
+        let mask = self.story.mask();
+        let hide = |text: &str| mask.text(text).into_owned();
+        let written = self.book.write(&self.session, changed, || world.remember_all(), &hide);
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.forgetful) {

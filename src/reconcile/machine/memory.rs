@@ -186,6 +186,52 @@ impl Memory {
         }
     }
 
+    /// The same with words that may be written: `mask` hides what nobody is to read.
+    #[must_use]
+    pub fn masked(mut self, mask: &dyn Fn(&str) -> String) -> Memory {
+        let hide = |text: &mut String| *text = mask(text);
+        hide(&mut self.cause.detail);
+        hide(&mut self.asked_cause.detail);
+        if let Some((_, _, cause)) = &mut self.sent {
+            hide(&mut cause.detail);
+        }
+        let failures = match &mut self.life {
+            Lived::Backoff { failure, .. } => failure.as_mut(),
+            Lived::Failed { failure, .. } | Lived::Doomed { failure } => Some(failure),
+            Lived::Spawning { again } | Lived::Executing { again, .. } => again.quiet.as_mut(),
+            Lived::Stopping { then, phase, .. } => {
+                if let Phase::Stuck { failure, .. } = phase {
+                    hide(&mut failure.message);
+                }
+                match then {
+                    Then::Judge(judgement) => judgement.result.as_mut().err(),
+                    Then::Wish => None,
+                }
+            }
+            Lived::Launching { doubt, .. } | Lived::Detached { doubt, .. } => {
+                doubt.iter_mut().for_each(hide);
+                None
+            }
+            Lived::Unhealthy { message, .. } => {
+                message.iter_mut().for_each(hide);
+                None
+            }
+            Lived::Stopped | Lived::Waiting | Lived::Completed { .. } => None,
+            Lived::Starting { .. } | Lived::Ready { .. } => None,
+        };
+        if let Some(failure) = failures {
+            hide(&mut failure.message);
+            failure.suggestion.iter_mut().for_each(hide);
+        }
+        match &mut self.life {
+            Lived::Starting { program, .. } | Lived::Ready { program, .. } | Lived::Unhealthy { program, .. } => {
+                program.status_text.iter_mut().for_each(hide);
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// Whether its process was there when this was written.
     pub fn has_process(&self) -> bool {
         match &self.life {
