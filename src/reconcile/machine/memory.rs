@@ -3,21 +3,18 @@
 //! A memory holds what can't be read off the processes: how often it was restarted, what was asked for, how far a stop has
 //! come. Whether its process is (still) there is for the hands to say, by `Adopted`, `Exited` or `Vanished`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::life::{Again, Body, Life, Phase, Process, Stopping, Then};
+use super::life::{Body, Life, Phase, Then};
+use super::lived::{Lived, Program, Remains, life, lived};
 use super::{Machine, Step};
 use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause, EventKind};
-use crate::reconcile::fact::ExitStatus;
-use crate::reconcile::failure::Failure;
-use crate::reconcile::health::Probing;
 use crate::reconcile::restart::History;
 use crate::reconcile::snapshot::RunEnd;
-use crate::spec::{Condition, Service, ServiceName, Signal};
+use crate::spec::{Condition, ServiceName, Signal};
 
 /// One service, for the daemon after this one. Instants are monotonic: they mean the same to every process of one boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,65 +53,6 @@ pub(in crate::reconcile) struct Bonded {
     pub turn: u32,
 }
 
-/// A [`Life`] without what belongs to the process that remembers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Lived {
-    Stopped,
-    Waiting,
-    Spawning {
-        again: Again,
-    },
-    Executing {
-        again: Again,
-        pid: u32,
-        spawned_at: u64,
-    },
-    Launching {
-        program: Program,
-        doubt: Option<String>,
-    },
-    Detached {
-        program: Program,
-        status: ExitStatus,
-        doubt: Option<String>,
-    },
-    Starting {
-        program: Program,
-        warned: bool,
-    },
-    Ready {
-        program: Program,
-        ready_at: u64,
-    },
-    Unhealthy {
-        program: Program,
-        ready_at: u64,
-        message: Option<String>,
-    },
-    Backoff {
-        failure: Option<Failure>,
-        until: u64,
-    },
-    Stopping {
-        body: Remains,
-        began: u64,
-        then: Then,
-        phase: Phase,
-    },
-    Completed {
-        status: ExitStatus,
-    },
-    Failed {
-        failure: Failure,
-        status: Option<ExitStatus>,
-        retry_at: Option<u64>,
-    },
-    Doomed {
-        failure: Failure,
-    },
-}
-
 /// What the hands have found of an earlier daemon's run; as in `Fact::Adopted`.
 #[derive(Debug)]
 pub(in crate::reconcile) struct Adopted {
@@ -122,26 +60,6 @@ pub(in crate::reconcile) struct Adopted {
     pub executed: bool,
     pub signalled: Option<Signal>,
     pub ended: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Program {
-    pid: u32,
-    launched: u32,
-    spawned_at: u64,
-    executed_at: u64,
-    executed_wall: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    status_text: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Remains {
-    Unborn,
-    Embryo(u32),
-    Alive(Program),
-    Leftovers,
 }
 
 impl Memory {
@@ -345,193 +263,5 @@ impl Machine {
                 self.enter(Life::Waiting { told: false }, cause, step);
             }
         }
-    }
-}
-
-fn program(process: &Process) -> Program {
-    Program {
-        pid: process.pid,
-        launched: process.launched,
-        spawned_at: process.spawned_at,
-        executed_at: process.executed_at,
-        executed_wall: process.executed_wall,
-        status_text: process.status_text.clone(),
-    }
-}
-
-fn process(program: &Program, spec: &Arc<Service>) -> Process {
-    Process {
-        spec: Arc::clone(spec),
-        pid: program.pid,
-        launched: program.launched,
-        spawned_at: program.spawned_at,
-        executed_at: program.executed_at,
-        executed_wall: program.executed_wall,
-        status_text: program.status_text.clone(),
-    }
-}
-
-fn lived(life: &Life) -> Lived {
-    match life {
-        Life::Stopped => Lived::Stopped,
-        // Its turn comes again.
-        Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } => Lived::Waiting,
-        Life::Spawning { again, .. } => Lived::Spawning { again: again.clone() },
-        Life::Executing {
-            again, pid, spawned_at, ..
-        } => Lived::Executing {
-            again: again.clone(),
-            pid: *pid,
-            spawned_at: *spawned_at,
-        },
-        Life::Launching {
-            process: running,
-            doubt,
-        } => Lived::Launching {
-            program: program(running),
-            doubt: doubt.clone(),
-        },
-        Life::Detached {
-            process: running,
-            status,
-            doubt,
-        } => Lived::Detached {
-            program: program(running),
-            status: *status,
-            doubt: doubt.clone(),
-        },
-        Life::Starting {
-            process: running,
-            warned,
-            ..
-        } => Lived::Starting {
-            program: program(running),
-            warned: *warned,
-        },
-        Life::Ready {
-            process: running,
-            ready_at,
-            ..
-        } => Lived::Ready {
-            program: program(running),
-            ready_at: *ready_at,
-        },
-        Life::Unhealthy {
-            process: running,
-            ready_at,
-            health,
-        } => Lived::Unhealthy {
-            program: program(running),
-            ready_at: *ready_at,
-            message: health.message.clone(),
-        },
-        Life::Backoff { failure, until } => Lived::Backoff {
-            failure: failure.clone(),
-            until: *until,
-        },
-        Life::Stopping(stopping) => Lived::Stopping {
-            body: match &stopping.body {
-                Body::Unborn => Remains::Unborn,
-                Body::Embryo { pid } => Remains::Embryo(*pid),
-                Body::Alive(running) => Remains::Alive(program(running)),
-                Body::Leftovers => Remains::Leftovers,
-            },
-            began: stopping.began,
-            then: stopping.then.clone(),
-            phase: stopping.phase.clone(),
-        },
-        Life::Completed { status } => Lived::Completed { status: *status },
-        Life::Failed {
-            failure,
-            status,
-            retry_at,
-        } => Lived::Failed {
-            failure: failure.clone(),
-            status: *status,
-            retry_at: *retry_at,
-        },
-        Life::Doomed { failure } => Lived::Doomed {
-            failure: failure.clone(),
-        },
-    }
-}
-
-fn life(lived: &Lived, spec: &Arc<Service>, now: u64) -> Life {
-    match lived {
-        Lived::Stopped => Life::Stopped,
-        Lived::Waiting => Life::Waiting { told: true },
-        Lived::Spawning { again } => Life::Spawning {
-            spec: Arc::clone(spec),
-            again: again.clone(),
-        },
-        Lived::Executing { again, pid, spawned_at } => Life::Executing {
-            spec: Arc::clone(spec),
-            again: again.clone(),
-            pid: *pid,
-            spawned_at: *spawned_at,
-        },
-        Lived::Launching { program, doubt } => Life::Launching {
-            process: process(program, spec),
-            doubt: doubt.clone(),
-        },
-        Lived::Detached { program, status, doubt } => Life::Detached {
-            process: process(program, spec),
-            status: *status,
-            doubt: doubt.clone(),
-        },
-        Lived::Starting { program, warned } => Life::Starting {
-            process: process(program, spec),
-            probing: Probing::due(),
-            warned: *warned,
-        },
-        Lived::Ready { program, ready_at } => Life::Ready {
-            process: process(program, spec),
-            ready_at: *ready_at,
-            health: Probing::resting(now),
-        },
-        Lived::Unhealthy {
-            program,
-            ready_at,
-            message,
-        } => Life::Unhealthy {
-            process: process(program, spec),
-            ready_at: *ready_at,
-            health: Probing::resting(now).saying(message.clone()),
-        },
-        Lived::Backoff { failure, until } => Life::Backoff {
-            failure: failure.clone(),
-            until: *until,
-        },
-        Lived::Stopping {
-            body,
-            began,
-            then,
-            phase,
-        } => Life::Stopping(Box::new(Stopping {
-            spec: Arc::clone(spec),
-            body: match body {
-                Remains::Unborn => Body::Unborn,
-                Remains::Embryo(pid) => Body::Embryo { pid: *pid },
-                Remains::Alive(program) => Body::Alive(process(program, spec)),
-                Remains::Leftovers => Body::Leftovers,
-            },
-            began: *began,
-            then: then.clone(),
-            ladder: spec.stop.clone(),
-            phase: phase.clone(),
-        })),
-        Lived::Completed { status } => Life::Completed { status: *status },
-        Lived::Failed {
-            failure,
-            status,
-            retry_at,
-        } => Life::Failed {
-            failure: failure.clone(),
-            status: *status,
-            retry_at: *retry_at,
-        },
-        Lived::Doomed { failure } => Life::Doomed {
-            failure: failure.clone(),
-        },
     }
 }

@@ -5,6 +5,7 @@
 mod daemons;
 mod ends;
 mod life;
+mod lived;
 mod memory;
 mod ports;
 mod probing;
