@@ -4,7 +4,7 @@
 //! there). The guardian is always right about processes; the book is right about the past of a service as long as it speaks of
 //! the run that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use super::book::{Known, Past};
@@ -23,11 +23,24 @@ pub struct Inherited {
 /// What is there of a run that is remembered as living.
 pub enum Found {
     Held(Inherited),
-    /// It was executed and is no more; nobody can tell how it ended.
-    Gone,
+    /// It may have been executed and is no more; nobody can tell how it ended.
+    Gone {
+        pid: u32,
+    },
 }
 
 pub type Finds = BTreeMap<(ServiceName, u32), Found>;
+
+/// Launches that this guardian knows nothing of: another one began them. It need not be new: the daemon that was to hand
+/// them over may have died first.
+pub fn unheld<'a>(records: &'a [Launched], held: &[Inherited]) -> Vec<&'a Launched> {
+    let runs: BTreeSet<(&str, u32)> = held
+        .iter()
+        .map(|one| (one.holding.label.as_str(), one.holding.run))
+        .collect();
+    let is_held = |launched: &&Launched| runs.contains(&(launched.remnant.service.as_str(), launched.run));
+    records.iter().filter(|launched| !is_held(launched)).collect()
+}
 
 /// Puts the witnesses together.
 pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>) -> (Recollection, Finds, MovedPorts) {
@@ -87,7 +100,9 @@ fn recalled(known: Option<&Known>, record: Option<Launched>, finds: &mut Finds) 
         let key = (memory.service.clone(), memory.run);
         // A record is written before the gate opens: what has one may have run.
         if !finds.contains_key(&key) && (record.is_some() || memory.has_process()) {
-            finds.insert(key, Found::Gone);
+            let recorded = record.as_ref().and_then(|record| record.identity.as_ref());
+            let pid = recorded.map_or(0, |identity| identity.pid);
+            finds.insert(key, Found::Gone { pid });
         }
     }
     let started_with = match &record {
@@ -105,4 +120,68 @@ fn of_record(record: &Launched) -> Memory {
     let pid = record.identity.as_ref().map_or(0, |identity| identity.pid);
     let name = record.remnant.service.clone();
     Memory::of_record(name, record.run, pid, record.mono_ns, record.wall_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardian::orders::{Identity, Ticket};
+    use crate::reconcile::{Now, sim};
+
+    fn launched(name: &str, run: u32) -> Launched {
+        let service = sim::build::service(name);
+        let now = Now { mono_ns: 1, wall_ns: 1 };
+        let mut launched = Launched::new(&service, &service, run, Ticket(run.into()), "key", "salt", now);
+        launched.identity = Some(identity(70 + run));
+        launched
+    }
+
+    fn identity(pid: u32) -> Identity {
+        Identity {
+            pid,
+            pidfd_inode: 0,
+            start_ticks: 0,
+        }
+    }
+
+    fn held(name: &str, run: u32) -> Inherited {
+        let holding = Holding {
+            ticket: Ticket(run.into()),
+            label: name.to_owned(),
+            run,
+            main: identity(70 + run),
+            executed: true,
+            signalled: None,
+            end: None,
+            keeps: 0,
+        };
+        Inherited {
+            holding,
+            kept: Vec::new(),
+        }
+    }
+
+    /// A fresh guardian whose first daemon died before it could hand over what the records tell of.
+    #[test]
+    fn cr_01_what_no_guardian_holds_is_adopted_whoever_died_before() {
+        let records = [launched("a", 1), launched("b", 4), launched("c", 2)];
+        let names = |held: &[Inherited]| -> Vec<String> {
+            let unheld = unheld(&records, held);
+            unheld
+                .iter()
+                .map(|launched| launched.remnant.service.to_string())
+                .collect()
+        };
+        assert_eq!(names(&[]), ["a", "b", "c"]);
+        assert_eq!(names(&[held("a", 1), held("b", 3)]), ["b", "c"], "of `b`, another run");
+    }
+
+    /// Guardian killed between the record and the open gate.
+    #[test]
+    fn cr_02_what_has_a_record_and_is_not_there_is_gone() {
+        let (recollection, finds, _) = recollect(&Past::default(), vec![launched("a", 3)], Vec::new());
+        assert!(recollection.services[0].memory.is_living());
+        let found = finds.get(&(ServiceName::new("a"), 3));
+        assert!(matches!(found, Some(Found::Gone { pid: 73 })));
+    }
 }

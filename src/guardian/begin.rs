@@ -11,6 +11,7 @@ use super::cgroups::Cgroups;
 use super::guard::{self, Guard};
 use super::link::GuardianLink;
 use super::revival::Revival;
+use crate::fault::point;
 use crate::sys::spawn::Calls;
 use crate::sys::{identity, passing};
 
@@ -141,7 +142,9 @@ fn begin(beginning: Beginning) -> io::Result<i32> {
     guard.spare = beginning.spare;
     guard.revival = Some(Revival::new(beginning.daemon_args, beginning.descriptors));
     guard.greet();
+    point!("guardian.begun");
     guard.daemon = Some(guard.start_daemon(&theirs)?);
+    point!("guardian.daemon-started");
     drop(theirs);
     let code = guard.run();
     // The lock says that we live: the kernel lets it go when we are no more, not earlier.

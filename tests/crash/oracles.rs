@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use runner::sys::processes;
 
-use crate::bed::{ALL, Bed, COUNTER, SERVICES, processes_wanted, waits_for_nothing};
+use crate::bed::{ALL, Bed, COUNTER, PROCESSES, SERVICES};
 use crate::common::eventually;
 
 /// Everything is up and nothing moves.
@@ -25,7 +25,7 @@ pub fn quiet(bed: &Bed, what: &str) {
     // Guardian and daemon.
     eventually(
         &format!("{what}: ONE: nobody but the roles and one of each service"),
-        || live(bed).len() == 2 + processes_wanted(),
+        || live(bed).len() == 2 + PROCESSES,
     );
     no_zombies(bed, what);
     assert!(bed.bystander_lives(), "{what}: BYST");
@@ -96,8 +96,7 @@ fn log(bed: &Bed, what: &str) {
         runs.len(),
         ledger.started
     );
-    // Where nothing was removed. And today a lost daemon takes its services along, and what they wrote last.
-    if !waits_for_nothing() || bed.keeps < ALL {
+    if bed.keeps < ALL {
         return;
     }
     // A run that was killed at once may have printed nothing; then nobody can say which is which.
@@ -124,6 +123,22 @@ fn files(log: &Path) -> Vec<PathBuf> {
     // A rotation that was cut short is completed by the next one.
     files.extend(log.exists().then(|| log.to_owned()));
     files
+}
+
+/// Each service was killed once since, and runner knows by what.
+#[track_caller]
+pub fn killed_once(bed: &Bed, before: [usize; 2], what: &str) {
+    let after = before.map(|count| count + 1);
+    assert_eq!(starts(bed), after, "{what}: KEPT: how often each was started");
+    for name in SERVICES {
+        let end = &bed.project.service(name)["last_exit"];
+        assert_eq!(end["signal"], "SIGKILL", "{what}: CODE: of {name}: {end}");
+    }
+}
+
+/// How often each service was started so far.
+pub fn starts(bed: &Bed) -> [usize; 2] {
+    SERVICES.map(|name| Ledger::of(bed, name).started.len())
 }
 
 struct Ledger {
