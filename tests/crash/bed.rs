@@ -98,6 +98,15 @@ impl Bed {
         );
     }
 
+    /// What there is to be known of a failure.
+    fn tell(&self) {
+        println!("{}", crate::common::stdout(&self.verb(&["ps"])));
+        println!("{}", crate::common::stdout(&self.verb(&["events"])));
+        for file in [".runner/runner.log", "counter.ledger", "plain.ledger"] {
+            println!("{file}:\n{}", self.project.read(file));
+        }
+    }
+
     pub fn bystander_lives(&self) -> bool {
         processes::stat(self.bystander.id()).is_some_and(|stat| stat.start_ticks == self.born && !stat.is_zombie())
     }
@@ -108,6 +117,9 @@ impl Drop for Bed {
         let _ = self.bystander.kill();
         let _ = self.bystander.wait();
         let _ = std::fs::remove_file(self.hits());
+        if std::thread::panicking() {
+            self.tell();
+        }
         // Whatever a failed test has shown: nothing of it runs on.
         let _ = self.verb(&["down", "-t", "0s"]);
         for pid in self.project.processes() {

@@ -9,6 +9,8 @@ use crate::scenario::{ADOPT, EDIT, FEW, LOG, ONLY, REBIRTH, RESTART, REVIVE, STO
 
 /// Points that a hundred lines hit a hundred times: a few of their hits stand for all.
 const HITS: usize = 3;
+/// How often it is tried again to be killed at a point that was not come to.
+const AGAIN: usize = 5;
 
 #[test]
 fn cr_01_up() {
@@ -63,7 +65,10 @@ fn cr_01_rebirth() {
 /// All points whose names begin so.
 fn enumerate(scenario: &Scenario, points: &str) {
     let name = scenario.name;
-    let chosen = chosen(scenario, points);
+    let mut chosen = chosen(scenario, points);
+    if let Ok(only) = std::env::var("RUNNER_CRASH_POINT") {
+        chosen.retain(|point, _| *point == only);
+    }
     println!(
         "{name}: {} points, {} kills",
         chosen.len(),
@@ -75,7 +80,7 @@ fn enumerate(scenario: &Scenario, points: &str) {
         if point.starts_with("logs.") && !hits.contains(&1) {
             hits.push(1);
         }
-        let mut fired = false;
+        let (mut fired, first) = (false, hits[0]);
         for hit in hits {
             // One that fails says no more than the others do: all of them are wanted.
             match catch_unwind(AssertUnwindSafe(|| is_survived(scenario, &point, hit))) {
@@ -86,8 +91,11 @@ fn enumerate(scenario: &Scenario, points: &str) {
                 }
             }
         }
+        // Another timing may leave out one of several, or come to it less often.
+        for _ in 0..AGAIN {
+            fired = fired || is_survived(scenario, &point, first);
+        }
         if !fired {
-            // Another timing may leave out one of several, not all.
             amiss.push(format!("{name}: nothing was ever killed at {point}"));
         }
     }
@@ -136,11 +144,10 @@ fn is_survived(scenario: &Scenario, point: &str, hit: u64) -> bool {
     bed.recover(&what);
     oracles::quiet(&bed, &what);
     if fired {
-        assert_eq!(
-            oracles::starts(&bed),
-            scenario.starts,
-            "{what}: KEPT: how often each was started"
-        );
+        let starts = oracles::starts(&bed);
+        // A wish that was never heard starts nothing.
+        let kept = std::iter::zip(starts, scenario.starts).all(|(is, may)| is <= may);
+        assert!(kept, "{what}: KEPT: started {starts:?} times");
     }
     let down = bed.verb(&["down"]);
     assert!(down.status.success(), "{what}: down: {}", crate::common::stderr(&down));
