@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use super::book::{Known, Past};
 use super::records::Launched;
 use crate::config::MovedPorts;
-use crate::guardian::orders::Holding;
+use crate::guardian::orders::{End, Holding, Report};
 use crate::reconcile::{Memory, Recalled, Recollection};
 use crate::spec::ServiceName;
 
@@ -30,6 +30,41 @@ pub enum Found {
 }
 
 pub type Finds = BTreeMap<(ServiceName, u32), Found>;
+
+/// What is told of a run between its finding and its adoption belongs to what was found: nobody else is there to hear it.
+pub fn hear(finds: &mut Finds, report: &Report) {
+    let ticket = match report {
+        Report::Executed { ticket } | Report::SpawnFailed { ticket, .. } | Report::Exited { ticket, .. } => *ticket,
+        Report::Emptied { ticket } | Report::Followed { ticket, .. } => *ticket,
+        Report::Hello { .. } | Report::Held(_) | Report::HeldAll | Report::Spawned { .. } => return,
+        Report::KillFailed { .. } | Report::NotFollowed { .. } => return,
+    };
+    let is_it = |found: &Found| matches!(found, Found::Held(one) if one.holding.ticket == ticket);
+    if matches!(report, Report::SpawnFailed { .. }) {
+        // Its guardian has forgotten it; it is tried again, and fails where somebody hears why.
+        finds.retain(|_, found| !is_it(found));
+        return;
+    }
+    let Some(Found::Held(one)) = finds.values_mut().find(|found| is_it(found)) else {
+        return;
+    };
+    let holding = &mut one.holding;
+    match report {
+        Report::Executed { .. } => holding.executed = true,
+        Report::Exited { status, left, .. } => {
+            holding.executed = true;
+            let (status, left) = (*status, *left);
+            holding.end = Some(End { status, left });
+        }
+        Report::Emptied { .. } => {
+            if let Some(end) = &mut holding.end {
+                end.left = false;
+            }
+        }
+        Report::Followed { identity, .. } => holding.main = identity.clone(),
+        _ => {}
+    }
+}
 
 /// Launches that this guardian knows nothing of: another one began them. It need not be new: the daemon that was to hand
 /// them over may have died first.
@@ -125,8 +160,8 @@ fn of_record(record: &Launched) -> Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guardian::orders::{Identity, Ticket};
-    use crate::reconcile::{Now, sim};
+    use crate::guardian::orders::{Identity, Stage, Ticket};
+    use crate::reconcile::{ExitStatus, Now, sim};
 
     fn launched(name: &str, run: u32) -> Launched {
         let service = sim::build::service(name);
@@ -183,5 +218,42 @@ mod tests {
         assert!(recollection.services[0].memory.is_living());
         let found = finds.get(&(ServiceName::new("a"), 3));
         assert!(matches!(found, Some(Found::Gone { pid: 73 })));
+    }
+
+    /// The daemon and a service are killed at the same moment: its end comes behind what is handed over, and before anybody
+    /// has adopted it.
+    #[test]
+    fn cr_05_an_end_between_handing_over_and_adoption_counts() {
+        let mut finds = Finds::new();
+        let key = (ServiceName::new("a"), 1);
+        let mut fresh = held("a", 1);
+        fresh.holding.executed = false;
+        finds.insert(key.clone(), Found::Held(fresh));
+        let ticket = Ticket(1);
+        let look = |finds: &Finds| match &finds[&key] {
+            Found::Held(one) => (one.holding.executed, one.holding.end),
+            Found::Gone { .. } => panic!("it is held"),
+        };
+        hear(&mut finds, &Report::Executed { ticket: Ticket(2) });
+        assert_eq!(look(&finds), (false, None), "another one");
+        hear(&mut finds, &Report::Executed { ticket });
+        assert_eq!(look(&finds), (true, None));
+        let status = ExitStatus::Code(7);
+        let left = true;
+        hear(&mut finds, &Report::Exited { ticket, status, left });
+        assert_eq!(look(&finds), (true, Some(End { status, left })));
+        hear(&mut finds, &Report::Emptied { ticket });
+        assert_eq!(look(&finds), (true, Some(End { status, left: false })));
+        let (stage, errno, index) = (Stage::Exec, 2, 0);
+        hear(
+            &mut finds,
+            &Report::SpawnFailed {
+                ticket,
+                stage,
+                errno,
+                index,
+            },
+        );
+        assert!(finds.is_empty(), "it never ran");
     }
 }
