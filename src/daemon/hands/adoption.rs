@@ -29,7 +29,11 @@ impl Hands {
             Found::Held(inherited) => inherited.holding.end.is_some_and(|end| !end.left),
             Found::Gone { .. } => true,
         };
-        let over: Vec<_> = self.finds.extract_if(.., |_, found| over(found)).collect();
+        let (over, kept) = std::mem::take(&mut self.finds)
+            .into_iter()
+            .partition(|(_, found)| over(found));
+        self.finds = kept;
+        let over: Finds = over;
         for ((service, run), found) in over {
             if let Found::Held(inherited) = found {
                 let ticket = inherited.holding.ticket;
