@@ -99,9 +99,9 @@ fn cr_14_chaos() {
         }
         assert!(bed.verb(&["down"]).status.success());
         oracles::nothing(&bed, &format!("seed {seed}, after kill {done}"));
+        let seconds = began.elapsed().as_secs_f64();
+        println!("{done} kills in {seconds:.0} s, {:.1} a second", done as f64 / seconds);
     }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{done} kills in {seconds:.0} s, {:.1} a second", done as f64 / seconds);
 }
 
 /// Something is going on, or has just been asked for, when the kill comes.
