@@ -38,6 +38,8 @@ pub fn hear(finds: &mut Finds, report: &Report) {
         Report::Emptied { ticket } | Report::Followed { ticket, .. } => *ticket,
         Report::Hello { .. } | Report::Held(_) | Report::HeldAll | Report::Spawned { .. } => return,
         Report::KillFailed { .. } | Report::NotFollowed { .. } => return,
+        // Answers to the daemon that asked.
+        Report::TakenOver { .. } | Report::NotTakenOver { .. } => return,
     };
     let is_it = |found: &Found| matches!(found, Found::Held(one) if one.holding.ticket == ticket);
     if matches!(report, Report::SpawnFailed { .. }) {

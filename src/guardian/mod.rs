@@ -17,6 +17,7 @@ mod adopt;
 mod begin;
 mod cgroups;
 mod closing;
+mod daemons;
 mod ends;
 mod guard;
 mod held;
@@ -25,6 +26,7 @@ mod launch;
 pub mod link;
 pub mod orders;
 mod record;
+pub mod renewal;
 mod revival;
 mod sweep;
 

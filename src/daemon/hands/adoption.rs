@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Claim, Hands, Run, uses_notify};
+use super::notify::uses_notify;
+use super::pid_files::RunFile;
+use super::{Claim, Hands, Run};
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
@@ -103,7 +105,10 @@ impl Hands {
             logged: false,
             end: None,
             notify: None,
+            pid_file: None,
         };
+        let pids = (holding.launched, holding.main.pid);
+        run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.pid.set(Some(holding.main.pid));
         if uses_notify(service) {
             let mut kept = kept.into_iter();
@@ -121,6 +126,7 @@ impl Hands {
             signalled: holding.signalled.map(Signal::from_number),
             ended: holding.end.is_some(),
         });
+        self.look_at_pid_file(id, false);
         if let Some(end) = holding.end {
             self.exited(holding.ticket, end.status, end.left);
         }
