@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::fault::point;
 use crate::reconcile::{Ends, Memory, Remembered};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
 use crate::sys::identity;
@@ -200,6 +201,7 @@ impl Book {
     fn append(&mut self, text: &[u8]) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.write_all(text)?;
+        point!("book.appended");
         self.length += text.len() as u64;
         Ok(())
     }
@@ -222,7 +224,9 @@ impl Book {
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
         file.write_all(&text)?;
+        point!("book.drafted");
         std::fs::rename(&fresh, &self.path)?;
+        point!("book.written");
         (self.length, self.base) = (text.len() as u64, text.len() as u64);
         self.file = Some(file);
         Ok(())

@@ -4,13 +4,13 @@
 //! there). The guardian is always right about processes; the book is right about the past of a service as long as it speaks of
 //! the run that is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use super::book::{Known, Past};
 use super::records::Launched;
 use crate::config::MovedPorts;
-use crate::guardian::orders::Holding;
+use crate::guardian::orders::{End, Holding, Report};
 use crate::reconcile::{Memory, Recalled, Recollection};
 use crate::spec::ServiceName;
 
@@ -23,11 +23,61 @@ pub struct Inherited {
 /// What is there of a run that is remembered as living.
 pub enum Found {
     Held(Inherited),
-    /// It was executed and is no more; nobody can tell how it ended.
-    Gone,
+    /// It may have been executed and is no more; nobody can tell how it ended.
+    Gone {
+        pid: u32,
+    },
 }
 
 pub type Finds = BTreeMap<(ServiceName, u32), Found>;
+
+/// What is told of a run between its finding and its adoption belongs to what was found: nobody else is there to hear it.
+pub fn hear(finds: &mut Finds, report: &Report) {
+    let ticket = match report {
+        Report::Executed { ticket } | Report::SpawnFailed { ticket, .. } | Report::Exited { ticket, .. } => *ticket,
+        Report::Emptied { ticket } | Report::Followed { ticket, .. } => *ticket,
+        Report::Hello { .. } | Report::Held(_) | Report::HeldAll | Report::Spawned { .. } => return,
+        Report::KillFailed { .. } | Report::NotFollowed { .. } => return,
+        // Answers to the daemon that asked.
+        Report::TakenOver { .. } | Report::NotTakenOver { .. } => return,
+    };
+    let is_it = |found: &Found| matches!(found, Found::Held(one) if one.holding.ticket == ticket);
+    if matches!(report, Report::SpawnFailed { .. }) {
+        // Its guardian has forgotten it; it is tried again, and fails where somebody hears why.
+        finds.retain(|_, found| !is_it(found));
+        return;
+    }
+    let Some(Found::Held(one)) = finds.values_mut().find(|found| is_it(found)) else {
+        return;
+    };
+    let holding = &mut one.holding;
+    match report {
+        Report::Executed { .. } => holding.executed = true,
+        Report::Exited { status, left, .. } => {
+            holding.executed = true;
+            let (status, left) = (*status, *left);
+            holding.end = Some(End { status, left });
+        }
+        Report::Emptied { .. } => {
+            if let Some(end) = &mut holding.end {
+                end.left = false;
+            }
+        }
+        Report::Followed { identity, .. } => holding.main = identity.clone(),
+        _ => {}
+    }
+}
+
+/// Launches that this guardian knows nothing of: another one began them. It need not be new: the daemon that was to hand
+/// them over may have died first.
+pub fn unheld<'a>(records: &'a [Launched], held: &[Inherited]) -> Vec<&'a Launched> {
+    let runs: BTreeSet<(&str, u32)> = held
+        .iter()
+        .map(|one| (one.holding.label.as_str(), one.holding.run))
+        .collect();
+    let is_held = |launched: &&Launched| runs.contains(&(launched.remnant.service.as_str(), launched.run));
+    records.iter().filter(|launched| !is_held(launched)).collect()
+}
 
 /// Puts the witnesses together.
 pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>) -> (Recollection, Finds, MovedPorts) {
@@ -87,7 +137,9 @@ fn recalled(known: Option<&Known>, record: Option<Launched>, finds: &mut Finds) 
         let key = (memory.service.clone(), memory.run);
         // A record is written before the gate opens: what has one may have run.
         if !finds.contains_key(&key) && (record.is_some() || memory.has_process()) {
-            finds.insert(key, Found::Gone);
+            let recorded = record.as_ref().and_then(|record| record.identity.as_ref());
+            let pid = recorded.map_or(0, |identity| identity.pid);
+            finds.insert(key, Found::Gone { pid });
         }
     }
     let started_with = match &record {
@@ -105,4 +157,105 @@ fn of_record(record: &Launched) -> Memory {
     let pid = record.identity.as_ref().map_or(0, |identity| identity.pid);
     let name = record.remnant.service.clone();
     Memory::of_record(name, record.run, pid, record.mono_ns, record.wall_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guardian::orders::{Identity, Stage, Ticket};
+    use crate::reconcile::{ExitStatus, Now, sim};
+
+    fn launched(name: &str, run: u32) -> Launched {
+        let service = sim::build::service(name);
+        let now = Now { mono_ns: 1, wall_ns: 1 };
+        let mut launched = Launched::new(&service, &service, run, Ticket(run.into()), "key", "salt", now);
+        launched.identity = Some(identity(70 + run));
+        launched
+    }
+
+    fn identity(pid: u32) -> Identity {
+        Identity {
+            pid,
+            pidfd_inode: 0,
+            start_ticks: 0,
+        }
+    }
+
+    fn held(name: &str, run: u32) -> Inherited {
+        let holding = Holding {
+            ticket: Ticket(run.into()),
+            label: name.to_owned(),
+            run,
+            main: identity(70 + run),
+            executed: true,
+            signalled: None,
+            end: None,
+            keeps: 0,
+        };
+        Inherited {
+            holding,
+            kept: Vec::new(),
+        }
+    }
+
+    /// A fresh guardian whose first daemon died before it could hand over what the records tell of.
+    #[test]
+    fn cr_01_what_no_guardian_holds_is_adopted_whoever_died_before() {
+        let records = [launched("a", 1), launched("b", 4), launched("c", 2)];
+        let names = |held: &[Inherited]| -> Vec<String> {
+            let unheld = unheld(&records, held);
+            unheld
+                .iter()
+                .map(|launched| launched.remnant.service.to_string())
+                .collect()
+        };
+        assert_eq!(names(&[]), ["a", "b", "c"]);
+        assert_eq!(names(&[held("a", 1), held("b", 3)]), ["b", "c"], "of `b`, another run");
+    }
+
+    /// Guardian killed between the record and the open gate.
+    #[test]
+    fn cr_02_what_has_a_record_and_is_not_there_is_gone() {
+        let (recollection, finds, _) = recollect(&Past::default(), vec![launched("a", 3)], Vec::new());
+        assert!(recollection.services[0].memory.is_living());
+        let found = finds.get(&(ServiceName::new("a"), 3));
+        assert!(matches!(found, Some(Found::Gone { pid: 73 })));
+    }
+
+    /// The daemon and a service are killed at the same moment: its end comes behind what is handed over, and before anybody
+    /// has adopted it.
+    #[test]
+    fn cr_05_an_end_between_handing_over_and_adoption_counts() {
+        let mut finds = Finds::new();
+        let key = (ServiceName::new("a"), 1);
+        let mut fresh = held("a", 1);
+        fresh.holding.executed = false;
+        finds.insert(key.clone(), Found::Held(fresh));
+        let ticket = Ticket(1);
+        let look = |finds: &Finds| match &finds[&key] {
+            Found::Held(one) => (one.holding.executed, one.holding.end),
+            Found::Gone { .. } => panic!("it is held"),
+        };
+        hear(&mut finds, &Report::Executed { ticket: Ticket(2) });
+        assert_eq!(look(&finds), (false, None), "another one");
+        hear(&mut finds, &Report::Executed { ticket });
+        assert_eq!(look(&finds), (true, None));
+        let status = ExitStatus::Code(7);
+        let left = true;
+        hear(&mut finds, &Report::Exited { ticket, status, left });
+        assert_eq!(look(&finds), (true, Some(End { status, left })));
+        hear(&mut finds, &Report::Emptied { ticket });
+        assert_eq!(look(&finds), (true, Some(End { status, left: false })));
+        let (stage, errno, index) = (Stage::Exec, 2, 0);
+        hear(
+            &mut finds,
+            &Report::SpawnFailed {
+                ticket,
+                stage,
+                errno,
+                index,
+            },
+        );
+        assert!(finds.is_empty(), "it never ran");
+    }
 }

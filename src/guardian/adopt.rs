@@ -14,6 +14,7 @@ use super::guard::Guard;
 use super::held::{Held, Launcher, Life};
 use super::orders::{Orphan, Report, Ticket};
 use super::record;
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::{fifo, identity, pidfd, processes};
 
@@ -25,6 +26,7 @@ impl Guard {
             let ticket = orphan.ticket;
             self.next_ticket = self.next_ticket.max(ticket.0 + 1);
             let held = self.held_of(&orphan);
+            point!("guardian.orphan-held");
             if held.life == Life::Left {
                 gone.push(ticket);
             }
@@ -53,6 +55,7 @@ impl Guard {
                 self.report(&Report::Held(Box::new(holding)));
             }
         }
+        point!("guardian.adopted");
         self.spare.clear();
         self.report(&Report::HeldAll);
     }

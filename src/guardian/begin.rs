@@ -12,6 +12,7 @@ use super::guard::{self, Guard};
 use super::link::GuardianLink;
 use super::renewal;
 use super::revival::Revival;
+use crate::fault::point;
 use crate::sys::spawn::Calls;
 use crate::sys::{identity, passing};
 
@@ -151,7 +152,9 @@ fn begin(beginning: Beginning) -> io::Result<i32> {
     guard.spare = beginning.spare;
     guard.revival = Some(Revival::new(beginning.daemon_args, beginning.descriptors));
     guard.greet();
+    point!("guardian.begun");
     guard.daemon = Some(guard.start_daemon(&theirs)?);
+    point!("guardian.daemon-started");
     drop(theirs);
     let code = guard.run();
     // The lock says that we live: the kernel lets it go when we are no more, not earlier.

@@ -15,12 +15,17 @@ use super::guard::Guard;
 use super::held::Life;
 use super::link::GuardianLink;
 use super::orders::{Before, Target, Ticket};
+use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::spawn::{Image, Progress};
 use crate::sys::{clock, detach};
 
 /// So many deaths within [`WINDOW_NS`] are followed by a new daemon at once; each one more doubles the wait.
+#[cfg(not(feature = "fault-points"))]
 const AT_ONCE: u32 = 4;
+/// Who kills daemons all day to see what becomes of the services learns nothing from waiting.
+#[cfg(feature = "fault-points")]
+const AT_ONCE: u32 = u32::MAX - 1;
 const WINDOW_NS: u64 = 60_000_000_000;
 const FIRST_WAIT_NS: u64 = 200_000_000;
 const LONGEST_WAIT_NS: u64 = 10_000_000_000;
@@ -154,6 +159,7 @@ impl Guard {
     pub(super) fn start_after(&mut self, before: Before) -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let daemon = self.start_daemon(&theirs)?;
+        point!("guardian.revived");
         self.daemon = Some(daemon);
         self.daemon_ended = None;
         if let Some(revival) = &mut self.revival {
@@ -220,6 +226,7 @@ impl Guard {
 mod tests {
     use super::*;
 
+    #[cfg(not(feature = "fault-points"))]
     #[test]
     fn a_few_deaths_are_mended_at_once_and_many_ever_later() {
         let waits: Vec<u64> = (1..=12).map(|deaths| wait(deaths) / 1_000_000).collect();

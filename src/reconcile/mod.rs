@@ -19,7 +19,7 @@ mod ports;
 mod quiet;
 mod restart;
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 mod snapshot;
 #[cfg(test)]
 mod tests;

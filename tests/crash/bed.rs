@@ -12,33 +12,17 @@ use crate::fixture;
 
 /// Prints numbered lines into small files, so that there is always a rotation.
 pub const COUNTER: &str = "counter";
-/// Waits; with [`child`], has one that has left the process group and must be killed.
+/// Waits; has a child that has left the process group and must be killed.
 pub const PLAIN: &str = "plain";
 pub const SERVICES: [&str; 2] = [COUNTER, PLAIN];
 /// So many log files that none is ever removed.
 pub const ALL: u32 = 500;
 
-/// `RUNNER_CRASH_ALL`: also what is known to fail before a lost daemon or guardian is replaced.
-pub fn waits_for_nothing() -> bool {
-    std::env::var_os("RUNNER_CRASH_ALL").is_some()
-}
-
 /// How many processes both services have.
-pub fn processes_wanted() -> usize {
-    SERVICES.len() + usize::from(!child().is_empty())
-}
-
-/// Today the guardian of a lost daemon waits ten seconds for such a one: too long for every test.
-fn child() -> &'static str {
-    if waits_for_nothing() {
-        r#""fork", "{", "setsid", "ignore", "TERM", "wait", "}", "#
-    } else {
-        ""
-    }
-}
+pub const PROCESSES: usize = 3;
 
 /// Seconds in which a verb has an answer, whoever was killed.
-const PATIENCE: &str = "40";
+const PATIENCE: &str = "20";
 
 pub struct Bed {
     pub project: Project,
@@ -114,6 +98,15 @@ impl Bed {
         );
     }
 
+    /// What there is to be known of a failure.
+    fn tell(&self) {
+        println!("{}", crate::common::stdout(&self.verb(&["ps"])));
+        println!("{}", crate::common::stdout(&self.verb(&["events"])));
+        for file in [".runner/runner.log", "counter.ledger", "plain.ledger"] {
+            println!("{file}:\n{}", self.project.read(file));
+        }
+    }
+
     pub fn bystander_lives(&self) -> bool {
         processes::stat(self.bystander.id()).is_some_and(|stat| stat.start_ticks == self.born && !stat.is_zombie())
     }
@@ -124,6 +117,9 @@ impl Drop for Bed {
         let _ = self.bystander.kill();
         let _ = self.bystander.wait();
         let _ = std::fs::remove_file(self.hits());
+        if std::thread::panicking() {
+            self.tell();
+        }
         // Whatever a failed test has shown: nothing of it runs on.
         let _ = self.verb(&["down", "-t", "0s"]);
         for pid in self.project.processes() {
@@ -144,6 +140,6 @@ fn file(edition: u32, keeps: u32) -> String {
         "[project]\nname = \"bed\"\n{}env = {{ EDITION = \"{edition}\" }}\nlog = {{ max_size = \"8KB\", max_files = {keeps} }}\n{}\
          depends_on = [\"counter\"]\nready = {{ exec = \"true\" }}\nstop_timeout = \"100ms\"\n",
         service(COUNTER, "\"count\", \"5\""),
-        service(PLAIN, &format!("{}\"wait\"", child()))
+        service(PLAIN, r#""fork", "{", "setsid", "ignore", "TERM", "wait", "}", "wait""#)
     )
 }

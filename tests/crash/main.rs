@@ -2,8 +2,7 @@
 //!
 //! `cargo test --features fault-points --test crash` for the short form. The long one is a command:
 //! `RUNNER_CHAOS_KILLS=5000 cargo test --features fault-points --test crash chaos`; `RUNNER_CHAOS_SEED=N` makes the same
-//! choices again (what the kernel does with them is another matter). `RUNNER_CRASH_ALL=1` also enumerates what waits for
-//! recovery.
+//! choices again (what the kernel does with them is another matter). `RUNNER_CRASH_POINT=NAME` enumerates the hits of one point alone.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

@@ -4,28 +4,27 @@ use std::path::{Path, PathBuf};
 
 use runner::sys::processes;
 
-use crate::bed::{ALL, Bed, COUNTER, SERVICES, processes_wanted, waits_for_nothing};
+use crate::bed::{ALL, Bed, COUNTER, PROCESSES, SERVICES};
 use crate::common::eventually;
 
 /// Everything is up and nothing moves.
 #[track_caller]
 pub fn quiet(bed: &Bed, what: &str) {
     for name in SERVICES {
-        // ST: what is said is what is. Ready may be said before its first line is in the ledger.
-        let said = bed.project.service(name);
-        assert_eq!(said["state"], "ready", "{what}: ST: {said}");
-        let pid = said["pid"].as_u64().unwrap() as u32;
-        eventually(&format!("{what}: ST: {name} is {pid}, which started last"), || {
-            Ledger::of(bed, name).started.last() == Some(&pid)
+        // ST: what is said is what is. Ready may be said before its first line is in the ledger, and somebody who was
+        // killed a moment ago is not known to be dead yet.
+        eventually(&format!("{what}: ST: {name} is ready, lives, and started last"), || {
+            let said = bed.project.service(name);
+            let pid = said["pid"].as_u64().unwrap_or_default() as u32;
+            let lives = processes::stat(pid).is_some_and(|stat| !stat.is_zombie());
+            said["state"] == "ready" && lives && Ledger::of(bed, name).started.last() == Some(&pid)
         });
-        let stat = processes::stat(pid);
-        assert!(stat.is_some_and(|stat| !stat.is_zombie()), "{what}: ST: {name} lives");
         one(bed, name, what);
     }
     // Guardian and daemon.
     eventually(
         &format!("{what}: ONE: nobody but the roles and one of each service"),
-        || live(bed).len() == 2 + processes_wanted(),
+        || live(bed).len() == 2 + PROCESSES,
     );
     no_zombies(bed, what);
     assert!(bed.bystander_lives(), "{what}: BYST");
@@ -96,8 +95,7 @@ fn log(bed: &Bed, what: &str) {
         runs.len(),
         ledger.started
     );
-    // Where nothing was removed. And today a lost daemon takes its services along, and what they wrote last.
-    if !waits_for_nothing() || bed.keeps < ALL {
+    if bed.keeps < ALL {
         return;
     }
     // A run that was killed at once may have printed nothing; then nobody can say which is which.
@@ -124,6 +122,25 @@ fn files(log: &Path) -> Vec<PathBuf> {
     // A rotation that was cut short is completed by the next one.
     files.extend(log.exists().then(|| log.to_owned()));
     files
+}
+
+/// Each service was killed once since, and runner knows by what.
+#[track_caller]
+pub fn killed_once(bed: &Bed, before: [usize; 2], what: &str) {
+    let after = before.map(|count| count + 1);
+    eventually(&format!("{what}: KEPT: both were started again"), || {
+        starts(bed) >= after
+    });
+    assert_eq!(starts(bed), after, "{what}: KEPT: how often each was started");
+    for name in SERVICES {
+        let end = &bed.project.service(name)["last_exit"];
+        assert_eq!(end["signal"], "SIGKILL", "{what}: CODE: of {name}: {end}");
+    }
+}
+
+/// How often each service was started so far.
+pub fn starts(bed: &Bed) -> [usize; 2] {
+    SERVICES.map(|name| Ledger::of(bed, name).started.len())
 }
 
 struct Ledger {

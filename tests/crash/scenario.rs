@@ -14,6 +14,8 @@ pub struct Scenario {
     /// Hits from here are not enumerated.
     pub before: fn(&Bed, &str),
     pub act: fn(&Bed, &str),
+    /// How often each service may be started in it and in the `up` behind it.
+    pub starts: [usize; 2],
 }
 
 pub const UP: Scenario = Scenario {
@@ -21,6 +23,7 @@ pub const UP: Scenario = Scenario {
     keeps: ALL,
     before: |_, _| {},
     act: up,
+    starts: [1, 1],
 };
 
 pub const RESTART: Scenario = Scenario {
@@ -28,6 +31,7 @@ pub const RESTART: Scenario = Scenario {
     keeps: ALL,
     before: up,
     act: |bed, faults| drop(bed.verb_under(faults, &["restart", COUNTER])),
+    starts: [2, 1],
 };
 
 pub const STOP: Scenario = Scenario {
@@ -35,6 +39,7 @@ pub const STOP: Scenario = Scenario {
     keeps: ALL,
     before: up,
     act: |bed, faults| drop(bed.verb_under(faults, &["stop"])),
+    starts: [2, 2],
 };
 
 pub const EDIT: Scenario = Scenario {
@@ -45,6 +50,7 @@ pub const EDIT: Scenario = Scenario {
         bed.edit(1);
         up(bed, faults);
     },
+    starts: [2, 1],
 };
 
 pub const LOG: Scenario = Scenario {
@@ -58,6 +64,7 @@ pub const LOG: Scenario = Scenario {
             third.exists() || roles(bed).len() < 2
         });
     },
+    starts: [1, 1],
 };
 
 /// The oldest file has to go.
@@ -66,6 +73,7 @@ pub const FEW: Scenario = Scenario {
     keeps: 3,
     before: up,
     act: |bed, _| until_hit_twice(bed, "logs.oldest-removed"),
+    starts: [1, 1],
 };
 
 /// The only file begins again and again.
@@ -74,6 +82,7 @@ pub const ONLY: Scenario = Scenario {
     keeps: 1,
     before: up,
     act: |bed, _| until_hit_twice(bed, "logs.emptied"),
+    starts: [1, 1],
 };
 
 fn until_hit_twice(bed: &Bed, point: &str) {
@@ -83,18 +92,52 @@ fn until_hit_twice(bed: &Bed, point: &str) {
     });
 }
 
+/// The daemon is killed, and the guardian starts another one.
+pub const REVIVE: Scenario = Scenario {
+    name: "revive",
+    keeps: ALL,
+    before: up,
+    act: |bed, _| {
+        kill_all(roles(bed).get(1));
+        answered(bed);
+    },
+    starts: [1, 1],
+};
+
+/// The guardian is killed, and the daemon becomes another one.
+pub const REBIRTH: Scenario = Scenario {
+    name: "rebirth",
+    keeps: ALL,
+    before: up,
+    act: |bed, _| {
+        kill_all(roles(bed).first());
+        answered(bed);
+    },
+    starts: [1, 1],
+};
+
 /// Both roles are killed, and the next `up` takes over.
 pub const ADOPT: Scenario = Scenario {
     name: "adopt",
     keeps: ALL,
     before: |bed, faults| {
         up(bed, faults);
-        for pid in roles(bed) {
-            let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
-        }
+        kill_all(&roles(bed));
     },
     act: up,
+    starts: [1, 1],
 };
+
+/// A daemon answers once it has taken over what there is.
+fn answered(bed: &Bed) {
+    bed.verb(&["ps"]);
+}
+
+pub fn kill_all<'a>(pids: impl IntoIterator<Item = &'a u32>) {
+    for pid in pids {
+        let _ = kill(Pid::from_raw(*pid as i32), Signal::SIGKILL);
+    }
+}
 
 fn up(bed: &Bed, faults: &str) {
     bed.verb_under(faults, &["up", "-d"]);

@@ -10,6 +10,7 @@ use super::{Claim, Hands, Run};
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
+use crate::fault::point;
 use crate::guardian::orders::Order;
 use crate::logs::OpenRun;
 use crate::probe::NotifySocket;
@@ -28,7 +29,7 @@ impl Hands {
     pub fn release_what_is_over(&mut self) {
         let over = |found: &Found| match found {
             Found::Held(inherited) => inherited.holding.end.is_some_and(|end| !end.left),
-            Found::Gone => true,
+            Found::Gone { .. } => true,
         };
         let (over, kept) = std::mem::take(&mut self.finds)
             .into_iter()
@@ -58,8 +59,16 @@ impl Hands {
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
         match self.finds.remove(&(service.name.clone(), id.run)) {
             Some(Found::Held(inherited)) => self.take_over(id, service, inherited),
-            Some(Found::Gone) => {
+            Some(Found::Gone { pid }) => {
                 self.remove_fifos(id, service);
+                // As one that is held and has ended: the word of its start may not have come through.
+                self.known.push_back(Fact::Adopted {
+                    id,
+                    pid,
+                    executed: true,
+                    signalled: None,
+                    ended: true,
+                });
                 self.known.push_back(Fact::Exited {
                     id,
                     status: ExitStatus::Unknown,
@@ -121,6 +130,7 @@ impl Hands {
         if let Some(end) = holding.end {
             self.exited(holding.ticket, end.status, end.left);
         }
+        point!("daemon.adopted");
     }
 
     fn listen_again(&self, id: Incarnation, socket: OwnedFd) -> Option<tokio::task::AbortHandle> {

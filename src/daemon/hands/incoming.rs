@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::refusals::explain;
 use super::{Claim, Hands, Held, Inbox, Task};
 use crate::daemon::errand::{End, Errand};
+use crate::daemon::recovery;
 use crate::guardian::orders::{Order, Report, Stage, Stdio, Target, Ticket};
 use crate::logs::LogFact;
 use crate::probe::{Message, Notification};
@@ -185,6 +186,7 @@ impl Hands {
 
     /// What the guardian reported; the facts it amounts to are in `known` afterwards.
     pub fn take_report(&mut self, report: Report) {
+        recovery::hear(&mut self.finds, &report);
         match report {
             // Those belong to the greeting.
             Report::Hello { .. } | Report::Held(_) | Report::HeldAll => {}

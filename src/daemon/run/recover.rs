@@ -14,6 +14,7 @@ use crate::daemon::records::Launched;
 use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
 use crate::daemon::{rebirth, records, recovery};
+use crate::fault::point;
 use crate::guardian::orders::{Before, Order, Orphan, Report};
 use crate::reconcile::{Author, Cause, ExitStatus};
 
@@ -32,13 +33,12 @@ impl Daemon {
                 "services run that a later version of runner has started: use that one, or stop them with it",
             ));
         }
-        let (held, later) = match &before {
-            Some(_) => (held, later),
-            None => self.adopt_orphans(&records.launched).await?,
-        };
+        let orphans = recovery::unheld(&records.launched, &held);
+        let (held, later) = self.adopt_orphans(orphans, held, later).await?;
         if before.is_none() && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
             return Ok(());
         }
+        point!("daemon.witnesses-taken");
         let count = held.iter().filter(|one| one.holding.end.is_none()).count();
         self.tell_what_was(before.as_ref(), count);
         let (recollection, finds, moved) = recovery::recollect(&past, records.launched, held);
@@ -47,6 +47,7 @@ impl Daemon {
         for report in later {
             self.hands.take_report(report);
         }
+        point!("daemon.recalled");
         self.recovering = true;
         self.read(Purpose::Recover);
         self.asked_meanwhile = before.is_some_and(|before| before.asked_to_end);
@@ -54,12 +55,17 @@ impl Daemon {
     }
 
     /// What outlived guardian and daemon is put into the hands of the new guardian.
-    async fn adopt_orphans(&mut self, records: &[Launched]) -> io::Result<(Vec<Inherited>, Vec<Report>)> {
+    async fn adopt_orphans(
+        &mut self,
+        records: Vec<&Launched>,
+        mut held: Vec<Inherited>,
+        mut later: Vec<Report>,
+    ) -> io::Result<(Vec<Inherited>, Vec<Report>)> {
         if records.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((held, later));
         }
         let orphans: Vec<Orphan> = records
-            .iter()
+            .into_iter()
             .filter_map(|launched| launched.orphan(self.hands.next_ticket(), &self.boot.runtime_dir))
             .collect();
         let guardian = self.hands.guardian();
@@ -67,8 +73,10 @@ impl Daemon {
         while !guardian.flushed()? {
             guardian.sent().await;
         }
-        let (held, later) = guardian.holdings(VecDeque::new()).await?;
-        Ok((held, later.into()))
+        let (adopted, more) = guardian.holdings(VecDeque::new()).await?;
+        held.extend(adopted);
+        later.extend(more);
+        Ok((held, later))
     }
 
     fn tell_what_was(&mut self, before: Option<&Before>, count: usize) {
@@ -109,7 +117,9 @@ impl Daemon {
             }
             None => {}
         }
+        point!("daemon.resumed");
         self.hands.release_what_is_over();
+        point!("daemon.recovered");
         if std::mem::take(&mut self.asked_meanwhile) || self.stop_asked && !self.world.is_ending() {
             self.stop_asked = false;
             self.stop(Cause::new(Author::Signal, "SIGTERM"));
@@ -120,10 +130,12 @@ impl Daemon {
     /// `up` to adopt.
     pub(super) fn be_reborn(&mut self, error: &io::Error) {
         tracing::error!(%error, "the guardian is gone: becoming another one");
+        point!("daemon.guardian-missed");
         self.conclude();
         let fifos = self.hands.hold_fifos();
         // What was read and not yet written is written.
         self.hands.stop_pump();
+        point!("daemon.rebirth");
         let error = rebirth::become_guardian(&self.boot, &self.estate, fifos);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
