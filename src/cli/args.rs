@@ -67,6 +67,8 @@ pub enum Verb {
     Up(Up),
     /// Stop everything in reverse order and end runner
     Down(Down),
+    /// End what a runner that was killed has left, and delete what runner keeps of the project: logs, history
+    Clean(Clean),
     /// What `up` would do now, and why
     Plan(Plan),
     /// Validate the file: every problem, with its place
@@ -180,6 +182,19 @@ impl From<ExitArg> for ExitPolicy {
 
 #[derive(Args, Debug)]
 pub struct Down {
+    /// Wait at most this long for each service, then SIGKILL
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Clean {
+    /// End what any lost runner of this user has left, of deleted folders too; logs and history stay
+    #[arg(long)]
+    pub all: bool,
+    /// Do not ask before logs and history are deleted
+    #[arg(short, long)]
+    pub yes: bool,
     /// Wait at most this long for each service, then SIGKILL
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,

@@ -18,7 +18,6 @@ mod ports;
 mod present;
 mod reading;
 mod rebirth;
-mod records;
 mod recovery;
 mod run;
 mod store;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
 use super::book::{Known, Past};
-use super::records::Launched;
 use crate::config::MovedPorts;
 use crate::guardian::orders::Holding;
+use crate::guardian::records::Launched;
 use crate::reconcile::{Memory, Recalled, Recollection};
 use crate::spec::ServiceName;
 
@@ -61,6 +61,7 @@ pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>)
     let recollection = Recollection {
         generation: session.map_or(1, |session| session.generation),
         ending: session.and_then(|session| session.ending.clone()),
+        cold: false,
         services,
     };
     (recollection, finds, moved)

@@ -25,6 +25,7 @@ mod launch;
 pub mod link;
 pub mod orders;
 mod record;
+pub mod records;
 mod revival;
 mod sweep;
 

@@ -12,7 +12,8 @@ use super::{Folder, service};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, Port, Probe,
-    Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern, StopScope, TcpTarget,
+    Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern, StopScope, SupervisorExit,
+    TcpTarget,
 };
 
 #[test]
@@ -46,6 +47,7 @@ fn a_definition_is_shown_in_the_words_of_the_file() {
         "stop_scope": "tree",
         "autostart": true,
         "essential": false,
+        "on_supervisor_exit": "keep",
         "log": { "file": "/x.log", "max_size": "1MiB", "max_files": 5, "console": true },
         "secrets": ["*TOKEN*", "*SECRET*", "*PASSWORD*", "*KEY*", "PIN"],
     });
@@ -287,6 +289,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
     service.essential = chance.once_in(2);
+    service.on_supervisor_exit = chance.pick(&[SupervisorExit::Keep, SupervisorExit::Stop]);
     service.profiles = chance.some(2, |chance| chance.pick(&["dev", "test"]).to_owned());
     service.labels = chance.some(2, |chance| chance.pick(&["backend", "a.b"]).to_owned());
     service.description = chance.maybe(Chance::text);
