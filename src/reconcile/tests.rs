@@ -4,6 +4,7 @@ mod control;
 mod dependencies;
 mod ends;
 mod ports;
+mod recall;
 mod restarts;
 mod starts;
 mod stops;
