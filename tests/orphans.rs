@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -67,7 +69,7 @@ fn lose(project: &Project) -> Vec<u32> {
 
 /// The last thread of the daemon has let go of the socket.
 fn nobody_listens(project: &Path) -> bool {
-    let connects = |folder: &PathBuf| std::os::unix::net::UnixStream::connect(folder.join("api.sock")).is_ok();
+    let connects = |folder: &PathBuf| UnixStream::connect(folder.join("api.sock")).is_ok();
     !runtime_dirs(project).iter().any(connects)
 }
 
@@ -258,6 +260,10 @@ fn a_service_that_is_to_end_with_runner_is_started_anew_and_others_live_on() {
     let file = "[services.keeps]\ncommand = 'echo keeps >> ledger; exec sleep 1000'\n\
                 [services.ends]\ncommand = 'echo ends >> ledger; exec sleep 1000'\non_supervisor_exit = 'stop'\n";
     let (project, pids) = lost(file);
+    let plan = project.run(&["plan"]);
+    succeeds(&plan);
+    let plan = stdout(&plan);
+    assert!(plan.contains("= keeps") && plan.contains("~ ends"), "{plan}");
     succeeds(&project.run(&["up", "-d"]));
     assert_eq!(pid(&project.service("keeps")), pids[0]);
     assert_ne!(pid(&project.service("ends")), pids[1]);
@@ -292,7 +298,6 @@ fn clean_refuses_while_a_runner_is_up() {
     let clean = project.run(&["clean", "--yes"]);
     assert_eq!(clean.status.code(), Some(1));
     assert!(stderr(&clean).contains("runner down"), "{}", stderr(&clean));
-    succeeds(&project.run(&["clean", "--all"]));
     assert_eq!(project.service("web")["state"], "ready");
     succeeds(&project.run(&["down"]));
     project.assert_nothing_is_left();
@@ -322,23 +327,62 @@ fn clean_ends_orphans_and_deletes_what_runner_keeps() {
     project.assert_nothing_is_left();
 }
 
-#[test]
-fn orphans_of_a_deleted_folder_are_found_by_its_path_and_by_all() {
-    for by_path in [true, false] {
-        let outer = tempfile::tempdir().unwrap();
-        let folder = outer.path().canonicalize().unwrap().join("shop");
+/// Somebody who has no project but those of this test: `clean --all` ends whatever is lost.
+struct Somebody {
+    uid: u32,
+    home: tempfile::TempDir,
+}
+
+impl Somebody {
+    fn new() -> Somebody {
+        let uid = 1_000_000_000 + std::process::id();
+        let home = tempfile::tempdir().unwrap();
+        let somebody = Somebody { uid, home };
+        somebody.owns(somebody.home.path());
+        somebody
+    }
+
+    fn owns(&self, path: &Path) {
+        std::os::unix::fs::chown(path, Some(self.uid), Some(self.uid)).unwrap();
+    }
+
+    fn project(&self, name: &str) -> PathBuf {
+        let folder = self.home.path().canonicalize().unwrap().join(name);
         std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("services.toml");
         std::fs::write(
-            folder.join("services.toml"),
+            &file,
             "[services.web]\ncommand = 'while :; do echo x; sleep 0.05; done'\n",
         )
         .unwrap();
-        let anywhere = Project::new("");
-        let path = folder.to_str().unwrap().to_owned();
-        let at = |words: &[&str]| anywhere.run(&[&["-C", &path], words].concat());
-        succeeds(&at(&["up", "-d"]));
-        let ps: Value = serde_json::from_slice(&at(&["ps", "--json"]).stdout).unwrap();
-        let web = pid(&ps["services"][0]);
+        self.owns(&folder);
+        self.owns(&file);
+        folder
+    }
+
+    fn run(&self, folder: &Path, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+        command.args(["-C", folder.to_str().unwrap()]).args(words);
+        command
+            .uid(self.uid)
+            .gid(self.uid)
+            .current_dir("/")
+            .stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    fn web(&self, folder: &Path) -> u32 {
+        let ps: Value = serde_json::from_slice(&self.run(folder, &["ps", "--json"]).stdout).unwrap();
+        pid(&ps["services"][0])
+    }
+
+    fn base(&self) -> PathBuf {
+        format!("/tmp/runner-{}", self.uid).into()
+    }
+
+    /// Kills both roles; the service's pid.
+    fn lose(&self, folder: &Path) -> u32 {
+        let web = self.web(folder);
         let guardian = ppid(web);
         let lock: Value = serde_json::from_slice(&std::fs::read(folder.join(".runner/lock")).unwrap()).unwrap();
         assert_eq!(lock["guardian"], guardian);
@@ -346,17 +390,54 @@ fn orphans_of_a_deleted_folder_are_found_by_its_path_and_by_all() {
         for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
             roles.iter().for_each(|&role| send(role, signal));
         }
-        eventually("the roles are gone", || nobody_listens(&folder));
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert!(stdout(&at(&["ps"])).contains("orphaned"), "{}", stderr(&at(&["ps"])));
-        match by_path {
-            true => succeeds(&at(&["clean"])),
-            false => succeeds(&anywhere.run(&["clean", "--all"])),
-        }
-        assert!(!lives(web));
-        assert!(!folder.exists(), "nothing is made again");
-        assert_eq!(runtime_dirs(&folder), Vec::<PathBuf>::new());
+        let runtime_dir = PathBuf::from(lock["runtime_dir"].as_str().unwrap());
+        eventually("the roles are gone", || {
+            UnixStream::connect(runtime_dir.join("api.sock")).is_err()
+        });
+        web
     }
+}
+
+impl Drop for Somebody {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.base());
+    }
+}
+
+#[test]
+fn orphans_of_a_deleted_folder_are_found_by_its_path_and_by_all() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let somebody = Somebody::new();
+    let (up, lost) = (
+        somebody.project("up"),
+        ["a", "b", "c"].map(|name| somebody.project(name)),
+    );
+    for folder in lost.iter().chain([&up]) {
+        succeeds(&somebody.run(folder, &["up", "-d"]));
+    }
+    let webs = lost.each_ref().map(|folder| somebody.lose(folder));
+    for folder in &lost[..2] {
+        std::fs::remove_dir_all(folder).unwrap();
+        let ps = somebody.run(folder, &["ps"]);
+        assert!(stdout(&ps).contains("orphaned"), "{}", stderr(&ps));
+    }
+    succeeds(&somebody.run(&lost[0], &["clean"]));
+    assert_eq!(webs.map(lives), [false, true, true]);
+    let all = somebody.run(Path::new("/"), &["clean", "--all"]);
+    succeeds(&all);
+    assert!(stderr(&all).contains(lost[1].to_str().unwrap()), "{}", stderr(&all));
+    assert_eq!(webs.map(lives), [false, false, false]);
+    assert!(!lost[0].exists() && !lost[1].exists(), "nothing is made again");
+    assert!(lost[2].join(".runner/logs/web.log").exists(), "logs stay");
+    assert_eq!(
+        std::fs::read_dir(somebody.base()).unwrap().count(),
+        1,
+        "the one that is up"
+    );
+    assert!(lives(somebody.web(&up)));
+    succeeds(&somebody.run(&up, &["down"]));
 }
 
 fn stat(pid: u32) -> Option<(String, u32)> {

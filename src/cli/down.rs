@@ -15,16 +15,16 @@ use crate::config::find::Location;
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
     let (location, stream) = project::locate_running(global)?;
-    match (stream, orphans::of(&location)) {
+    if let Some(stream) = stream {
         // Where somebody else has asked for it already, nobody is left to wait for.
-        (Some(stream), _) => end(global, &location, (stream, Holder::Nobody), args.timeout, None)?,
-        (None, Some(orphans)) => end_orphans(global, &location, &orphans, args.timeout, None)?,
-        (None, None) => {
-            if !global.quiet {
-                terminal::say(format_args!("nothing is running for {}", location.dir.display()));
-            }
-            return Ok(0);
+        end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+    } else if let Some(orphans) = orphans::of(&location) {
+        end_orphans(global, &location, &orphans, args.timeout, None)?;
+    } else {
+        if !global.quiet {
+            terminal::say(format_args!("nothing is running for {}", location.dir.display()));
         }
+        return Ok(0);
     }
     if !global.quiet {
         terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
@@ -40,7 +40,18 @@ pub fn end_orphans(
     timeout: Option<Duration>,
     patience: Option<Duration>,
 ) -> Result<()> {
-    end(global, location, orphans.begin_end(location)?, timeout, patience)
+    end(global, location, orphans.begin_end(location)?, timeout, patience)?;
+    // The one that was to end them could not begin, say, or was killed over it.
+    match orphans.are_gone() {
+        true => Ok(()),
+        false => Err(Outcome::Failed {
+            message: "not everything that a killed runner has left could be ended".to_owned(),
+            suggestion: Some(format!(
+                "look into {}",
+                reach::own_log(&orphans.state_dir(location)).display()
+            )),
+        }),
+    }
 }
 
 /// A runner, and whose end is waited for where it does not say so itself; `patience`: at most this long.

@@ -73,7 +73,7 @@ fn from_files(global: &Global, location: &Location, request: &LogsRequest, print
         return Err(Outcome::failed(format!("no output is kept: {}", past::NO_LOG)));
     }
     if !global.quiet {
-        if orphans.is_some_and(|orphans| orphans.living().next().is_some()) {
+        if orphans.is_some_and(|orphans| !orphans.are_gone()) {
             terminal::say(
                 "no runner is up: this is what the files hold; what services have printed since waits for `runner up`",
             );

@@ -11,12 +11,14 @@ use crate::api::past::Source;
 use crate::api::wire;
 use crate::config::find::Location;
 use crate::guardian::records::{self, Launched};
-use crate::reconcile::StateName;
+use crate::reconcile::{Memory, Recalled, Recollection, StateName};
 use crate::spec::LogTarget;
 use crate::sys::lock::Lock;
 use crate::sys::places::{self, Place};
 use crate::sys::{clock, processes, usage};
 use crate::view::words;
+
+const LATER: &str = "services that a later version of runner has started";
 
 /// What a lost runner has left in one runtime folder. Nobody holds its lock.
 pub struct Orphans {
@@ -24,6 +26,8 @@ pub struct Orphans {
     place: Option<Place>,
     /// Also those whose main process has ended meanwhile: something of them may be left.
     launched: Vec<Launched>,
+    /// There are records that only a later version of runner understands.
+    of_later_version: bool,
 }
 
 /// What is left of a project whose runner is gone. `None`: nothing is, or a runner lives.
@@ -34,8 +38,8 @@ pub fn of(location: &Location) -> Option<Orphans> {
 
 /// The same by the runtime folder.
 pub fn in_folder(runtime_dir: PathBuf) -> Option<Orphans> {
-    let launched = records::look(&runtime_dir);
-    if launched.is_empty() {
+    let (launched, of_later_version) = records::look(&runtime_dir);
+    if launched.is_empty() && !of_later_version {
         return None;
     }
     let place = Place::read(&runtime_dir);
@@ -44,6 +48,7 @@ pub fn in_folder(runtime_dir: PathBuf) -> Option<Orphans> {
         runtime_dir,
         place,
         launched,
+        of_later_version,
     };
     (!orphans.place.as_ref().is_some_and(is_held)).then_some(orphans)
 }
@@ -51,6 +56,11 @@ pub fn in_folder(runtime_dir: PathBuf) -> Option<Orphans> {
 impl Orphans {
     pub fn living(&self) -> impl Iterator<Item = &Launched> {
         self.launched.iter().filter(|launched| launched.is_alive())
+    }
+
+    /// Of those that were found none lives any more.
+    pub fn are_gone(&self) -> bool {
+        self.living().next().is_none()
     }
 
     pub fn count(&self) -> u64 {
@@ -111,6 +121,26 @@ impl Orphans {
         }
     }
 
+    /// What the next runner will go on with, as far as the records tell.
+    pub fn recollection(&self) -> Recollection {
+        let recalled = |launched: &Launched| Recalled {
+            memory: Memory::of_record(
+                launched.remnant.service.clone(),
+                launched.run,
+                pid(launched).unwrap_or_default(),
+                launched.mono_ns,
+                launched.wall_ns,
+            ),
+            started_with: Some(launched.started_with.clone()),
+            remnant: Some(launched.remnant.clone()),
+        };
+        Recollection {
+            cold: true,
+            services: self.living().map(recalled).collect(),
+            ..Recollection::default()
+        }
+    }
+
     /// The logs of those that are named (nothing named: all), where they were when they were started.
     pub fn logs(&self, names: &[String]) -> Result<Vec<Source>> {
         let known = |name: &&String| {
@@ -161,11 +191,12 @@ impl Orphans {
             Some(pid) => format!("{} (pid {pid})", launched.remnant.service),
             None => launched.remnant.service.to_string(),
         };
-        self.living().map(one).collect()
+        let later = self.of_later_version.then(|| LATER.to_owned());
+        self.living().map(one).chain(later).collect()
     }
 
     /// Where the lock is. In a project folder that was deleted nothing is made again.
-    fn state_dir(&self, location: &Location) -> PathBuf {
+    pub fn state_dir(&self, location: &Location) -> PathBuf {
         match &self.place {
             Some(place) if location.dir.is_dir() => place.state_dir.clone(),
             None if location.dir.is_dir() => location.default_state_dir(),
@@ -180,6 +211,12 @@ impl Orphans {
     /// A runner that takes over what is left only to stop it, or the one that somebody has started meanwhile; and whose
     /// end is the end of it.
     pub fn begin_end(&self, location: &Location) -> Result<(UnixStream, Holder)> {
+        if self.of_later_version {
+            return Err(Outcome::Failed {
+                message: format!("{} holds {LATER}", self.runtime_dir.display()),
+                suggestion: Some("that version of runner can end them".to_owned()),
+            });
+        }
         let state_dir = self.state_dir(location);
         let start = Start {
             location,

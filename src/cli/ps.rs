@@ -38,7 +38,7 @@ fn look(global: &Global) -> Result<(wire::Ps, bool)> {
         });
         return ps.map(|ps| (ps, false));
     }
-    let orphans = orphans::of(&location).filter(|orphans| orphans.living().next().is_some());
+    let orphans = orphans::of(&location).filter(|orphans| !orphans.are_gone());
     let orphans = orphans.ok_or_else(|| orphans::nobody(&location))?;
     Ok((orphans.ps(global, &location), true))
 }

@@ -170,12 +170,15 @@ pub fn read_all(runtime_dir: &Path) -> Records {
     records
 }
 
-/// Those of this boot that can be understood, for who only looks.
-pub fn look(runtime_dir: &Path) -> Vec<Launched> {
+/// Those of this boot that can be understood, for who only looks; and whether there are some of a later version.
+pub fn look(runtime_dir: &Path) -> (Vec<Launched>, bool) {
+    let mut of_later_version = false;
+    let mut broken = |_: &Path, error: &io::Error| of_later_version |= error.kind() == io::ErrorKind::Unsupported;
     let newest = paths(runtime_dir)
         .into_iter()
-        .filter_map(|path| read_newest(&path, &mut |_, _| {}));
-    newest.filter(Launched::is_of_here).collect()
+        .filter_map(|path| read_newest(&path, &mut broken));
+    let launched = newest.filter(Launched::is_of_here).collect();
+    (launched, of_later_version)
 }
 
 fn paths(runtime_dir: &Path) -> Vec<PathBuf> {

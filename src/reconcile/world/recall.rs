@@ -128,7 +128,7 @@ impl World {
 
     /// What was recalled becomes services: those of the definition as they were, all others as something that can only be
     /// stopped. `false`: nothing was.
-    pub(super) fn resume(&mut self, now: Now, project: Option<&Project>, out: &mut Vec<Action>) -> bool {
+    pub(in crate::reconcile) fn resume(&mut self, now: Now, project: Option<&Project>, out: &mut Vec<Action>) -> bool {
         let Some(mut recalled) = self.recalled.take() else {
             return false;
         };
