@@ -192,7 +192,7 @@ pub struct Clean {
     /// End what any lost runner of this user has left, of deleted folders too; logs and history stay
     #[arg(long)]
     pub all: bool,
-    /// Do not ask before logs and history are deleted
+    /// Do not ask before anything is ended or deleted
     #[arg(short, long)]
     pub yes: bool,
     /// Wait at most this long for each service, then SIGKILL

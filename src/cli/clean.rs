@@ -37,7 +37,11 @@ fn clean_here(global: &Global, args: &Clean) -> Result<u8> {
     if stream.is_some() || Lock::is_held(&state_dir.join(LOCK)) {
         return Err(running(&location, &state_dir));
     }
-    if !args.yes && !agrees(&state_dir).map_err(Outcome::io("ask"))? {
+    // Gone for good.
+    let question = state_dir
+        .is_dir()
+        .then(|| format!("delete the logs and the history in {}?", state_dir.display()));
+    if !args.yes && !agrees(question).map_err(Outcome::io("ask"))? {
         return Err(Outcome::failed("nothing was done"));
     }
     let count = orphans.as_ref().map_or(0, Orphans::count);
@@ -58,54 +62,64 @@ fn clean_here(global: &Global, args: &Clean) -> Result<u8> {
     Ok(0)
 }
 
-/// What lost runners of this user have left anywhere. Their logs stay.
-fn clean_all(global: &Global, args: &Clean) -> Result<u8> {
-    let (mut cleaned, mut failed) = (0, None);
-    for folder in places::runtime_folders() {
-        // A runner lives there, or begins to.
-        let answers = !matches!(reach::connect(&folder.join(reach::SOCKET)), Err(error) if reach::is_nobody(&error));
-        let Some(place) = Place::read(&folder).filter(|_| !answers) else {
-            continue;
-        };
-        if Lock::is_held(&place.state_dir.join(LOCK)) {
-            continue;
-        }
-        match clean_folder(global, args, &folder, &place) {
-            Ok(()) => cleaned += 1,
-            // The others are cleaned all the same.
-            Err(outcome) => {
-                terminal::say(format_args!("{}:", place.dir.display()));
-                outcome.print(global);
-                failed = Some(outcome);
-            }
-        }
-    }
-    if let Some(outcome) = failed {
-        return Ok(outcome.code());
-    }
-    if !global.quiet && cleaned == 0 {
-        terminal::say("no lost runner has left anything");
-    }
-    Ok(0)
+/// One runtime folder without a runner.
+struct Lost {
+    folder: PathBuf,
+    location: Location,
+    orphans: Option<Orphans>,
 }
 
-fn clean_folder(global: &Global, args: &Clean, folder: &Path, place: &Place) -> Result<()> {
-    let location = Location::of_folder(place.dir.clone(), place.name_override.clone());
-    match orphans::in_folder(folder.to_owned()) {
-        Some(orphans) => {
-            let count = orphans.count();
-            down::end_orphans(global, &location, &orphans, args.timeout, None)?;
-            if !global.quiet {
-                let count = words::count(count, "service");
-                terminal::say(format_args!(
-                    "{count} of a lost runner ended in {}",
-                    location.dir.display()
-                ));
-            }
-        }
-        None => fs::remove_dir_all(folder).map_err(Outcome::io(format_args!("remove {}", folder.display())))?,
+/// What lost runners of this user have left anywhere. Their logs stay.
+fn clean_all(global: &Global, args: &Clean) -> Result<u8> {
+    let lost: Vec<Lost> = places::runtime_folders().into_iter().filter_map(lost).collect();
+    let counts = lost
+        .iter()
+        .filter_map(|lost| Some((lost, lost.orphans.as_ref()?.count())));
+    let running: Vec<String> = counts
+        .filter(|(_, count)| *count > 0)
+        .map(|(lost, count)| format!("{} of {}", words::count(count, "service"), lost.location.dir.display()))
+        .collect();
+    let question = (!running.is_empty()).then(|| format!("end {}?", running.join(", ")));
+    if !args.yes && !agrees(question).map_err(Outcome::io("ask"))? {
+        return Err(Outcome::failed("nothing was done"));
     }
-    Ok(())
+    let mut code = 0;
+    for one in &lost {
+        if let Err(outcome) = clean_lost(global, args, one) {
+            // The others are cleaned all the same.
+            terminal::say(format_args!("{}:", one.location.dir.display()));
+            outcome.print(global);
+            code = outcome.code();
+        }
+    }
+    if !global.quiet && code == 0 {
+        match running.is_empty() {
+            true => terminal::say("no lost runner has left a service"),
+            false => terminal::say(format_args!("ended: {}", running.join(", "))),
+        }
+    }
+    Ok(code)
+}
+
+/// `None`: a runner lives there, or begins to.
+fn lost(folder: PathBuf) -> Option<Lost> {
+    match reach::connect(&folder.join(reach::SOCKET)) {
+        Err(error) if reach::is_nobody(&error) => {}
+        _ => return None,
+    }
+    let place = Place::read(&folder)?;
+    (!Lock::is_held(&place.state_dir.join(LOCK))).then(|| Lost {
+        location: Location::of_folder(place.dir, place.name_override),
+        orphans: orphans::in_folder(folder.clone()),
+        folder,
+    })
+}
+
+fn clean_lost(global: &Global, args: &Clean, lost: &Lost) -> Result<()> {
+    match &lost.orphans {
+        Some(orphans) => down::end_orphans(global, &lost.location, orphans, args.timeout, None),
+        None => fs::remove_dir_all(&lost.folder).map_err(Outcome::io(format_args!("remove {}", lost.folder.display()))),
+    }
 }
 
 fn running(location: &Location, state_dir: &Path) -> Outcome {
@@ -133,17 +147,13 @@ fn state_dir(global: &Global, location: &Location, orphans: Option<&Orphans>) ->
     }
 }
 
-/// Logs and history are gone for good: a person at a terminal is asked.
-fn agrees(state_dir: &Path) -> io::Result<bool> {
-    if !io::stdin().is_terminal() || !state_dir.is_dir() {
+/// A person at a terminal is asked.
+fn agrees(question: Option<String>) -> io::Result<bool> {
+    let Some(question) = question.filter(|_| io::stdin().is_terminal()) else {
         return Ok(true);
-    }
+    };
     let mut err = io::stderr().lock();
-    write!(
-        err,
-        "delete the logs and the history in {}? [y/N] ",
-        state_dir.display()
-    )?;
+    write!(err, "{question} [y/N] ")?;
     err.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
