@@ -69,6 +69,8 @@ pub enum Verb {
     Down(Down),
     /// End what a runner that was killed has left, and delete what runner keeps of the project: logs, history
     Clean(Clean),
+    /// Replace the running runner by this program, without touching any service
+    Upgrade,
     /// What `up` would do now, and why
     Plan(Plan),
     /// Validate the file: every problem, with its place

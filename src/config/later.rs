@@ -10,7 +10,6 @@ const LATER: &[&str] = &[
     "schedule",
     "run_at_start",
     "sockets",
-    "pid_file",
     "watch",
     "prepare",
     "source",

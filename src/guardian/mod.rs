@@ -17,6 +17,7 @@ mod adopt;
 mod begin;
 mod cgroups;
 mod closing;
+mod daemons;
 mod ends;
 mod guard;
 mod held;
@@ -26,6 +27,7 @@ pub mod link;
 pub mod orders;
 mod record;
 pub mod records;
+pub mod renewal;
 mod revival;
 mod sweep;
 

@@ -9,8 +9,8 @@ use indexmap::IndexMap;
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
 use super::service::{
-    Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, Port, PortConflict, Protocol, Resource, Restart, Rung,
-    Service, StopScope, SupervisorExit,
+    Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
+    Restart, Rung, Service, StopScope, SupervisorExit,
 };
 use super::written::Written;
 use super::{Argv, ServiceName};
@@ -196,6 +196,7 @@ hidden!(
     Limit,
     Dependency,
     LogTarget,
+    Option<PidFile>,
     Vec<u8>,
     Vec<String>,
     Vec<Gate>,

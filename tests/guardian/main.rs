@@ -6,6 +6,7 @@ mod fixture;
 mod nest;
 
 mod cgroups;
+mod daemons;
 mod exits;
 mod fallbacks;
 mod setup;
