@@ -138,3 +138,39 @@ fn an_up_in_the_foreground_goes_on_over_the_death_of_each_role_and_over_an_upgra
     assert_eq!(up.end().code(), Some(0), "{}", up.text());
     project.assert_nothing_is_left();
 }
+
+#[test]
+fn followers_miss_nothing_and_hear_nothing_twice() {
+    let command = "n=0; while :; do n=$((n+1)); echo line $n; sleep 0.005; done";
+    let project = Project::new(&format!("[services.web]\ncommand = {command:?}\n"));
+    assert!(project.run(&["up", "-d"]).status.success());
+    let follow = |words: &[&str]| {
+        let file = std::fs::File::create(project.file(words[0])).unwrap();
+        project.command(words).stdout(file).spawn().unwrap()
+    };
+    let mut logs = follow(&["logs", "-f", "--no-prefix", "web"]);
+    let mut events = follow(&["events", "-f", "--since", "0", "--json"]);
+    let lines = |name: &str| project.read(name).lines().count();
+    for role in ["daemon_pid", "pid", "upgrade", "daemon_pid"] {
+        let (printed, told) = (lines("logs"), lines("events"));
+        if role == "upgrade" {
+            assert!(project.run(&["upgrade"]).status.success());
+        } else {
+            let victim = number(&project_of(&project), role).to_string();
+            let killed = std::process::Command::new("kill").args(["-9", &victim]).status();
+            assert!(killed.unwrap().success());
+        }
+        eventually("followers go on", || lines("logs") > printed + 5 && lines("events") > told);
+    }
+    assert!(project.run(&["down"]).status.success());
+    assert!(logs.wait().unwrap().success() && events.wait().unwrap().success());
+    let printed: Vec<String> = project.read("logs").lines().map(str::to_owned).collect();
+    let expected: Vec<String> = (1..=printed.len()).map(|n| format!("line {n}")).collect();
+    assert_eq!(printed, expected);
+    let cursors: Vec<u64> = project
+        .read("events")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["cursor"].as_u64().unwrap())
+        .collect();
+    assert_eq!(cursors, (1..=cursors.len() as u64).collect::<Vec<_>>());
+}

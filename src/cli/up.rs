@@ -269,15 +269,24 @@ impl Session<'_> {
     /// The stream broke without a last word: the daemon was killed, and its guardian has started another one, which is asked
     /// to go on. `None`: there is none.
     async fn resume(&mut self) -> Option<Frames> {
-        let stream = reach::running(self.location).ok()??;
-        let mut client = reach::client(stream).await.ok()?;
         let request = UpRequest {
             console: true,
             resume: true,
             ..UpRequest::default()
         };
-        let frames = call::unless_stopped(self.location, client.frames("/v1/up", &request)).await;
-        let frames = frames.ok()?.ok()?;
+        let frames = loop {
+            let stream = reach::running(self.location).ok()??;
+            let mut client = reach::client(stream).await.ok()?;
+            match call::unless_stopped(self.location, client.frames("/v1/up", &request))
+                .await
+                .ok()?
+            {
+                Ok(frames) => break frames,
+                // That one is gone as well.
+                Err(client::Error::Lost(_)) => {}
+                Err(_) => return None,
+            }
+        };
         terminal::say(
             "runner  its daemon was killed and has been started again; what was printed meanwhile is in the logs",
         );
