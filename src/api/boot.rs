@@ -21,6 +21,9 @@ pub struct Boot {
     /// The project goes on as it was: only its guardian is another one.
     #[serde(default)]
     pub goes_on: bool,
+    /// What a runner that was killed has left is taken over to be stopped, and nothing is started.
+    #[serde(default)]
+    pub ends: bool,
 }
 
 /// Where guardian and daemon write about themselves.

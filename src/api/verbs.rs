@@ -115,6 +115,8 @@ pub enum ProjectState {
     Ending,
     /// It holds its lock and does not answer.
     Silent,
+    /// No runner is alive, but services of one that was killed are: `runner up` takes them over.
+    Orphaned,
 }
 
 /// `ls --json`.

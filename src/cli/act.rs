@@ -4,7 +4,8 @@ use super::args::{Global, Kill, Named, Stop, Wait, WaitFor};
 use super::call::{self, Call};
 use super::outcome::Outcome;
 use super::progress::Progress;
-use super::{Result, project, reach, terminal};
+use super::reach::Start;
+use super::{Result, down, orphans, project, reach, terminal};
 use crate::api::wire::{self, ActRequest, Acted};
 use crate::config;
 use crate::config::find::Location;
@@ -25,7 +26,19 @@ pub fn reload(global: &Global, args: &Named) -> Result<u8> {
 
 pub fn stop(global: &Global, args: &Stop) -> Result<u8> {
     if let (location, None) = project::locate_running(global)? {
-        return nothing_to_stop(global, &location, &args.named);
+        match orphans::of(&location) {
+            None => return nothing_to_stop(global, &location, &args.named),
+            Some(orphans) if args.named.names.is_empty() => {
+                let patience = args.named.wait_timeout;
+                if args.named.no_wait {
+                    orphans.begin_end(&location)?;
+                    return already_so(global, &location, &args.named, "everything is being stopped in");
+                }
+                down::end_orphans(global, &location, &orphans, args.timeout, patience)?;
+                return already_so(global, &location, &args.named, "everything has stopped in");
+            }
+            Some(_) => take_over(global, &args.named.names)?,
+        }
     }
     let request = ActRequest {
         timeout_ms: args.timeout.map(millis),
@@ -34,18 +47,39 @@ pub fn stop(global: &Global, args: &Stop) -> Result<u8> {
     act(global, "stop", request, args.named.json)
 }
 
+/// What a runner that was killed has left comes under control again, as its file and what was asked for by hand say: some of
+/// it is to be stopped and the rest not, and only the file tells what the rest is.
+fn take_over(global: &Global, names: &[String]) -> Result<()> {
+    let loaded = project::load(global).inspect_err(|_| {
+        terminal::say("`runner down` needs no file: it stops all that a runner that was killed has left");
+    })?;
+    config::select(&loaded.project, names)?;
+    let start = Start {
+        location: &loaded.location,
+        state_dir: &loaded.project.state_dir,
+        foreground: false,
+        colour: false,
+        ends: false,
+    };
+    reach::or_start(&start).map(drop)
+}
+
 /// Without a runner it is so already. A name must be one all the same, as far as the file can tell.
 fn nothing_to_stop(global: &Global, location: &Location, args: &Named) -> Result<u8> {
     if let (_, Ok(loaded)) = project::read(global)? {
         config::select(&loaded.project, &args.names)?;
     }
+    already_so(global, location, args, "nothing is running for")
+}
+
+fn already_so(global: &Global, location: &Location, args: &Named, words: &str) -> Result<u8> {
     if args.json {
         project::print_json(&Acted {
             outcome: wire::Outcome::Done,
             services: Vec::new(),
         });
     } else if !global.quiet {
-        terminal::say(format_args!("nothing is running for {}", location.dir.display()));
+        terminal::say(format_args!("{words} {}", location.dir.display()));
     }
     Ok(0)
 }

@@ -67,6 +67,8 @@ pub enum Verb {
     Up(Up),
     /// Stop everything in reverse order and end runner
     Down(Down),
+    /// End what a runner that was killed has left, and delete what runner keeps of the project: logs, history
+    Clean(Clean),
     /// Replace the running runner by this program, without touching any service
     Upgrade,
     /// What `up` would do now, and why
@@ -182,6 +184,19 @@ impl From<ExitArg> for ExitPolicy {
 
 #[derive(Args, Debug)]
 pub struct Down {
+    /// Wait at most this long for each service, then SIGKILL
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub struct Clean {
+    /// End what any lost runner of this user has left, of deleted folders too; logs and history stay
+    #[arg(long)]
+    pub all: bool,
+    /// Do not ask before anything is ended or deleted
+    #[arg(short, long)]
+    pub yes: bool,
     /// Wait at most this long for each service, then SIGKILL
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,

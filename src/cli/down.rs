@@ -1,26 +1,69 @@
 //! `down`: stops everything in reverse order and ends runner.
 
-use super::Result;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
 use super::args::{Down, Global};
+use super::orphans::{self, Orphans};
+use super::outcome::Outcome;
 use super::progress::Progress;
 use super::reach::Holder;
-use super::{call, project, reach, terminal};
+use super::{Result, call, project, reach, terminal};
 use crate::api::client;
 use crate::api::wire::{DownAnswer, DownRequest};
+use crate::config::find::Location;
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
     let (location, stream) = project::locate_running(global)?;
-    let Some(stream) = stream else {
+    if let Some(stream) = stream {
+        // Where somebody else has asked for it already, nobody is left to wait for.
+        end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+    } else if let Some(orphans) = orphans::of(&location) {
+        end_orphans(global, &location, &orphans, args.timeout, None)?;
+    } else {
         if !global.quiet {
             terminal::say(format_args!("nothing is running for {}", location.dir.display()));
         }
         return Ok(0);
-    };
-    let timeout_ms = args
-        .timeout
-        .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    }
+    if !global.quiet {
+        terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
+    }
+    Ok(0)
+}
+
+/// Ends what a runner that was killed has left, by one that takes it over.
+pub fn end_orphans(
+    global: &Global,
+    location: &Location,
+    orphans: &Orphans,
+    timeout: Option<Duration>,
+    patience: Option<Duration>,
+) -> Result<()> {
+    end(global, location, orphans.begin_end(location)?, timeout, patience)?;
+    // The one that was to end them could not begin, say, or was killed over it.
+    match orphans.are_gone() {
+        true => Ok(()),
+        false => Err(Outcome::Failed {
+            message: "not everything that a killed runner has left could be ended".to_owned(),
+            suggestion: Some(format!(
+                "look into {}",
+                reach::own_log(&orphans.state_dir(location)).display()
+            )),
+        }),
+    }
+}
+
+/// A runner, and whose end is waited for where it does not say so itself; `patience`: at most this long.
+fn end(
+    global: &Global,
+    location: &Location,
+    (stream, holder): (UnixStream, Holder),
+    timeout: Option<Duration>,
+    patience: Option<Duration>,
+) -> Result<()> {
     let request = DownRequest {
-        timeout_ms,
+        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         hasten: false,
         because: None,
     };
@@ -30,9 +73,9 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         let end = async {
             let ending = match client.post::<DownAnswer>("/v1/down", &request).await {
                 Ok(answer) => Holder::named(&answer.lock, answer.guardian),
-                // Somebody else has asked for it already.
-                Err(client::Error::Lost(_)) => Holder::Nobody,
-                Err(client::Error::Refused(refusal)) if refusal.is_ending() => Holder::Nobody,
+                // It is about to end already.
+                Err(client::Error::Lost(_)) => holder,
+                Err(client::Error::Refused(refusal)) if refusal.is_ending() => holder,
                 Err(error) => return Err(error),
             };
             // The lock alone says it all, unless somebody has deleted it; and a connection that is idle for long is closed
@@ -42,10 +85,14 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
             let _ = tokio::task::spawn_blocking(move || ending.wait()).await;
             Ok(())
         };
-        call::wait(&location, end, &mut progress).await
-    })?;
-    if !global.quiet {
-        terminal::say(format_args!("everything has stopped in {}", location.dir.display()));
-    }
-    Ok(0)
+        let waiting = call::wait(location, end, &mut progress);
+        match patience {
+            None => waiting.await,
+            Some(patience) => tokio::time::timeout(patience, waiting).await.unwrap_or_else(|_| {
+                Err(Outcome::TimedOut {
+                    message: "not everything has stopped in time; it goes on".to_owned(),
+                })
+            }),
+        }
+    })
 }

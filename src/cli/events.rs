@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::args::{Events, Global};
 use super::call::Flow;
 use super::outcome::Outcome;
-use super::{Result, project, reach, terminal};
+use super::{Result, orphans, project, reach, terminal};
 use crate::api::{events, history, wire};
 use crate::view::events as view;
 
@@ -21,9 +21,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
     };
     let Some(stream) = stream else {
         if args.follow {
-            return Err(Outcome::NotRunning {
-                folder: location.dir.display().to_string(),
-            });
+            return Err(orphans::nobody(&location));
         }
         return from_history(&state_dir(global, &location.dir), &mut teller);
     };

@@ -8,9 +8,10 @@ use super::Result;
 use super::args::{Global, LogFormat, Logs, StreamArg};
 use super::call::Flow;
 use super::outcome::Outcome;
-use super::{project, reach, terminal};
+use super::{orphans, project, reach, terminal};
 use crate::api::wire::{LogLine, LogsRequest};
 use crate::api::{past, query};
+use crate::config::find::Location;
 use crate::logs::{Query, Stream, Which};
 use crate::view::lines::{LogView, cri};
 use crate::view::style::Style;
@@ -22,7 +23,7 @@ pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
     let mut request = request(args);
     let (location, stream) = project::locate_running(global)?;
     let Some(stream) = stream else {
-        return from_files(global, &request, &mut printer);
+        return from_files(global, &location, &request, &mut printer);
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
@@ -74,14 +75,24 @@ fn request(args: &Logs) -> LogsRequest {
 }
 
 /// Nothing runs, but what was printed is still there.
-fn from_files(global: &Global, request: &LogsRequest, printer: &mut Printer) -> Result<u8> {
-    let loaded = project::load(global)?;
-    let sources = past::sources(&loaded.project, &request.services)?;
+fn from_files(global: &Global, location: &Location, request: &LogsRequest, printer: &mut Printer) -> Result<u8> {
+    let orphans = orphans::of(location);
+    let sources = match &orphans {
+        // Their logs are known without services.toml.
+        Some(orphans) if !matches!(project::read(global), Ok((_, Ok(_)))) => orphans.logs(&request.services)?,
+        _ => past::sources(&project::load(global)?.project, &request.services)?,
+    };
     if sources.is_empty() && !request.services.is_empty() {
         return Err(Outcome::failed(format!("no output is kept: {}", past::NO_LOG)));
     }
-    if request.follow && !global.quiet {
-        terminal::say("no runner is up: this is what the files hold, and nothing more will come");
+    if !global.quiet {
+        if orphans.is_some_and(|orphans| !orphans.are_gone()) {
+            terminal::say(
+                "no runner is up: this is what the files hold; what services have printed since waits for `runner up`",
+            );
+        } else if request.follow {
+            terminal::say("no runner is up: this is what the files hold, and nothing more will come");
+        }
     }
     let mut failed = None;
     let past = past::read(&sources, &[], &request.query, &mut |lines| {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::args::{Global, Ls};
-use super::{Result, project, reach, terminal};
+use super::{Result, orphans, project, reach, terminal};
 use crate::api::wire::{self, LsProject, ProjectState};
+use crate::config::find::Location;
 use crate::sys::places::{self, Place};
 use crate::view::table;
 
@@ -34,8 +35,16 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     Ok(0)
 }
 
-/// `None`: nobody lives there.
+/// `None`: nobody lives there, and nothing of anybody.
 async fn look(folder: PathBuf) -> Option<LsProject> {
+    match answer(&folder).await {
+        Some(project) => Some(project),
+        None => orphaned(folder),
+    }
+}
+
+/// `None`: there is no runner, or it ended while we asked.
+async fn answer(folder: &Path) -> Option<LsProject> {
     let socket = folder.join(reach::SOCKET);
     let ask = async {
         let path = socket.clone();
@@ -57,10 +66,26 @@ async fn look(folder: PathBuf) -> Option<LsProject> {
             pid: Some(project.pid),
             state: project.state,
         }),
-        // It ended while we asked.
         Ok(None) => None,
-        Err(_) => Some(silent(&folder, &socket)),
+        Err(_) => Some(silent(folder, &socket)),
     }
+}
+
+/// What a runner that was killed has left.
+fn orphaned(folder: PathBuf) -> Option<LsProject> {
+    let socket = folder.join(reach::SOCKET);
+    let orphans = orphans::in_folder(folder)?;
+    let place = orphans.place()?;
+    let count = orphans.living().count();
+    let location = Location::of_folder(place.dir.clone(), place.name_override.clone());
+    (count > 0).then(|| LsProject {
+        folder: place.dir.display().to_string(),
+        socket: socket.display().to_string(),
+        pid: None,
+        name: location.name(),
+        services: u32::try_from(count).ok(),
+        state: ProjectState::Orphaned,
+    })
 }
 
 /// What is known without asking.

@@ -7,6 +7,7 @@ mod act;
 mod args;
 mod call;
 mod check;
+mod clean;
 mod completions;
 mod doctor;
 mod down;
@@ -17,6 +18,7 @@ mod help;
 mod inspect;
 mod logs;
 mod ls;
+mod orphans;
 mod outcome;
 mod plan;
 mod progress;
@@ -57,6 +59,7 @@ pub fn run() -> u8 {
     let outcome = match verb {
         Verb::Up(args) => up::up(&cli.global, args),
         Verb::Down(args) => down::down(&cli.global, args),
+        Verb::Clean(args) => clean::clean(&cli.global, args),
         Verb::Ps(args) => ps::ps(&cli.global, args),
         Verb::Start(args) => act::start(&cli.global, args),
         Verb::Stop(args) => act::stop(&cli.global, args),

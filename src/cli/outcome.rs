@@ -22,8 +22,8 @@ pub enum Outcome {
         message: String,
         suggestion: Option<String>,
     },
-    /// No runner is up for this project: 4.
-    NotRunning { folder: String },
+    /// No runner is up for this project: 4. What one that was killed has left, in words.
+    NotRunning { folder: String, orphans: Vec<String> },
     /// The operation failed: 1.
     Failed {
         message: String,
@@ -72,7 +72,14 @@ impl Outcome {
             Outcome::Usage { message, suggestion }
             | Outcome::NoSuchService { message, suggestion }
             | Outcome::Failed { message, suggestion } => (message.clone(), suggestion.clone()),
-            Outcome::NotRunning { folder } => (
+            Outcome::NotRunning { folder, orphans } if !orphans.is_empty() => (
+                format!(
+                    "no runner is up for {folder}, but of one that was killed there still run: {}",
+                    orphans.join(", ")
+                ),
+                Some("`runner up -d` takes over what runs, as it is; `runner down` stops it".to_owned()),
+            ),
+            Outcome::NotRunning { folder, .. } => (
                 format!("no runner is up for {folder}"),
                 Some("start it with `runner up`, or `runner up -d` to keep it in the background".to_owned()),
             ),

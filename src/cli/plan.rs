@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::args::{Global, Plan};
-use super::{call, project, reach, terminal};
+use super::{call, orphans, project, reach, terminal};
 use crate::api::wire;
 use crate::api::wire::UpRequest;
 use crate::api::wishes;
@@ -60,6 +60,9 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     // What was asked for by hand of a runner that did not come to its end.
     if let Some(wishes) = wishes::left_in(&loaded.project.state_dir) {
         world.restore(wishes);
+    }
+    if let Some(orphans) = orphans::of(&location) {
+        world.recall(orphans.recollection());
     }
     Ok(world.plan(now, &loaded.project, Some(asked), &cause).into())
 }

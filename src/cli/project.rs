@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Result;
 use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
-use super::{check, graph, reach, terminal};
+use super::{check, graph, orphans, reach, terminal};
 use crate::config::find::{self, Location};
 use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
@@ -58,7 +58,8 @@ pub fn check_profiles(global: &Global, project: &Project) -> Result<()> {
     })
 }
 
-/// The running project of this folder, also when its file is gone; else as [`locate`].
+/// The running project of this folder, also when its file is gone; so too one whose runner was killed, as long as something
+/// of it is left; else as [`locate`].
 pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)> {
     let options = options(global);
     let found = find::locate(&options, &around(&options)?);
@@ -70,6 +71,9 @@ pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)>
         if let Some(stream) = reach::running(&location)? {
             return Ok((location, Some(stream)));
         }
+        if orphans::of(&location).is_some() {
+            return Ok((location, None));
+        }
     }
     let location = found.map_err(|error| Outcome::Usage {
         message: error.message,
@@ -77,6 +81,19 @@ pub fn locate_running(global: &Global) -> Result<(Location, Option<UnixStream>)>
     })?;
     let stream = reach::running(&location)?;
     Ok((location, stream))
+}
+
+/// As [`locate_running`]; a folder without a file and without a runner is one where something may be left.
+pub fn locate_left(global: &Global) -> Result<(Location, Option<UnixStream>)> {
+    let located = locate_running(global);
+    let options = options(global);
+    match (
+        located,
+        find::without_file(&options, &around(&options)?).into_iter().next(),
+    ) {
+        (Err(Outcome::Usage { .. }), Some(location)) => Ok((location, None)),
+        (located, _) => located,
+    }
 }
 
 fn options(global: &Global) -> find::Options {

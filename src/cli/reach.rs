@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Result;
 use super::call::{PATIENCE, silent};
+use super::orphans;
 use super::outcome::Outcome;
 use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
 pub use crate::api::boot::{SOCKET, own_log};
@@ -22,8 +23,11 @@ use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, SocketPath};
 use crate::sys::{self};
 
-/// Beside the file; where sockets live when no better place can be written.
-pub const STATE_DIR: &str = ".runner";
+/// Where sockets live when no better place can be written.
+pub use crate::config::find::STATE_DIR;
+/// In the state folder, so that git looks away.
+pub const IGNORE: &str = ".gitignore";
+pub const IGNORE_ALL: &[u8] = b"*\n";
 
 /// A connection, and what holding on to it means.
 pub enum Reached {
@@ -71,12 +75,11 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 
 /// The running daemon or exit code 4.
 pub fn require((location, stream): (Location, Option<UnixStream>)) -> Result<UnixStream> {
-    stream.ok_or_else(|| Outcome::NotRunning {
-        folder: location.dir.display().to_string(),
-    })
+    stream.ok_or_else(|| orphans::nobody(&location))
 }
 
-fn is_nobody(error: &io::Error) -> bool {
+/// Whether nobody listens at a socket.
+pub fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
@@ -86,6 +89,8 @@ pub struct Start<'a> {
     pub state_dir: &'a Path,
     pub foreground: bool,
     pub colour: bool,
+    /// Only to stop what is left of a runner that was killed.
+    pub ends: bool,
 }
 
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
@@ -112,9 +117,19 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
             return Ok(Reached::Joined(stream));
         }
         // Made only now: a runner that ends removes its own, and has ended when the lock is ours.
-        let runtime_dir = places::runtime_dir(&start.location.key, &start.location.dir.join(STATE_DIR))
-            .map_err(Outcome::io("make a private folder for sockets and records"))?;
+        let runtime_dir =
+            runtime_dir(start.location).map_err(Outcome::io("make a private folder for sockets and records"))?;
         return launch(start, &runtime_dir, held);
+    }
+}
+
+/// What a runner that was killed has left stays where it is, also if there is a better place by now.
+fn runtime_dir(location: &Location) -> io::Result<PathBuf> {
+    let spare = location.dir.join(STATE_DIR);
+    let candidates = places::runtime_candidates(&location.key, &spare);
+    match candidates.into_iter().find(|folder| Place::read(folder).is_some()) {
+        Some(left) => places::private_dir(&left).map(|()| left),
+        None => places::runtime_dir(&location.key, &spare),
     }
 }
 
@@ -142,6 +157,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         foreground: start.foreground,
         colour: start.colour,
         goes_on: false,
+        ends: start.ends,
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
@@ -171,9 +187,9 @@ fn prepare_state_dir(state_dir: &Path) -> Result<()> {
         match fs::OpenOptions::new()
             .write(true)
             .create_new(true)
-            .open(state_dir.join(".gitignore"))
+            .open(state_dir.join(IGNORE))
         {
-            Ok(mut file) => file.write_all(b"*\n"),
+            Ok(mut file) => file.write_all(IGNORE_ALL),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error),
         }

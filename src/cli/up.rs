@@ -49,6 +49,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         state_dir: &loaded.project.state_dir,
         foreground: !args.detach,
         colour: style.color,
+        ends: false,
     };
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
     let mut screen = Screen::new(style, names, !args.detach, global.quiet);

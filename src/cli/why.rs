@@ -2,15 +2,24 @@
 
 use super::args::{Global, Why};
 use super::call::Call;
-use super::{Result, project, reach, terminal};
+use super::outcome::Outcome;
+use super::{Result, orphans, project, reach, terminal};
 use crate::api::wire;
 use crate::view::{events, why};
 
 pub fn why(global: &Global, args: &Why) -> Result<u8> {
-    let answer: wire::Why = reach::converse(async {
+    let answer: Result<wire::Why> = reach::converse(async {
         let mut call = Call::begin(global).await?;
         call.get(&format!("/v1/services/{}/why", escaped(&args.name))).await
-    })?;
+    });
+    let answer = match answer {
+        Err(Outcome::NotRunning { .. }) => {
+            let (location, _) = project::locate_running(global)?;
+            let orphan = orphans::of(&location).and_then(|orphans| orphans.why(&args.name));
+            orphan.ok_or_else(|| orphans::nobody(&location))?
+        }
+        answer => answer?,
+    };
     if args.json {
         project::print_json(&answer);
     } else {

@@ -7,7 +7,7 @@ use super::command;
 use super::node::{Node, Table, Value};
 use super::problem::Sink;
 use super::value;
-use crate::spec::{Argv, Signal};
+use crate::spec::{Argv, Signal, StopScope, SupervisorExit};
 
 /// A checked table.
 #[derive(Clone, Copy)]
@@ -52,6 +52,21 @@ impl<'t> Fields<'t> {
             Value::Number(number) => Some(number),
             Value::Integer(integer) => Some(integer as f64),
             _ => None,
+        }
+    }
+
+    pub fn stop_scope(self) -> StopScope {
+        match self.text("stop_scope") {
+            Some("group") => StopScope::Group,
+            Some("process") => StopScope::Process,
+            _ => StopScope::Tree,
+        }
+    }
+
+    pub fn supervisor_exit(self) -> SupervisorExit {
+        match self.text("on_supervisor_exit") {
+            Some("stop") => SupervisorExit::Stop,
+            _ => SupervisorExit::Keep,
         }
     }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::value;
 
 pub const FILE_NAME: &str = "services.toml";
+/// Beside the file, where `project.state_dir` says nothing else.
+pub const STATE_DIR: &str = ".runner";
 pub const LOCAL_NAME: &str = "services.local.toml";
 
 /// What the user said about where the project is (`cli.md`, "Which project").
@@ -44,6 +46,37 @@ pub struct Location {
     pub key: String,
     /// `-p`: wins over the name in the file.
     pub name_override: Option<String>,
+}
+
+impl Location {
+    /// By its folder (a real path) and the name of `-p`, whether or not there is a file.
+    pub fn of_folder(dir: PathBuf, name_override: Option<String>) -> Location {
+        Location {
+            key: key_of(&dir, name_override.as_deref()),
+            files: vec![dir.join(FILE_NAME)],
+            local: Some(dir.join(LOCAL_NAME)),
+            dir,
+            name_override,
+        }
+    }
+
+    /// Where its state is when the file says nothing about it: a second copy of the project (`-p`) has its own.
+    pub fn default_state_dir(&self) -> PathBuf {
+        self.own_state_dir(self.dir.join(STATE_DIR))
+    }
+
+    pub(super) fn own_state_dir(&self, state_dir: PathBuf) -> PathBuf {
+        match &self.name_override {
+            Some(name) => state_dir.join("copies").join(name),
+            None => state_dir,
+        }
+    }
+
+    /// What the project is called where no file says.
+    pub fn name(&self) -> String {
+        let folder = self.dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.name_override.clone().or(folder).unwrap_or_else(|| "root".into())
+    }
 }
 
 /// No project there: wrong usage or a missing file (exit code 2).
@@ -105,20 +138,18 @@ pub fn without_file(options: &Options, around: &Surroundings) -> Vec<Location> {
         Some(file) => start
             .join(file)
             .parent()
-            .and_then(|folder| folder.canonicalize().ok())
+            .map(|folder| folder.canonicalize().unwrap_or_else(|_| folder.to_owned()))
             .into_iter()
             .collect(),
-        None => start
-            .canonicalize()
-            .map(|start| searched(&start, around.home.as_deref()))
-            .unwrap_or_default(),
+        // A folder that was deleted is known by the path that it had.
+        None => searched(&start.canonicalize().unwrap_or(start), around.home.as_deref()),
     };
-    let location = |dir: PathBuf| Location {
-        key: key_of(&dir, options.project.as_deref()),
-        files: vec![dir.join(FILE_NAME)],
-        local: options.files.is_empty().then(|| dir.join(LOCAL_NAME)),
-        dir,
-        name_override: options.project.clone(),
+    let location = |dir: PathBuf| {
+        let location = Location::of_folder(dir, options.project.clone());
+        Location {
+            local: location.local.clone().filter(|_| options.files.is_empty()),
+            ..location
+        }
     };
     folders.into_iter().map(location).collect()
 }

@@ -92,21 +92,11 @@ pub(super) fn settings(document: &Document, location: &Location, captured: &Capt
         } else {
             shell
         },
-        state_dir: own_state_dir(
-            project
-                .path("state_dir", sink)
-                .unwrap_or_else(|| location.dir.join(".runner")),
-            location,
-        ),
+        state_dir: match project.path("state_dir", sink) {
+            Some(written) => location.own_state_dir(written),
+            None => location.default_state_dir(),
+        },
         env: shared_env(project, location, captured, sink),
-    }
-}
-
-/// A second copy of the project (`-p`) has its own lock and logs.
-fn own_state_dir(state_dir: PathBuf, location: &Location) -> PathBuf {
-    match &location.name_override {
-        Some(name) => state_dir.join("copies").join(name),
-        None => state_dir,
     }
 }
 

@@ -184,10 +184,7 @@ fn later(table: &TableShape, key: &Key) -> Option<String> {
         "port" => format!("ports.*.{}", key.name),
         name => format!("{name}.{}", key.name),
     };
-    match later::words(&path)? {
-        [] => Some("Not supported yet.".into()),
-        words => Some(format!("Not supported yet: {}.", quoted(words))),
-    }
+    later::is_later(&path).then(|| "Not supported yet.".into())
 }
 
 fn quoted(words: &[&str]) -> String {

@@ -24,7 +24,7 @@ use super::{value, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service, ServiceName,
-    Signal, StopScope,
+    Signal,
 };
 
 /// A service, and its commands as they may be shown.
@@ -177,16 +177,13 @@ impl Builder<'_> {
             restart_window: self.positive("restart_window", Duration::from_secs(60)),
             stop: self.stop(),
             stop_command: fields.command("stop_command", shell),
-            stop_scope: match fields.text("stop_scope") {
-                Some("group") => StopScope::Group,
-                Some("process") => StopScope::Process,
-                _ => StopScope::Tree,
-            },
+            stop_scope: fields.stop_scope(),
             reload_signal: self.reload_signal(),
             reload_command: fields.command("reload_command", shell),
             autostart: fields.flag("autostart").unwrap_or(true),
             profiles: fields.texts("profiles"),
             essential: fields.flag("essential").unwrap_or(false),
+            on_supervisor_exit: fields.supervisor_exit(),
             log: self.log(),
             secrets: self.secrets(),
             description: fields.text("description").map(str::to_owned),

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::fault::point;
 use crate::reconcile::{Ends, Memory, Remembered};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
+use crate::sys::files::set_aside;
 use crate::sys::identity;
 
 const FILE: &str = "book.jsonl";
@@ -298,15 +299,4 @@ fn parse(line: &[u8]) -> Option<Entry> {
     let (sum, json) = line.split_at_checked(16)?;
     let json = json.strip_prefix(b" ")?;
     (checksum(json).as_bytes() == sum).then(|| serde_json::from_slice(json).ok())?
-}
-
-/// Never deleted, never taken for nothing.
-pub fn set_aside(path: &Path, why: &str) -> String {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".corrupt-{}", crate::sys::clock::now().wall_ns / 1_000_000_000));
-    let kept = match std::fs::rename(path, &aside) {
-        Ok(()) => format!("kept as {}", Path::new(&aside).display()),
-        Err(error) => format!("could not be set aside: {error}"),
-    };
-    format!("{} could not be read ({why}); {kept}", path.display())
 }

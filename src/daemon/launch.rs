@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::guardian::MARK;
 use crate::guardian::orders::{Credentials, Launch, Record, Stdio, Ticket};
+use crate::guardian::records::{cgroup, mark};
 use crate::reconcile::{Failure, Incarnation, Reason};
 use crate::spec::{Argv, Service};
 use crate::sys;
@@ -209,21 +210,6 @@ impl Setting {
 
 fn bytes<T: AsRef<OsStr> + ?Sized>(text: &T) -> &[u8] {
     text.as_ref().as_bytes()
-}
-
-/// What every process of a launch carries in [`MARK`].
-pub fn mark(instance: &str, ticket: Ticket) -> String {
-    format!("{instance}:{}", ticket.0)
-}
-
-/// The control group of a run.
-pub fn cgroup(instance: &str, service: &str, run: u32) -> String {
-    format!("{instance}.runner/{service}.{run}")
-}
-
-/// The folder of the written witnesses.
-pub fn records(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join("records")
 }
 
 /// Where execvp(3) would look. An empty element of PATH is the working folder.

@@ -19,7 +19,6 @@ mod ports;
 mod present;
 mod reading;
 mod rebirth;
-mod records;
 mod recovery;
 mod run;
 mod store;

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use super::book::{Known, Past};
-use super::records::Launched;
 use crate::config::MovedPorts;
 use crate::guardian::orders::{End, Holding, Report};
+use crate::guardian::records::Launched;
 use crate::reconcile::{Memory, Recalled, Recollection};
 use crate::spec::ServiceName;
 
@@ -111,6 +111,7 @@ pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>)
     let recollection = Recollection {
         generation: session.map_or(1, |session| session.generation),
         ending: session.and_then(|session| session.ending.clone()),
+        cold: false,
         services,
     };
     (recollection, finds, moved)
@@ -186,6 +187,7 @@ mod tests {
             ticket: Ticket(run.into()),
             label: name.to_owned(),
             run,
+            launched: 70 + run,
             main: identity(70 + run),
             executed: true,
             signalled: None,

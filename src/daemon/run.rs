@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
-use super::launch::{self, Captured};
+use super::launch::Captured;
 use super::link::Link;
 use super::rebirth::Estate;
 use super::store::Store;
@@ -127,7 +127,7 @@ impl Daemon {
         listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
         let greeting = guardian.greeting().await?;
-        sys::places::private_dir(&launch::records(&boot.runtime_dir))?;
+        sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
         let pump = Pump::start(move |fact| {
@@ -144,6 +144,7 @@ impl Daemon {
             // Whoever starts it now says how it ends.
             session = session.begun_anew(!boot.foreground);
         }
+        session.stop_asked |= boot.ends;
         let next_ticket = greeting.next_ticket;
         let hands = Hands::new(
             guardian,
@@ -302,7 +303,7 @@ impl Daemon {
 
     /// A first stop is graceful, any further one is not.
     fn stop(&mut self, cause: Cause) {
-        if self.definition.project.is_none() && self.world.unclaimed().next().is_none() {
+        if self.definition.project.is_none() && self.world.is_void() {
             self.ending = Some(Ending {
                 code: 0,
                 because: cause.detail,

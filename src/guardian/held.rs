@@ -168,6 +168,12 @@ impl Held {
         if self.followed.is_some() || (!reached && self.life == Life::Alive) {
             self.signal_main(signal);
         }
+        if !reached {
+            // The leader of an adopted launch ended while nobody held it: its group can't be named any more.
+            for left in &self.watched {
+                let _ = pidfd::signal(left.as_fd(), signal);
+            }
+        }
     }
 
     /// Whether somebody is in the leader's group. A leader that is kept unreaped counts.

@@ -26,6 +26,7 @@ mod launch;
 pub mod link;
 pub mod orders;
 mod record;
+pub mod records;
 pub mod renewal;
 mod revival;
 mod sweep;

@@ -36,7 +36,7 @@ pub struct Ends {
 
 impl Ends {
     /// Asked for by a person or a signal: a clean end.
-    pub(super) fn asked(cause: &Cause) -> Self {
+    pub fn asked(cause: &Cause) -> Self {
         Ends {
             code: 0,
             because: cause.detail.clone(),

@@ -79,7 +79,13 @@ impl World {
     /// What this definition would do now, together with what is asked for with it.
     pub fn plan(&self, now: Now, project: &Project, request: Option<Request>, cause: &Cause) -> Plan {
         let mut tried = self.clone();
-        let before = tried.stand();
+        let resumes = tried.resume(now, Some(project), &mut Vec::new());
+        let mut before = tried.stand();
+        if resumes {
+            // What it is recalled for is part of the plan.
+            let returns = before.values_mut().filter(|stood| stood.course == Course::Return);
+            returns.for_each(|stood| stood.course = Course::Stay);
+        }
         let (changes, _) = tried.define(now, project, cause);
         if let Some(request) = request {
             tried.ask(now, request, cause.clone(), &mut Vec::new());

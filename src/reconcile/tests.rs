@@ -5,6 +5,7 @@ mod daemons;
 mod dependencies;
 mod ends;
 mod ports;
+mod recall;
 mod restarts;
 mod starts;
 mod stops;

@@ -10,7 +10,7 @@ use super::keys::compare_service;
 use super::probe::{Check, Probe};
 use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
-    Restart, Rung, Service, StopScope,
+    Restart, Rung, Service, StopScope, SupervisorExit,
 };
 use super::written::Written;
 use super::{Argv, ServiceName};
@@ -154,6 +154,7 @@ shown! {
     Duration => |value| duration_text(*value);
     Kind => |value| match value { Kind::Simple => "simple", Kind::Oneshot => "oneshot" };
     Restart => |value| match value { Restart::No => "no", Restart::OnFailure => "on-failure", Restart::Always => "always" };
+    SupervisorExit => |value| match value { SupervisorExit::Keep => "keep", SupervisorExit::Stop => "stop" };
     StopScope => |value| match value { StopScope::Tree => "tree", StopScope::Group => "group", StopScope::Process => "process" };
     PortConflict => |value| match value { PortConflict::Fail => "fail", PortConflict::Next => "next", PortConflict::Kill => "kill" };
     super::Signal => |value| value;

@@ -80,7 +80,7 @@ service_keys! {
     "autostart" L "true" [Shape::Bool] "`false`: started only by name or as a dependency." => autostart;
     "profiles" L "" [Shape::OneOrList(&Shape::Word)] "Started only when one of them is on (`--profile`, `RUNNER_PROFILES`)." => profiles;
     "essential" L "false" [Shape::Bool] "When it has ended with no restart due, everything is stopped and its exit code is ours." => essential;
-    "on_supervisor_exit" L "keep" [Shape::Choice(&["keep", "stop"])] "What happens when all of runner is killed.";
+    "on_supervisor_exit" L "keep" [Shape::Choice(&["keep", "stop"])] "When guardian and daemon were both killed. `keep`: it lives on, and the next `up` goes on with it. `stop`: the next verb that starts runner ends it first; `up` then starts it anew. See [recovery](recovery.md)." => on_supervisor_exit;
     "log" L "" [Shape::Any(&[Shape::Bool, Shape::Table(&LOG)])] "Where the output goes; `false`: nowhere." => log;
     "outputs" L "" [Shape::Map(&Shape::Regex)] "First match in the log of this run, by name, shown by `ps`.";
     "secrets" L "" [Shape::OneOrList(&Shape::Text)] "Globs over names of env keys whose values are never shown, besides `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and `*KEY*`." => secrets;

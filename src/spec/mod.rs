@@ -23,6 +23,6 @@ pub use project::{ExitPolicy, Project};
 pub use remnant::Remnant;
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogTarget, PidFile, PidFileMode, Port,
-    PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope,
+    PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
 };
 pub use shape::{Key, Shape, TableShape};

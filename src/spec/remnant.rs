@@ -1,13 +1,15 @@
 //! What has to be known of a service to stop it well, also when no file tells of it any more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, ServiceName};
-use super::service::{Backoff, Kind, LogTarget, PidFile, Port, PortConflict, Restart, Rung, Service, StopScope};
+use super::service::{
+    Backoff, Kind, LogTarget, PidFile, Port, PortConflict, Restart, Rung, Service, StopScope, SupervisorExit,
+};
 
 /// Written beside every launch. Holds no word of the command and nothing of the environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,20 @@ impl Remnant {
     /// Where its output goes.
     pub fn log(&self) -> &LogTarget {
         &self.log
+    }
+
+    /// What would go into a file below `gone` goes into `folder` instead.
+    pub fn log_elsewhere(&mut self, gone: &Path, folder: &Path) {
+        if let LogTarget::File(log) = &mut self.log
+            && log.file.starts_with(gone)
+        {
+            log.file = folder.join(format!("{}.log", self.service));
+        }
+    }
+
+    /// As they were when it was started.
+    pub fn ports(&self) -> &IndexMap<String, Port> {
+        &self.ports
     }
 
     /// It says by a PID file which process it is.
@@ -93,6 +109,7 @@ impl Remnant {
             autostart: false,
             profiles: Vec::new(),
             essential: false,
+            on_supervisor_exit: SupervisorExit::Keep,
             log: self.log.clone(),
             secrets: Vec::new(),
             description: None,

@@ -74,6 +74,7 @@ pub struct Service {
     pub autostart: bool,
     pub profiles: Vec<String>,
     pub essential: bool,
+    pub on_supervisor_exit: SupervisorExit,
     pub log: LogTarget,
     /// Globs over names of env keys whose values are never shown.
     pub secrets: Vec<String>,
@@ -199,6 +200,16 @@ pub enum StopScope {
     Group,
     /// Both to the main process only.
     Process,
+}
+
+/// What becomes of it when guardian and daemon were both killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SupervisorExit {
+    /// It lives on, and the next runner goes on with it.
+    Keep,
+    /// The next runner ends it first.
+    Stop,
 }
 
 /// Where the output goes.

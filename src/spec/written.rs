@@ -15,7 +15,7 @@ use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
-    Restart, Rung, Service, StopScope,
+    Restart, Rung, Service, StopScope, SupervisorExit,
 };
 use super::shape::{Key, Shape};
 use super::{Argv, ServiceName, Signal};
@@ -85,6 +85,7 @@ as_serialised!(
     Kind,
     Restart,
     StopScope,
+    SupervisorExit,
     PortConflict,
     Dependency,
 );

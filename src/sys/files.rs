@@ -1,4 +1,4 @@
-//! What the kernel says of files and their file systems.
+//! What the kernel says of files and their file systems, and what is done with broken ones.
 
 use std::path::Path;
 
@@ -25,4 +25,15 @@ pub fn tells_no_changes(folder: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 pub fn tells_no_changes(_: &Path) -> bool {
     false
+}
+
+/// Puts a file away that can't be understood, and says so: it is never deleted, never taken for nothing.
+pub fn set_aside(path: &Path, why: &str) -> String {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".corrupt-{}", super::clock::now().wall_ns / 1_000_000_000));
+    let kept = match std::fs::rename(path, &aside) {
+        Ok(()) => format!("kept as {}", Path::new(&aside).display()),
+        Err(error) => format!("could not be set aside: {error}"),
+    };
+    format!("{} could not be read ({why}); {kept}", path.display())
 }

@@ -107,6 +107,7 @@ pub fn ls(ls: &Ls, style: &Style) -> String {
         ProjectState::Failed => "failed",
         ProjectState::Ending => "ending",
         ProjectState::Silent => "does not answer",
+        ProjectState::Orphaned => "orphaned",
     };
     let row = |project: &LsProject| {
         vec![

@@ -84,8 +84,13 @@ fn hr_08_live_keys_do_not_restart() {
         ("", "stop = [['INT', '1s'], ['TERM', '1s']]", &["stop live"]),
         (
             "",
-            "labels = ['a']\nprofiles = ['b']\nessential = true",
-            &["profiles live", "essential live false -> true", "labels live"],
+            "labels = ['a']\nprofiles = ['b']\nessential = true\non_supervisor_exit = 'stop'",
+            &[
+                "profiles live",
+                "essential live false -> true",
+                "on_supervisor_exit live keep -> stop",
+                "labels live",
+            ],
         ),
         (
             "type = 'oneshot'",

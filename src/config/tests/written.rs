@@ -13,7 +13,7 @@ use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
     PidFileMode, Port, Probe, Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern,
-    StopScope, TcpTarget,
+    StopScope, SupervisorExit, TcpTarget,
 };
 
 #[test]
@@ -47,6 +47,7 @@ fn a_definition_is_shown_in_the_words_of_the_file() {
         "stop_scope": "tree",
         "autostart": true,
         "essential": false,
+        "on_supervisor_exit": "keep",
         "log": { "file": "/x.log", "max_size": "1MiB", "max_files": 5, "console": true },
         "secrets": ["*TOKEN*", "*SECRET*", "*PASSWORD*", "*KEY*", "PIN"],
     });
@@ -87,7 +88,7 @@ fn what_is_written_means_the_same() {
         .keys
         .iter()
         .map(|key| key.name)
-        .filter(|name| later::words(name).is_none() && !merged.contains(name) && !keys.contains(*name))
+        .filter(|name| !later::is_later(name) && !merged.contains(name) && !keys.contains(*name))
         .collect();
     assert_eq!(unwritten, [""; 0]);
 }
@@ -296,6 +297,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
     service.essential = chance.once_in(2);
+    service.on_supervisor_exit = chance.pick(&[SupervisorExit::Keep, SupervisorExit::Stop]);
     service.profiles = chance.some(2, |chance| chance.pick(&["dev", "test"]).to_owned());
     service.labels = chance.some(2, |chance| chance.pick(&["backend", "a.b"]).to_owned());
     service.description = chance.maybe(Chance::text);

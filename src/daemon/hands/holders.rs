@@ -13,9 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::origin::{Origin, Seen, Us, origin};
 use super::{Hands, Inbox};
-use crate::daemon::launch;
 use crate::guardian::MARK;
 use crate::guardian::orders::Ticket;
+use crate::guardian::records;
 use crate::reconcile::{Fact, Failure, Holder, Incarnation, PortTaken, Reason};
 use crate::spec::{Rung, Service, Signal};
 use crate::sys::identity::{self, Identity};
@@ -189,7 +189,7 @@ impl Hands {
             Origin::Earlier => return Kind::Leftover,
             Origin::Other => return spared("it belongs to another runner"),
             Origin::LeftByOther => return spared("another runner has started it"),
-            Origin::Unknown if is_recorded(&lineage, &launch::records(&self.runtime_dir)) => return Kind::Leftover,
+            Origin::Unknown if is_recorded(&lineage, &records::folder(&self.runtime_dir)) => return Kind::Leftover,
             Origin::Unknown => {}
         }
         let wanted = users::resolve(service.user.as_deref(), service.group.as_deref()).ok();

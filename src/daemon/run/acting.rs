@@ -60,7 +60,7 @@ impl Daemon {
         let refused = answer.is_err();
         drop(reply.send(answer));
         // The file broke between the client's look and ours: there is nothing to stay for.
-        if refused && self.definition.project.is_none() && self.world.unclaimed().next().is_none() {
+        if refused && self.definition.project.is_none() && self.world.is_void() {
             self.ending = Some(Ending {
                 code: 2,
                 because: "the first `up` was refused".to_owned(),
@@ -87,7 +87,7 @@ impl Daemon {
 
     pub(super) fn down(&mut self, request: &wire::DownRequest) -> wire::DownAnswer {
         let cause = Cause::new(Author::User, request.because.as_deref().unwrap_or("runner down"));
-        if !request.hasten && self.definition.project.is_none() && self.world.unclaimed().next().is_none() {
+        if !request.hasten && self.definition.project.is_none() && self.world.is_void() {
             self.stop(cause);
         } else {
             self.stop_asked = true;

@@ -10,13 +10,16 @@ use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
-use crate::daemon::records::Launched;
 use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
-use crate::daemon::{rebirth, records, recovery};
+use crate::daemon::{rebirth, recovery};
 use crate::fault::point;
 use crate::guardian::orders::{Before, Order, Orphan, Report};
-use crate::reconcile::{Author, Cause, ExitStatus};
+use crate::guardian::records::{self, Launched};
+use crate::reconcile::{Author, Cause, Ends, ExitStatus};
+
+/// Who asks for an end as soon as it is known what there is.
+const ENDS: &str = "runner down";
 
 impl Daemon {
     /// Takes over what there is. Nothing was left where the project begins now.
@@ -24,10 +27,11 @@ impl Daemon {
         let Greeting {
             before, held, later, ..
         } = greeting;
-        let records = records::read_all(&self.boot.runtime_dir);
-        for complaint in records.complaints {
+        let mut records = records::read_all(&self.boot.runtime_dir);
+        for complaint in std::mem::take(&mut records.complaints) {
             self.warn(complaint);
         }
+        self.keep_logs_out_of_what_is_gone(&mut records.launched);
         if records.of_later_version {
             return Err(io::Error::other(
                 "services run that a later version of runner has started: use that one, or stop them with it",
@@ -36,12 +40,21 @@ impl Daemon {
         let orphans = recovery::unheld(&records.launched, &held);
         let (held, later) = self.adopt_orphans(orphans, held, later).await?;
         if before.is_none() && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
+            if self.boot.ends {
+                self.stop(Cause::new(Author::User, ENDS));
+            }
             return Ok(());
         }
         point!("daemon.witnesses-taken");
         let count = held.iter().filter(|one| one.holding.end.is_none()).count();
         self.tell_what_was(before.as_ref(), count);
-        let (recollection, finds, moved) = recovery::recollect(&past, records.launched, held);
+        let (mut recollection, finds, moved) = recovery::recollect(&past, records.launched, held);
+        recollection.cold = before.is_none() && !self.boot.goes_on;
+        if self.boot.ends {
+            recollection
+                .ending
+                .get_or_insert_with(|| Ends::asked(&Cause::new(Author::User, ENDS)));
+        }
         self.world.recall(recollection);
         self.hands.inherit(finds, moved);
         for report in later {
@@ -77,6 +90,17 @@ impl Daemon {
         held.extend(adopted);
         later.extend(more);
         Ok((held, later))
+    }
+
+    /// A project folder that was deleted is not made again only for what its services still print.
+    fn keep_logs_out_of_what_is_gone(&self, launched: &mut [Launched]) {
+        let gone = &self.boot.location.dir;
+        if gone.is_dir() {
+            return;
+        }
+        for launched in launched {
+            launched.remnant.log_elsewhere(gone, &self.boot.state_dir.join("logs"));
+        }
     }
 
     fn tell_what_was(&mut self, before: Option<&Before>, count: usize) {
@@ -120,7 +144,9 @@ impl Daemon {
         point!("daemon.resumed");
         self.hands.release_what_is_over();
         point!("daemon.recovered");
-        if std::mem::take(&mut self.asked_meanwhile) || self.stop_asked && !self.world.is_ending() {
+        // Without a definition nothing is claimed, and all that is there has to be stopped as something unknown.
+        let is_begun = self.world.is_ending() && self.definition.project.is_some();
+        if std::mem::take(&mut self.asked_meanwhile) || self.stop_asked && !is_begun {
             self.stop_asked = false;
             self.stop(Cause::new(Author::Signal, "SIGTERM"));
         }

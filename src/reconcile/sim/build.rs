@@ -61,6 +61,7 @@ pub fn service(called: &str) -> Service {
         autostart: true,
         profiles: Vec::new(),
         essential: false,
+        on_supervisor_exit: SupervisorExit::Keep,
         log: LogTarget::Off,
         secrets: Vec::new(),
         description: None,

@@ -138,6 +138,7 @@ impl History {
         let recollection = Recollection {
             generation: self.world.generation(),
             ending: self.world.ending().cloned(),
+            cold: false,
             services: recalled.collect(),
         };
         let living: BTreeSet<(ServiceName, u32)> = recollection

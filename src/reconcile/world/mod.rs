@@ -68,6 +68,8 @@ pub struct World {
     tally: Tally,
     /// What an earlier daemon knew, until there is a definition to make services of it.
     recalled: Option<BTreeMap<ServiceName, Recalled>>,
+    /// What is recalled has lived on without guardian and daemon.
+    cold: bool,
     /// Whose memory is another one than was told last, and who was forgotten since.
     changed: BTreeSet<ServiceId>,
     forgotten: Vec<ServiceName>,
@@ -189,6 +191,7 @@ impl World {
             has_old_bonds: false,
             tally: Tally::default(),
             recalled: None,
+            cold: false,
             changed: BTreeSet::new(),
             forgotten: Vec::new(),
             settled: None,

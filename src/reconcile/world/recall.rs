@@ -12,13 +12,15 @@ use crate::reconcile::event::{Author, Cause};
 use crate::reconcile::exit::Ends;
 use crate::reconcile::fact::{Now, ServiceId};
 use crate::reconcile::machine::{Bonded, Memory};
-use crate::spec::{Fingerprint, Project, Remnant, Service, ServiceName};
+use crate::spec::{Fingerprint, Project, Remnant, Service, ServiceName, SupervisorExit};
 
 /// What an earlier daemon knew.
 #[derive(Debug, Default)]
 pub struct Recollection {
     pub generation: u64,
     pub ending: Option<Ends>,
+    /// Guardian and daemon were both gone: for a while services had nobody.
+    pub cold: bool,
     pub services: Vec<Recalled>,
 }
 
@@ -46,8 +48,10 @@ impl World {
         let Recollection {
             generation,
             ending,
+            cold,
             services,
         } = recollection;
+        self.cold = cold;
         self.generation = generation;
         self.ending = ending;
         let by_name = services
@@ -62,6 +66,11 @@ impl World {
         recalled
             .map(|recalled| &recalled.memory)
             .filter(|memory| memory.is_living())
+    }
+
+    /// There is nothing that could be stopped.
+    pub fn is_void(&self) -> bool {
+        self.unclaimed().next().is_none() && self.nodes.iter().all(Option::is_none)
     }
 
     pub fn ending(&self) -> Option<&Ends> {
@@ -119,7 +128,7 @@ impl World {
 
     /// What was recalled becomes services: those of the definition as they were, all others as something that can only be
     /// stopped. `false`: nothing was.
-    pub(super) fn resume(&mut self, now: Now, project: Option<&Project>, out: &mut Vec<Action>) -> bool {
+    pub(in crate::reconcile) fn resume(&mut self, now: Now, project: Option<&Project>, out: &mut Vec<Action>) -> bool {
         let Some(mut recalled) = self.recalled.take() else {
             return false;
         };
@@ -161,10 +170,17 @@ impl World {
     fn resumed(&mut self, now: Now, spec: &Arc<Service>, recalled: &Recalled) -> ServiceId {
         let cause = Cause::new(Author::Runner, "taken over");
         let id = self.add(now, spec, &cause);
+        let cold = self.cold;
         if let Some(node) = self.node_mut(id) {
             node.machine.resume(&recalled.memory, now.mono_ns);
             node.started_with = recalled.started_with.clone();
             node.heir_of = None;
+            if cold && spec.on_supervisor_exit == SupervisorExit::Stop && recalled.memory.is_living() {
+                let machine = &mut node.machine;
+                machine.wish.turn = machine.served.wrapping_add(1);
+                let because = "runner was killed, and `on_supervisor_exit` is \"stop\"";
+                machine.wish.asked(&Cause::new(Author::Runner, because), now.mono_ns);
+            }
         }
         id
     }

@@ -1,7 +1,8 @@
 //! The written witnesses of launches: what the guardian writes beside each before its gate opens.
 //!
 //! A record says which process it was, for whom, and what is needed to stop it well. It outlives guardian and daemon, and
-//! means nothing in another boot or PID namespace.
+//! means nothing in another boot or PID namespace. Written by `record`, read by the daemon that goes on with them and by a
+//! client that finds no daemon.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,11 +12,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::book::set_aside;
-use super::launch;
-use crate::guardian::orders::{Identity, Orphan, Record, Ticket};
+use super::orders::{Identity, Orphan, Record, Ticket};
 use crate::reconcile::Now;
 use crate::spec::{Fingerprint, Remnant, Service};
+use crate::sys::files::set_aside;
 use crate::sys::identity;
 
 pub const VERSION: u32 = 1;
@@ -67,12 +67,12 @@ impl Launched {
             pid_namespace: identity::pid_namespace(),
             run,
             ticket: ticket.0,
-            mark: launch::mark(instance, ticket),
+            mark: mark(instance, ticket),
             mono_ns: now.mono_ns,
             wall_ns: now.wall_ns,
             uid: nix::unistd::Uid::effective().as_raw(),
             fifos: Vec::new(),
-            cgroup: Some(launch::cgroup(instance, declared.name.as_str(), run)),
+            cgroup: Some(cgroup(instance, declared.name.as_str(), run)),
             started_with: declared.fingerprint(salt),
             remnant: service.remnant(),
             moved_ports: None,
@@ -81,7 +81,7 @@ impl Launched {
     }
 
     pub fn path(&self, runtime_dir: &Path) -> PathBuf {
-        launch::records(runtime_dir).join(format!("{}.json", self.remnant.service))
+        folder(runtime_dir).join(format!("{}.json", self.remnant.service))
     }
 
     /// For the guardian.
@@ -109,9 +109,30 @@ impl Launched {
         })
     }
 
+    /// Whether its main process lives: the one that it names, and no other of that number.
+    pub fn is_alive(&self) -> bool {
+        let identity = self.identity.clone();
+        self.is_of_here() && identity.is_some_and(|identity| identity::is_alive(identity.into()))
+    }
+
     fn is_of_here(&self) -> bool {
         self.boot_id == identity::boot_id() && self.pid_namespace == identity::pid_namespace()
     }
+}
+
+/// The folder of the records.
+pub fn folder(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("records")
+}
+
+/// What every process of a launch carries in [`super::MARK`].
+pub fn mark(instance: &str, ticket: Ticket) -> String {
+    format!("{instance}:{}", ticket.0)
+}
+
+/// The control group of a run.
+pub fn cgroup(instance: &str, service: &str, run: u32) -> String {
+    format!("{instance}.runner/{service}.{run}")
 }
 
 /// What was found in the folder of the records.
@@ -128,14 +149,17 @@ pub struct Records {
 /// Reads all of them; those of another boot are removed.
 pub fn read_all(runtime_dir: &Path) -> Records {
     let mut records = Records::default();
-    let Ok(entries) = std::fs::read_dir(launch::records(runtime_dir)) else {
-        return records;
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
-    paths.sort();
-    for path in paths {
-        match read_newest(&path, &mut records) {
+    for path in paths(runtime_dir) {
+        let Records {
+            complaints,
+            of_later_version,
+            ..
+        } = &mut records;
+        let mut broken = |path: &Path, error: &io::Error| match error.kind() {
+            io::ErrorKind::Unsupported => *of_later_version = true,
+            _ => complaints.push(set_aside(path, &error.to_string())),
+        };
+        match read_newest(&path, &mut broken) {
             Some(launched) if launched.is_of_here() => records.launched.push(launched),
             Some(_) => {
                 let _ = std::fs::remove_file(&path);
@@ -147,17 +171,37 @@ pub fn read_all(runtime_dir: &Path) -> Records {
     records
 }
 
-/// The generation before counts where the newest makes no sense.
-fn read_newest(path: &Path, records: &mut Records) -> Option<Launched> {
+/// Those of this boot that can be understood, for who only looks; and whether there are some of a later version.
+pub fn look(runtime_dir: &Path) -> (Vec<Launched>, bool) {
+    let mut of_later_version = false;
+    let mut broken = |_: &Path, error: &io::Error| of_later_version |= error.kind() == io::ErrorKind::Unsupported;
+    let newest = paths(runtime_dir)
+        .into_iter()
+        .filter_map(|path| read_newest(&path, &mut broken));
+    let launched = newest.filter(Launched::is_of_here).collect();
+    (launched, of_later_version)
+}
+
+fn paths(runtime_dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder(runtime_dir)).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "json"));
+    paths.sort();
+    paths
+}
+
+/// The generation before counts where the newest makes no sense; one of a later version hides it.
+fn read_newest(path: &Path, broken: &mut dyn FnMut(&Path, &io::Error)) -> Option<Launched> {
     for path in [path.to_owned(), older(path)] {
         match read(&path) {
             Ok(launched) => return Some(launched),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                records.of_later_version = true;
-                return None;
+            Err(error) => {
+                broken(&path, &error);
+                if error.kind() == io::ErrorKind::Unsupported {
+                    return None;
+                }
             }
-            Err(error) => records.complaints.push(set_aside(&path, &error.to_string())),
         }
     }
     None
