@@ -12,8 +12,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::guardian::seal::checksum;
 use crate::reconcile::{Ends, Memory, Remembered};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
 use crate::sys::identity;
@@ -248,11 +248,6 @@ fn line(entry: &Entry, text: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn checksum(bytes: &[u8]) -> String {
-    let sum = Sha256::digest(bytes);
-    sum[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What stands there, and how many lines make no sense. The last one may be torn without a complaint: its writer was
 /// killed over it, before anything came of it.
 fn read(path: &Path) -> io::Result<(Past, usize)> {
@@ -284,6 +279,10 @@ fn read(path: &Path) -> io::Result<(Past, usize)> {
             }
             None => damaged += usize::from(line.ends_with(b"\n")),
         }
+    }
+    if past.session.is_none() && !bytes.is_empty() {
+        // It is made with a session in it, in one piece: a writer's death is no excuse.
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "nothing in it makes sense"));
     }
     Ok((past, damaged))
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::book::set_aside;
 use super::launch;
 use crate::guardian::orders::{Identity, Orphan, Record, Ticket};
+use crate::guardian::seal::is_whole;
 use crate::reconcile::Now;
 use crate::spec::{Fingerprint, Remnant, Service};
 use crate::sys::identity;
@@ -180,6 +181,9 @@ fn read(path: &Path) -> io::Result<Launched> {
     }
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
+    if !is_whole(&bytes) {
+        return Err(wrong("it is not as it was written"));
+    }
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,

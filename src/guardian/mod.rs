@@ -26,6 +26,7 @@ pub mod link;
 pub mod orders;
 mod record;
 mod revival;
+pub mod seal;
 mod sweep;
 
 pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb, words};

@@ -40,13 +40,13 @@ impl Hands {
         }
     }
 
-    /// An end of everything that services print into: what they have printed stays there as long as it is open.
-    pub fn hold_fifos(&self) -> Vec<OwnedFd> {
+    /// What the next guardian needs of all that runs: an end of everything that services print into (what they have
+    /// printed stays there as long as it is open), and their processes.
+    pub fn hold_on(&self) -> Vec<OwnedFd> {
         let paths = self.runs.values().flat_map(|run| &run.fifos);
-        paths
-            .filter_map(|path| sys::fifo::open_both(path).ok())
-            .map(OwnedFd::from)
-            .collect()
+        let fifos = paths.filter_map(|path| sys::fifo::open_both(path).ok());
+        let processes = self.runs.values().filter_map(|run| run.witness.process.take());
+        fifos.map(OwnedFd::from).chain(processes).collect()
     }
 
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
@@ -91,7 +91,7 @@ impl Hands {
             end: None,
             notify: None,
         };
-        run.witness.pid.set(Some(holding.main.pid));
+        run.witness.see(&holding.main);
         if uses_notify(service) {
             let mut kept = kept.into_iter();
             run.notify = kept.next().and_then(|socket| self.listen_again(id, socket));

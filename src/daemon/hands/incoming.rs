@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::refusals::explain;
 use super::{Claim, Hands, Held, Inbox, Task};
 use crate::daemon::errand::{End, Errand};
-use crate::guardian::orders::{Order, Report, Stage, Stdio, Target, Ticket};
+use crate::guardian::orders::{Identity, Order, Report, Stage, Stdio, Target, Ticket};
 use crate::logs::LogFact;
 use crate::probe::{Message, Notification};
 use crate::reconcile::{ExitStatus, Fact, Incarnation};
@@ -189,7 +189,7 @@ impl Hands {
             Report::Hello { .. } | Report::Held(_) | Report::HeldAll => {}
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
-                    self.set_pid(id, identity.pid);
+                    self.see(id, &identity);
                     self.known.push_back(Fact::Spawned { id, pid: identity.pid });
                 }
             }
@@ -213,7 +213,7 @@ impl Hands {
             }
             Report::Followed { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
-                    self.set_pid(id, identity.pid);
+                    self.see(id, &identity);
                     self.known.push_back(Fact::MainPidTold { id, pid: identity.pid });
                 }
             }
@@ -221,9 +221,9 @@ impl Hands {
         }
     }
 
-    fn set_pid(&self, id: Incarnation, pid: u32) {
+    fn see(&self, id: Incarnation, main: &Identity) {
         if let Some(run) = self.runs.get(&id) {
-            run.witness.pid.set(Some(pid));
+            run.witness.see(main);
         }
     }
 

@@ -114,10 +114,10 @@ impl Daemon {
     pub(super) fn be_reborn(&mut self, error: &io::Error) {
         tracing::error!(%error, "the guardian is gone: becoming another one");
         self.conclude();
-        let fifos = self.hands.hold_fifos();
+        let held = self.hands.hold_on();
         // What was read and not yet written is written.
         self.hands.stop_pump();
-        let error = rebirth::become_guardian(&self.boot, &self.estate, fifos);
+        let error = rebirth::become_guardian(&self.boot, &self.estate, held);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
     }

@@ -1,0 +1,10 @@
+//! What outlives guardian and daemon, and what comes after them: faults from the outside, on the built binary, each named
+//! after its scenario.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod adopted;
+mod exits;
+mod loss;
