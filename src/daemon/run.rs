@@ -171,7 +171,11 @@ impl Daemon {
         let listener = std::os::unix::net::UnixListener::from(Estate::copy(&estate.listener)?);
         listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
-        let greeting = guardian.greeting().await?;
+        let greeting = match guardian.greeting().await {
+            Ok(greeting) => greeting,
+            Err(error) => return Err(recover::without_guardian(&boot, &estate, error)),
+        };
+        sys::places::private_dir(&boot.runtime_dir)?;
         sys::places::private_dir(&launch::records(&boot.runtime_dir))?;
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
@@ -230,7 +234,9 @@ impl Daemon {
         for complaint in complaints {
             daemon.warn(complaint);
         }
-        daemon.recover(greeting, past).await?;
+        if let Err(error) = daemon.recover(greeting, past).await {
+            return Err(recover::without_guardian(&daemon.boot, &daemon.estate, error));
+        }
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -8,3 +8,5 @@ mod common;
 mod adopted;
 mod exits;
 mod loss;
+mod output;
+mod restarts;

@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::Daemon;
+use crate::api::boot::Boot;
 use crate::api::wire;
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
+use crate::daemon::rebirth::Estate;
 use crate::daemon::records::Launched;
 use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
@@ -153,6 +155,17 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The guardian that was to give us what runs is gone itself: the next one tries again. Comes back where that is not so, or
+/// where nothing ran yet.
+pub(super) fn without_guardian(boot: &Boot, estate: &Estate, error: io::Error) -> io::Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    if !boot.goes_on || !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+        return error;
+    }
+    tracing::error!(%error, "the guardian is gone before it was asked what runs: becoming another one");
+    rebirth::become_guardian(boot, estate, Vec::new())
 }
 
 fn ended(status: ExitStatus) -> String {
