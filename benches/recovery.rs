@@ -17,7 +17,9 @@ use runner::sys::pidfd;
 const ROUNDS: usize = 3;
 
 fn main() {
-    println!("goals: serving again after the daemon's death with 100 services <= 100 ms, 1000 taken over by `up` <= 1 s");
+    println!(
+        "goals: serving again after the daemon's death with 100 services <= 100 ms, 1000 taken over by `up` <= 1 s"
+    );
     for count in [100, 1000] {
         let place = Place::new();
         let one = |n| format!("[services.s{n}]\ncommand = [\"./tiny\", \"wait\"]\n");

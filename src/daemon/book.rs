@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::guardian::seal::checksum;
-use crate::reconcile::{Ends, Memory, Remembered};
+use crate::reconcile::{Ends, Memory, Remembered, Wishes};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
 use crate::sys::identity;
 
@@ -42,6 +42,12 @@ pub struct Session {
     pub exit_code_from: Option<ServiceName>,
     pub stop_asked: bool,
     pub ending: Option<Ends>,
+    /// What was asked for by hand, for where its own place is full or gone (`CR-08`, `CR-10`).
+    #[serde(default)]
+    pub wishes: Wishes,
+    /// It is not in its own place.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 impl Session {
@@ -59,6 +65,8 @@ impl Session {
             exit_code_from: None,
             stop_asked: false,
             ending: None,
+            wishes: Wishes::default(),
+            unkept: false,
         }
     }
 
@@ -74,6 +82,15 @@ impl Session {
             ending: None,
             ..self
         }
+    }
+
+    /// What was asked for by hand: as it stands in its own place, unless that took nothing or is gone.
+    pub fn settle_wishes(&mut self, stored: Option<&Wishes>) -> &Wishes {
+        match stored {
+            Some(stored) if !self.unkept => self.wishes = stored.clone(),
+            _ => self.unkept = self.wishes != Wishes::default(),
+        }
+        &self.wishes
     }
 
     /// Of this boot and this PID namespace (`PR-04`, `PR-05`).
@@ -220,8 +237,12 @@ impl Book {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
-        file.write_all(&text)?;
-        std::fs::rename(&fresh, &self.path)?;
+        let written = file.write_all(&text).and_then(|()| std::fs::rename(&fresh, &self.path));
+        if let Err(error) = written {
+            // What little room there is, others need.
+            let _ = std::fs::remove_file(&fresh);
+            return Err(error);
+        }
         (self.length, self.base) = (text.len() as u64, text.len() as u64);
         self.file = Some(file);
         Ok(())

@@ -57,6 +57,13 @@ impl Interest {
         interest
     }
 
+    /// A folder of runner's own, whose end is to be noticed.
+    pub fn beside(&mut self, folder: &Path) {
+        if let Some(parent) = folder.parent() {
+            self.note(parent, folder);
+        }
+    }
+
     /// Notes every step of the way to a file: its name, the symlinks, and where it is missing, the place where it would
     /// come back. The answer: where the way leads.
     fn follow(&mut self, path: &Path) -> Option<PathBuf> {

@@ -3,6 +3,7 @@
 mod acting;
 mod answers;
 mod definition;
+mod door;
 mod recover;
 
 use std::ffi::OsString;
@@ -11,10 +12,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use super::story::Story;
 use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
-use crate::api::server::{self, Call};
+use crate::api::server::Call;
 use crate::api::wire::{self};
 use crate::guardian;
 use crate::guardian::orders::{Order, Report};
@@ -37,9 +37,8 @@ use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, 
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
 use definition::{Definition, News};
+use door::Door;
 
-/// How long the end waits for clients to read the last words.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
     sys::identity::set_name(guardian::DAEMON_NAME);
@@ -107,6 +106,7 @@ struct Daemon {
     definition: Definition,
     /// The project is ours as long as the lock is open here or in the guardian.
     estate: Estate,
+    door: Door,
     /// What `up` said about the end, over what the file says.
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
@@ -133,8 +133,6 @@ struct Inputs {
     calls: mpsc::Receiver<Call>,
     owner: Option<pipe::Receiver>,
     signals: Signals,
-    closing: watch::Sender<bool>,
-    server: tokio::task::JoinHandle<()>,
 }
 
 struct Signals {
@@ -165,17 +163,14 @@ impl Daemon {
         crate::fault::point!("daemon.begun");
         let estate = Estate {
             lock,
-            listener: inherited(for_daemon::LISTENER)?,
+            listener: door::reachable(inherited(for_daemon::LISTENER)?, &boot)?,
             owner: inherited(for_daemon::OWNER)?,
         };
-        let listener = std::os::unix::net::UnixListener::from(Estate::copy(&estate.listener)?);
-        listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
         let greeting = match guardian.greeting().await {
             Ok(greeting) => greeting,
             Err(error) => return Err(recover::without_guardian(&boot, &estate, error)),
         };
-        sys::places::private_dir(&boot.runtime_dir)?;
         sys::places::private_dir(&launch::records(&boot.runtime_dir))?;
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
@@ -184,8 +179,8 @@ impl Daemon {
             let _ = for_pump.send(Inbox::Log(fact));
         })?;
         let (call_sink, calls) = mpsc::channel(16);
-        let (closing, closed) = watch::channel(false);
-        let server = tokio::task::spawn_local(server::serve(UnixListener::from_std(listener)?, call_sink, closed));
+        let mut door = Door::new(call_sink);
+        door.open(&estate.listener)?;
         let (book, past, unreadable) = Book::open(&boot.runtime_dir);
         let now = sys::clock::now();
         let mut session = past.session.clone().unwrap_or_else(|| Session::new(now.wall_ns));
@@ -207,13 +202,14 @@ impl Daemon {
         let (store, mut complaints) = Store::open(&boot.state_dir);
         complaints.extend(unreadable);
         let mut world = World::new(now.wall_ns as u64);
-        world.restore(store.wishes().clone());
+        world.restore(session.settle_wishes(store.found()).clone());
         let mut daemon = Daemon {
             released: session.released,
             definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),
             story: Story::open(&boot.state_dir),
             boot,
             estate,
+            door,
             world,
             hands,
             store,
@@ -251,8 +247,6 @@ impl Daemon {
                 calls,
                 owner: Some(owner),
                 signals,
-                closing,
-                server,
             },
         ))
     }
@@ -392,6 +386,9 @@ impl Daemon {
     /// After everything that one turn of the loop has brought: what people wish is kept, what happened is told, and who
     /// waited for it is answered.
     fn conclude(&mut self) {
+        if self.session.unkept {
+            self.keep_wishes();
+        }
         self.tell_story();
         self.keep_book();
         let now = sys::clock::now().mono_ns;
@@ -409,18 +406,6 @@ impl Daemon {
             ));
             // Its trouble was just told.
             self.story.flush();
-        }
-    }
-
-    /// What people asked for by hand outlives us.
-    fn keep_wishes(&mut self) {
-        if self.stop_asked {
-            return self.store.clear();
-        }
-        if let Err(error) = self.store.keep(self.world.wishes()) {
-            self.warn(format!(
-                "what you asked for by hand could not be kept on the disk: {error}"
-            ));
         }
     }
 
@@ -476,6 +461,7 @@ impl Daemon {
         let Daemon {
             mut hands,
             boot,
+            door,
             story,
             waiting,
             definition,
@@ -485,10 +471,7 @@ impl Daemon {
         // what is dropped here, "runner is ending".
         hands.stop_pump();
         drop((story, waiting, definition, inputs.calls, inputs.news));
-        inputs.closing.send_replace(true);
-        if tokio::time::timeout(FAREWELL, inputs.server).await.is_err() {
-            tracing::info!("a client did not read its last words");
-        }
+        door.close().await;
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();
         crate::fault::point!("daemon.finish-ordered");

@@ -13,9 +13,23 @@ pub fn is_inside(test: &str) -> bool {
     if nix::unistd::Uid::effective().is_root() {
         let mut again = Command::new("unshare");
         // The shell is the init of it: orphans are reaped.
-        again.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", "\"$@\"; exit $?", "sh"]);
-        again.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
-        assert!(again.env(INSIDE, "1").status().unwrap().success(), "inside of the namespace");
+        again.args([
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+            "sh",
+            "-c",
+            "\"$@\"; exit $?",
+            "sh",
+        ]);
+        again
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture"]);
+        assert!(
+            again.env(INSIDE, "1").status().unwrap().success(),
+            "inside of the namespace"
+        );
     }
     false
 }

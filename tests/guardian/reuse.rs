@@ -25,7 +25,9 @@ fn leader(mark: Option<&str>) -> Child {
     }
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
     assert_eq!(line, "ready\n");
     child
 }
@@ -73,7 +75,15 @@ impl Nest {
         for target in [Target::Process, Target::Group] {
             let signal = libc::SIGTERM;
             let wakes = true;
-            self.order(&Order::Signal { ticket, signal, target, wakes }, &[]);
+            self.order(
+                &Order::Signal {
+                    ticket,
+                    signal,
+                    target,
+                    wakes,
+                },
+                &[],
+            );
             for sweep in [false, true] {
                 self.order(&Order::Kill { ticket, target, sweep }, &[]);
             }

@@ -88,7 +88,15 @@ pub fn is_gone(pid: u32) -> bool {
 }
 
 pub fn pid(project: &Project, name: &str) -> u32 {
-    project.service(name)["pid"].as_u64().unwrap() as u32
+    let service = project.service(name);
+    service["pid"]
+        .as_u64()
+        .unwrap_or_else(|| panic!("it has no process: {service}")) as u32
+}
+
+pub fn runtime_folder(project: &Project) -> std::path::PathBuf {
+    let lock = project.file(".runner/lock");
+    runner::sys::lock::LockText::read(&lock).unwrap().runtime_dir
 }
 
 /// The kinds of the events so far, of one service.

@@ -5,8 +5,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[path = "../common/namespace.rs"]
+mod namespace;
+
 mod adopted;
 mod exits;
 mod loss;
 mod output;
+mod places;
 mod restarts;
+mod reuse;

@@ -127,7 +127,11 @@ impl Hands {
     fn reopen_output(&mut self, id: Incarnation, service: &Service) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
-        let readers = [&paths[0], &paths[1]].map(|path| sys::fifo::open_reader(path));
+        let guardian = nix::unistd::getppid().as_raw().unsigned_abs();
+        let readers = [&paths[0], &paths[1]].map(|path| {
+            let by_name = sys::fifo::open_reader(path);
+            by_name.or_else(|_| sys::fifo::open_reader_of(guardian, path))
+        });
         let [Ok(out), Ok(err)] = readers else { return };
         let target = match &service.log {
             LogTarget::File(_) => service.log.clone(),

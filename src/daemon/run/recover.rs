@@ -16,7 +16,7 @@ use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
 use crate::daemon::{rebirth, records, recovery};
 use crate::guardian::orders::{Before, Order, Orphan, Report};
-use crate::reconcile::{Author, Cause, ExitStatus};
+use crate::reconcile::{Author, Cause, ExitStatus, Wishes};
 
 impl Daemon {
     /// Takes over what there is. Nothing was left where the project begins now.
@@ -122,6 +122,31 @@ impl Daemon {
         let error = rebirth::become_guardian(&self.boot, &self.estate, held);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
+    }
+
+    /// What people asked for by hand outlives us. What is not on the disk is tried again with whatever happens next, and
+    /// stands in the book so long.
+    pub(super) fn keep_wishes(&mut self) {
+        if self.stop_asked {
+            self.session.wishes = Wishes::default();
+            self.session.unkept = false;
+            return self.store.clear();
+        }
+        self.session.wishes = self.world.wishes();
+        match self.store.keep(&self.session.wishes) {
+            Ok(()) => {
+                if std::mem::take(&mut self.session.unkept) {
+                    self.warn("what you asked for by hand is kept on the disk again".to_owned());
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.session.unkept, true) {
+                    self.warn(format!(
+                        "degraded: what you asked for by hand can't be kept on the disk: {error}"
+                    ));
+                }
+            }
+        }
     }
 
     /// Writes what the next daemon has to know, before anything comes of it.
