@@ -7,7 +7,6 @@ mod door;
 mod recover;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -37,7 +36,7 @@ use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, 
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
 use definition::{Definition, News};
-use door::Door;
+use door::{Door, name_guardian, remove_places};
 
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
@@ -482,23 +481,6 @@ impl Daemon {
 
 fn inherited(number: i32) -> io::Result<OwnedFd> {
     sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
-}
-
-/// Whoever waits for the end of this runner waits for our parent's.
-fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
-    let guardian = u32::try_from(nix::unistd::getppid().as_raw()).ok();
-    let written = sys::lock::LockText::new(&boot.runtime_dir, guardian).write(&File::from(lock.try_clone()?));
-    if let Err(error) = written {
-        tracing::warn!(%error, "could not write the guardian's number into the lock");
-    }
-    Ok(())
-}
-
-/// The runtime folder goes with the project.
-fn remove_places(runtime_dir: &std::path::Path) {
-    if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
-        tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
-    }
 }
 
 /// Until the other end of the owner's pipe is closed; for ever where nobody stays.

@@ -1,7 +1,9 @@
 //! Where clients find us: the socket in the runtime folder, and what is done when somebody takes the folder away (`CR-10`).
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -13,6 +15,7 @@ use crate::api::boot::{Boot, SOCKET};
 use crate::api::server::{self, Call};
 use crate::daemon::launch;
 use crate::daemon::rebirth::Estate;
+use crate::sys::lock::LockText;
 use crate::sys::places::{self, Place};
 
 /// How long the end waits for clients to read the last words.
@@ -89,6 +92,23 @@ fn make(boot: &Boot) -> io::Result<OwnedFd> {
     };
     place.write(&boot.runtime_dir)?;
     Ok(places::listen(&boot.runtime_dir.join(SOCKET))?.into())
+}
+
+/// Whoever waits for the end of this runner waits for our parent's.
+pub(super) fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
+    let guardian = u32::try_from(nix::unistd::getppid().as_raw()).ok();
+    let written = LockText::new(&boot.runtime_dir, guardian).write(&File::from(lock.try_clone()?));
+    if let Err(error) = written {
+        tracing::warn!(%error, "could not write the guardian's number into the lock");
+    }
+    Ok(())
+}
+
+/// The runtime folder goes with the project.
+pub(super) fn remove_places(runtime_dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
+        tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
+    }
 }
 
 impl Daemon {
