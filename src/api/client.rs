@@ -62,14 +62,16 @@ impl Client {
 
     /// A response that goes on, as its chunks.
     pub async fn stream(&mut self, path: &str) -> Result<Chunks, Error> {
-        Ok(Chunks(self.request(Method::GET, path, Bytes::new()).await?.into_body()))
+        Ok(Chunks::of(
+            self.request(Method::GET, path, Bytes::new()).await?.into_body(),
+        ))
     }
 
     /// A response that goes on, as frames.
     pub async fn frames(&mut self, path: &str, body: &impl Serialize) -> Result<Frames, Error> {
         let response = self.request(Method::POST, path, encode(body)).await?;
         Ok(Frames {
-            chunks: Chunks(response.into_body()),
+            chunks: Chunks::of(response.into_body()),
             buffer: BytesMut::new(),
         })
     }
@@ -105,17 +107,33 @@ async fn read<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, Er
     serde_json::from_slice(&bytes).map_err(|error| Error::Broken(error.to_string()))
 }
 
-pub struct Chunks(Incoming);
+pub struct Chunks {
+    body: Incoming,
+    broken: bool,
+}
 
 impl Chunks {
     /// `None` at the end, also when the daemon is gone.
     pub async fn next(&mut self) -> Option<Bytes> {
-        while let Some(Ok(frame)) = self.0.frame().await {
+        while let Some(frame) = self.body.frame().await {
+            let Ok(frame) = frame else {
+                self.broken = true;
+                break;
+            };
             if let Ok(bytes) = frame.into_data() {
                 return Some(bytes);
             }
         }
         None
+    }
+
+    /// It has ended in the middle: whoever sent it is gone.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    fn of(body: Incoming) -> Chunks {
+        Chunks { body, broken: false }
     }
 }
 

@@ -74,6 +74,7 @@ routes! {
     "GET" "/metrics" "OpenMetrics" [] "" -> "" metrics::KIND;
     "POST" "/v1/up" "Makes the project match its file and what is named" [] "UpRequest" -> "Ps" JSON;
     "POST" "/v1/down" "Stops everything and ends runner" [] "DownRequest" -> "DownAnswer" JSON;
+    "POST" "/v1/upgrade" "Guardian and daemon become another program" [] "UpgradeRequest" -> "UpgradeAnswer" JSON;
     "POST" "/v1/run" "What a one-off command in a service's place needs" [] "RunRequest" -> "RunAnswer" JSON;
     "POST" "/v1/start" "Starts services" [] "ActRequest" -> "Acted" JSON;
     "POST" "/v1/stop" "Stops services until they are started again" [] "ActRequest" -> "Acted" JSON;
@@ -229,6 +230,16 @@ async fn answer(
         ("POST", "/v1/down") => {
             let down = body(request).await?;
             let answer = desk.ask(|reply| Call::Down { request: down, reply }).await?;
+            Ok(json(StatusCode::ACCEPTED, JSON, &answer))
+        }
+        ("POST", "/v1/upgrade") => {
+            let upgrade = body(request).await?;
+            let answer = desk
+                .ask(|reply| Call::Upgrade {
+                    request: upgrade,
+                    reply,
+                })
+                .await?;
             Ok(json(StatusCode::ACCEPTED, JSON, &answer))
         }
         ("POST", "/v1/run") => {

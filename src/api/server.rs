@@ -96,6 +96,10 @@ pub enum Call {
         request: wire::DownRequest,
         reply: Reply<wire::DownAnswer>,
     },
+    Upgrade {
+        request: wire::UpgradeRequest,
+        reply: Reply<wire::UpgradeAnswer>,
+    },
     Logs {
         request: wire::LogsRequest,
         reply: Reply<ByteStream>,

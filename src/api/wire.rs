@@ -393,6 +393,9 @@ pub struct UpRequest {
     /// From now on an edit of the file is applied by `up` only.
     #[serde(default)]
     pub no_reload: bool,
+    /// Asks for nothing but the console: an `up` goes on whose daemon was replaced by another one.
+    #[serde(default)]
+    pub resume: bool,
 }
 
 /// `POST /v1/down`. Answered at once; the end is the end of the socket.
@@ -416,6 +419,25 @@ pub struct DownAnswer {
     pub lock: std::path::PathBuf,
     /// Whose end is the end of runner.
     pub guardian: u32,
+}
+
+/// Of what a runner passes to the version that replaces it; only the same one can take over.
+pub const STATE_VERSION: u32 = 1;
+
+/// `POST /v1/upgrade`. Answered at once; the end of the socket is when it has happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// Absolute: the program that guardian and daemon become.
+    pub program: std::path::PathBuf,
+    /// Which state that one understands.
+    pub state_version: u32,
+}
+
+/// Who makes way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpgradeAnswer {
+    pub version: String,
 }
 
 /// `GET /v1/logs`, as query parameters.

@@ -67,6 +67,8 @@ pub enum Verb {
     Up(Up),
     /// Stop everything in reverse order and end runner
     Down(Down),
+    /// Replace the running runner by this program, without touching any service
+    Upgrade,
     /// What `up` would do now, and why
     Plan(Plan),
     /// Validate the file: every problem, with its place

@@ -69,6 +69,9 @@ pub async fn unless_stopped<T>(location: &Location, answer: impl Future<Output =
 pub struct Flow {
     chunks: Chunks,
     unread: Pin<Box<dyn Future<Output = ()>>>,
+    is_unread: bool,
+    /// Whose stream it is.
+    guardian: Option<u32>,
 }
 
 impl Flow {
@@ -76,6 +79,8 @@ impl Flow {
         Ok(Flow {
             chunks: unless_stopped(location, client.stream(path)).await??,
             unread: Box::pin(terminal::unread()),
+            is_unread: false,
+            guardian: guardian_of(location),
         })
     }
 
@@ -83,8 +88,37 @@ impl Flow {
     pub async fn next(&mut self) -> Option<Bytes> {
         tokio::select! {
             chunk = self.chunks.next() => chunk,
-            () = &mut self.unread => None,
+            () = &mut self.unread => {
+                self.is_unread = true;
+                None
+            }
         }
+    }
+
+    /// Where it ended although the project goes on (its daemon was killed, or replaced by `upgrade`): the same of the one that
+    /// has taken over. `None`: that was all.
+    pub async fn again(&self, location: &Location, path: &str) -> Result<Option<Flow>> {
+        while !self.is_unread
+            && let Some(stream) = reach::running(location)?
+            && (self.chunks.is_broken() || self.guardian.is_some() && guardian_of(location) == self.guardian)
+        {
+            let mut client = reach::client(stream).await?;
+            match unless_stopped(location, client.stream(path)).await? {
+                Ok(chunks) => {
+                    return Ok(Some(Flow {
+                        chunks,
+                        unread: Box::pin(terminal::unread()),
+                        is_unread: false,
+                        guardian: guardian_of(location),
+                    }));
+                }
+                // That one is gone as well.
+                Err(client::Error::Lost(_)) => {}
+                Err(client::Error::Refused(refusal)) if refusal.is_ending() => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
     }
 }
 

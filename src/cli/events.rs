@@ -17,6 +17,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
         style: terminal::for_stdout(global),
         last: args.since,
         quiet: global.quiet,
+        has_ended: false,
     };
     let Some(stream) = stream else {
         if args.follow {
@@ -28,25 +29,36 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("follow", if args.follow { "1" } else { "0" });
-        if let Some(since) = args.since {
-            query.append_pair("since", &since.to_string());
-        }
-        let path = format!("/v1/events?{}", query.finish());
-        let mut flow = Flow::begin(&location, &mut client, &path).await?;
-        let mut buffer = Vec::new();
-        while let Some(chunk) = flow.next().await {
-            buffer.extend_from_slice(&chunk);
-            let mut lines = Vec::new();
-            events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
-            for line in lines {
-                if !teller.tell(&line)? {
-                    return Ok(0);
+        let path = |since: Option<u64>| {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("follow", if args.follow { "1" } else { "0" });
+            if let Some(since) = since {
+                query.append_pair("since", &since.to_string());
+            }
+            format!("/v1/events?{}", query.finish())
+        };
+        let mut flow = Flow::begin(&location, &mut client, &path(args.since)).await?;
+        loop {
+            let mut buffer = Vec::new();
+            while let Some(chunk) = flow.next().await {
+                buffer.extend_from_slice(&chunk);
+                let mut lines = Vec::new();
+                events::decode(&mut buffer, &mut |line| lines.push(line.to_vec()));
+                for line in lines {
+                    if !teller.tell(&line)? {
+                        return Ok(0);
+                    }
                 }
             }
+            if !args.follow || teller.has_ended {
+                return Ok(0);
+            }
+            // Events have numbers: another daemon goes on behind the last one.
+            match flow.again(&location, &path(teller.last)).await? {
+                Some(another) => flow = another,
+                None => return Ok(0),
+            }
         }
-        Ok(0)
     })
 }
 
@@ -85,6 +97,8 @@ struct Teller {
     /// The number of the event before.
     last: Option<u64>,
     quiet: bool,
+    /// The project came to its end.
+    has_ended: bool,
 }
 
 impl Teller {
@@ -101,6 +115,7 @@ impl Teller {
             terminal::say(format_args!("runner  events {from} to {to} are no longer kept"));
         }
         self.last = Some(event.cursor);
+        self.has_ended = matches!(event.kind, wire::EventKind::Ended { .. });
         let text = match self.json {
             true => [line, b"\n"].concat(),
             false => view::line(&event, &self.style).into_bytes(),

@@ -55,7 +55,7 @@ fn help_of(words: &[OsString]) -> super::Result<u8> {
 
 /// Verbs of the contract that later steps bring.
 const LATER: &[&str] = &[
-    "attach", "scale", "tui", "open", "init", "import", "export", "add", "rm", "clean", "upgrade", "man",
+    "attach", "scale", "tui", "open", "init", "import", "export", "add", "rm", "clean", "man",
 ];
 
 /// Words that other tools use.

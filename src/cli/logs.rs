@@ -1,5 +1,7 @@
 //! `logs`: what services have printed, from the running daemon or, when nothing runs, from the files.
 
+mod place;
+
 use std::io::Write;
 
 use super::Result;
@@ -13,28 +15,39 @@ use crate::logs::{Query, Stream, Which};
 use crate::view::lines::{LogView, cri};
 use crate::view::style::Style;
 use crate::view::words;
+use place::Place;
 
 pub fn logs(global: &Global, args: &Logs) -> Result<u8> {
     let mut printer = Printer::new(terminal::for_stdout(global), args);
-    let request = request(args);
+    let mut request = request(args);
     let (location, stream) = project::locate_running(global)?;
     let Some(stream) = stream else {
         return from_files(global, &request, &mut printer);
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
-        let path = query::of_logs(&request);
-        let mut flow = Flow::begin(&location, &mut client, &path).await?;
-        let mut buffer = Vec::new();
-        while let Some(chunk) = flow.next().await {
-            buffer.extend_from_slice(&chunk);
-            let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
-            if !printer.print(&buffer[..whole])? {
-                break;
+        let mut flow = Flow::begin(&location, &mut client, &query::of_logs(&request)).await?;
+        loop {
+            let mut buffer = Vec::new();
+            while let Some(chunk) = flow.next().await {
+                buffer.extend_from_slice(&chunk);
+                let whole = memchr::memrchr(b'\n', &buffer).map_or(0, |at| at + 1);
+                if !printer.print(&buffer[..whole])? {
+                    return Ok(0);
+                }
+                buffer.drain(..whole);
             }
-            buffer.drain(..whole);
+            if !args.follow {
+                return Ok(0);
+            }
+            if let Some(since) = printer.place.begin_again() {
+                (request.query.since_ns, request.query.tail) = (Some(since), None);
+            }
+            match flow.again(&location, &query::of_logs(&request)).await? {
+                Some(another) => flow = another,
+                None => return Ok(0),
+            }
         }
-        Ok(0)
     })
 }
 
@@ -90,6 +103,9 @@ struct Printer {
     view: LogView,
     style: Style,
     out: Vec<u8>,
+    /// Only a follower may have to go on.
+    follows: bool,
+    place: Place,
 }
 
 impl Printer {
@@ -99,18 +115,23 @@ impl Printer {
             view: LogView::new(style, args.timestamps, !args.no_prefix),
             style,
             out: Vec::new(),
+            follows: args.follow,
+            place: Place::default(),
         }
     }
 
     /// `false`: the reader has seen enough (`| head`).
     fn print(&mut self, lines: &[u8]) -> Result<bool> {
-        if self.format == LogFormat::Json {
+        if self.format == LogFormat::Json && !self.follows {
             return Ok(write(lines).is_ok());
         }
         self.out.clear();
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            let line: LogLine = serde_json::from_slice(line)
+        for text in lines.split_inclusive(|&byte| byte == b'\n') {
+            let line: LogLine = serde_json::from_slice(text)
                 .map_err(|error| Outcome::failed(format!("runner's answer was not understood: {error}")))?;
+            if self.follows && !self.place.is_new(&line) {
+                continue;
+            }
             match (self.format, line.skipped) {
                 // The format has no word for it.
                 (LogFormat::Cri, Some(lines)) => {
@@ -120,6 +141,7 @@ impl Printer {
                         line.service
                     ));
                 }
+                (LogFormat::Json, _) => self.out.extend_from_slice(text),
                 (LogFormat::Cri, None) => cri(&line, self.style.terminal, &mut self.out),
                 _ => self.view.line(&line, &mut self.out),
             }

@@ -27,6 +27,7 @@ mod run;
 mod schema;
 mod terminal;
 mod up;
+mod upgrade;
 mod watch;
 mod why;
 
@@ -72,6 +73,7 @@ pub fn run() -> u8 {
         Verb::Top(args) => watch::top(&cli.global, args),
         Verb::Logs(args) => logs::logs(&cli.global, args),
         Verb::Check(args) => project::check(&cli.global, args),
+        Verb::Upgrade => upgrade::upgrade(&cli.global),
         Verb::Plan(args) => plan::plan(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),

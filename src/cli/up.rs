@@ -61,6 +61,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         detach: args.detach,
         console: !args.no_wait,
         no_reload: args.no_reload,
+        resume: false,
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
@@ -85,6 +86,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             owner,
             holder,
             deadline: args.wait_timeout.map(|timeout| Instant::now() + timeout),
+            names: &args.names,
             arrival: match args.detach {
                 true => Some(arrival(loaded.location.clone(), &args.names)),
                 false => None,
@@ -176,6 +178,7 @@ struct Session<'a> {
     /// Whose end is the end of the project.
     holder: Holder,
     deadline: Option<Instant>,
+    names: &'a [String],
     /// `-d`: whether all that was asked for is up, once that is known.
     arrival: Option<Arrival>,
     asked_to_stop: bool,
@@ -221,7 +224,15 @@ enum End {
 
 impl Session<'_> {
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
-        let end = self.watch(&mut frames, screen).await?;
+        let end = loop {
+            match self.watch(&mut frames, screen).await? {
+                End::Lost => match self.resume().await {
+                    Some(again) => frames = again,
+                    None => break End::Lost,
+                },
+                end => break end,
+            }
+        };
         screen.finish().await;
         match end {
             End::Project { code, because } => {
@@ -245,10 +256,46 @@ impl Session<'_> {
             }
             End::TimedOut => Err(self.timed_out(screen).await),
             End::Lost => Err(Outcome::Failed {
-                message: "the connection to runner's daemon was lost".to_owned(),
-                suggestion: Some(format!("look into {}", reach::own_log(self.state_dir).display())),
+                message: "runner was killed; its services run on, and nobody looks after them".to_owned(),
+                suggestion: Some(format!(
+                    "`runner up` takes them over, `runner down` stops them; what runner said last is in {}",
+                    reach::own_log(self.state_dir).display()
+                )),
             }),
         }
+    }
+
+    /// The stream broke without a last word: the daemon was killed, and its guardian has started another one, which is asked
+    /// to go on. `None`: there is none.
+    async fn resume(&mut self) -> Option<Frames> {
+        let request = UpRequest {
+            console: true,
+            resume: true,
+            ..UpRequest::default()
+        };
+        let frames = loop {
+            let stream = reach::running(self.location).ok()??;
+            let mut client = reach::client(stream).await.ok()?;
+            match call::unless_stopped(self.location, client.frames("/v1/up", &request))
+                .await
+                .ok()?
+            {
+                Ok(frames) => break frames,
+                // That one is gone as well.
+                Err(client::Error::Lost(_)) => {}
+                Err(_) => return None,
+            }
+        };
+        terminal::say(
+            "runner  its daemon was killed and has been started again; what was printed meanwhile is in the logs",
+        );
+        self.watcher = Watcher::default();
+        // It may be the guardian that is another one.
+        self.holder = Holder::of(&self.state_dir.join("lock"));
+        if self.arrival.is_some() {
+            self.arrival = Some(arrival(self.location.clone(), self.names));
+        }
+        Some(frames)
     }
 
     /// Says who was not there in time, and what each waits for.
@@ -289,9 +336,11 @@ impl Session<'_> {
                 acted = arrived(&mut self.arrival), if screen.has_room() => return Ok(End::Settled(acted?)),
                 _ = redraw.tick(), if screen.shows_progress() => self.draw(screen).await,
                 _ = word.tick(), if self.arrival.is_some() && screen.waits_in_words() => self.say_what_is_waited_for(screen).await,
-                frame = frames.next(), if screen.has_room() => match frame? {
-                    None => return Ok(End::Lost),
-                    Some(frame) => {
+                frame = frames.next(), if screen.has_room() => match frame {
+                    // A killed daemon ends its stream wherever it was.
+                    Ok(None) | Err(client::Error::Lost(_)) => return Ok(End::Lost),
+                    Err(error) => return Err(error.into()),
+                    Ok(Some(frame)) => {
                         if let Some(end) = self.show(frame, screen) {
                             return Ok(end);
                         }

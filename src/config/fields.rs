@@ -96,6 +96,6 @@ pub(super) fn path(node: &Node, sink: &Sink) -> Option<PathBuf> {
 }
 
 /// Without `.` components; `..` stays, as it may lead through a symbolic link.
-fn tidy(path: &Path) -> PathBuf {
+pub(super) fn tidy(path: &Path) -> PathBuf {
     path.components().collect()
 }

@@ -17,7 +17,6 @@ const LATER: &[(&str, When)] = &[
     ("schedule", When::Used),
     ("run_at_start", When::Used),
     ("sockets", When::Used),
-    ("pid_file", When::Used),
     ("watch", When::Used),
     ("prepare", When::Used),
     ("source", When::Used),

@@ -1,7 +1,6 @@
 //! From a draft to the checked service: rendered, resolved, every default filled in.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use globset::GlobBuilder;
@@ -13,7 +12,9 @@ use super::draft::Draft;
 use super::environment::Shared;
 use super::fields::Fields;
 use super::limits;
+use super::log;
 use super::node::{Entry, Node, Table, Value};
+use super::pid_file;
 use super::ports;
 use super::probe::{self, Around};
 use super::problem::{Place, Problem, Sink};
@@ -22,8 +23,8 @@ use super::shown::{self, SECRETS, Secrets, ShownCommand};
 use super::{value, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
-    Argv, Backoff, Kind, Limit, LogFile, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service,
-    ServiceName, Signal, StopScope,
+    Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service, ServiceName,
+    Signal, StopScope,
 };
 
 /// A service, and its commands as they may be shown.
@@ -125,6 +126,10 @@ impl Builder<'_> {
                     .of(self.name, "command"),
             );
         }
+        let working_dir = fields.path("working_dir", self.sink);
+        let working_dir = working_dir.unwrap_or_else(|| self.sink.folder(self.draft.key.file));
+        let around = pid_file::Around::of(self.name, self.draft, &working_dir, command.as_ref());
+        let pid_file = pid_file::pid_file(fields, &around, self.sink);
         let ready = self.probe("ready", &ports);
         let health = self.probe("health", &ports);
         let written = fields.has("ready");
@@ -141,9 +146,8 @@ impl Builder<'_> {
                 words: Vec::new(),
                 shell: false,
             }),
-            working_dir: fields
-                .path("working_dir", self.sink)
-                .unwrap_or_else(|| self.sink.folder(self.draft.key.file)),
+            working_dir,
+            pid_file,
             env: self.environment(project_env, shared),
             clear_env: fields.flag("clear_env").unwrap_or(false),
             user: fields.text("user").map(str::to_owned),
@@ -399,33 +403,7 @@ impl Builder<'_> {
     }
 
     fn log(&mut self) -> LogTarget {
-        let empty = Table::new();
-        if self.fields.flag("log") == Some(false) {
-            return LogTarget::Off;
-        }
-        let fields = self.fields.table_at("log").unwrap_or(Fields { table: &empty });
-        let max_size = fields.text("max_size").and_then(|text| value::size(text).ok());
-        if let Some(node) = fields
-            .node("max_size")
-            .filter(|_| max_size.is_some_and(|size| size < 1024))
-        {
-            self.complain(
-                node.place,
-                "log.max_size",
-                "a log file of less than 1 KiB holds nothing",
-                "",
-            );
-        }
-        LogTarget::File(LogFile {
-            file: fields.path("file", self.sink).unwrap_or_else(|| self.default_log()),
-            max_size: max_size.unwrap_or(10_000_000),
-            max_files: fields.count("max_files").unwrap_or(5),
-            console: fields.flag("console").unwrap_or(true),
-        })
-    }
-
-    fn default_log(&self) -> PathBuf {
-        self.settings.state_dir.join("logs").join(format!("{}.log", self.name))
+        log::log(&self.fields, self.name, &self.settings.state_dir, self.sink)
     }
 
     fn secrets(&mut self) -> Vec<String> {

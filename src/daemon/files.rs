@@ -64,6 +64,13 @@ impl Interest {
         }
     }
 
+    /// In one file only, there or not.
+    pub fn of_file(path: &Path) -> Interest {
+        let mut interest = Interest::default();
+        interest.follow(path);
+        interest
+    }
+
     /// Notes every step of the way to a file: its name, the symlinks, and where it is missing, the place where it would
     /// come back. The answer: where the way leads.
     fn follow(&mut self, path: &Path) -> Option<PathBuf> {

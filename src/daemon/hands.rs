@@ -4,8 +4,10 @@ mod adoption;
 mod holders;
 mod incoming;
 mod moved;
+mod notify;
 mod origin;
 mod patterns;
+mod pid_files;
 mod probing;
 mod refusals;
 
@@ -22,6 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::holders::Conflict;
+use self::notify::uses_notify;
+use self::pid_files::RunFile;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{Captured, Setting, Surroundings};
@@ -34,8 +38,8 @@ use crate::config::{MovedPorts, Recipe};
 use crate::fault::point;
 use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
 use crate::logs::{LogFact, OpenRun, Pump};
-use crate::probe::{Notification, NotifySocket};
-use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, Reason, ServiceId};
+use crate::probe::Notification;
+use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
 use crate::sys::ports::PortTrouble;
@@ -48,6 +52,8 @@ pub enum Inbox {
     Errand(Errand),
     KillErrand(Ticket),
     Notified(Incarnation, Notification),
+    /// Its PID file was touched; with `true` a folder on the way to it went away.
+    PidFile(Incarnation, bool),
 }
 
 /// What a ticket stands for.
@@ -77,6 +83,24 @@ struct Run {
     /// Known, but told only once the pump has everything that was written.
     end: Option<Held>,
     notify: Option<AbortHandle>,
+    pid_file: Option<RunFile>,
+}
+
+impl Run {
+    fn new(ticket: Ticket, service: &Arc<Service>, setting: Setting) -> Run {
+        Run {
+            ticket,
+            service: service.clone(),
+            setting: Rc::new(setting),
+            witness: Rc::default(),
+            fifos: Vec::new(),
+            patterns: patterns::of(service),
+            logged: false,
+            end: None,
+            notify: None,
+            pid_file: None,
+        }
+    }
 }
 
 struct Held {
@@ -185,9 +209,8 @@ impl Hands {
         point!("daemon.acting");
         match action {
             Action::Spawn { id, service, elsewhere } => {
-                if let Err(failure) = self.spawn(id, &service, elsewhere) {
-                    self.forget(id);
-                    self.known.push_back(Fact::SpawnFailed { id, failure });
+                if !self.tries_to_adopt(id, &service) {
+                    self.start(id, &service, elsewhere);
                 }
             }
             Action::Adopt { id, service } => self.adopt(id, &service),
@@ -245,6 +268,13 @@ impl Hands {
         }
     }
 
+    fn start(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) {
+        if let Err(failure) = self.spawn(id, service, elsewhere) {
+            self.forget(id);
+            self.known.push_back(Fact::SpawnFailed { id, failure });
+        }
+    }
+
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) -> Result<(), Failure> {
         self.conflicts.remove(&id.service);
         // The declared ones are tried first.
@@ -265,17 +295,8 @@ impl Hands {
         self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         let ticket = self.tickets.take();
-        let mut run = Run {
-            ticket,
-            service: service.clone(),
-            setting: Rc::new(setting.clone()),
-            witness: Rc::default(),
-            fifos: Vec::new(),
-            patterns: patterns::of(service),
-            logged: false,
-            end: None,
-            notify: None,
-        };
+        let mut run = Run::new(ticket, service, setting.clone());
+        run.pid_file = RunFile::of(service, id, &setting, &self.inbox)?;
         let mut notify = None;
         if uses_notify(service) {
             let (socket, kept) = self.bind_for_notifications(id, &service.name, &mut setting)?;
@@ -327,45 +348,6 @@ impl Hands {
         run.logged = true;
         let fifo = |path: PathBuf| Stdio::Fifo(path.as_os_str().as_bytes().to_vec());
         Ok([Stdio::Null, fifo(out_path), fifo(err_path)])
-    }
-
-    /// The socket, and a copy of it for the guardian, who holds it when we are gone.
-    fn bind_for_notifications(
-        &self,
-        id: Incarnation,
-        label: &ServiceName,
-        setting: &mut Setting,
-    ) -> Result<(NotifySocket, OwnedFd), Failure> {
-        let name = format!("{label}.{}.notify", id.run);
-        let socket = match setting.credentials() {
-            None => NotifySocket::bind(&self.runtime_dir.join(name)),
-            // Abstract names have no owner: one that can't be known beforehand can't be taken beforehand.
-            Some(_) => {
-                let unforeseen = sys::clock::now().mono_ns;
-                NotifySocket::bind_abstract(&format!("runner/{}/{name}.{unforeseen}", self.surroundings.instance))
-            }
-        };
-        let refused = |error: io::Error| Failure {
-            reason: Reason::OutOfResources,
-            message: format!("no notify socket: {error}"),
-            suggestion: None,
-        };
-        let socket = socket.map_err(refused)?;
-        let copy = socket.copy().map_err(refused)?;
-        setting.give("NOTIFY_SOCKET", socket.address());
-        Ok((socket, copy))
-    }
-
-    fn hear_notifications(&self, id: Incarnation, socket: NotifySocket) -> AbortHandle {
-        let inbox = self.inbox.clone();
-        let task = tokio::task::spawn_local(async move {
-            while let Ok(notification) = socket.next().await {
-                if inbox.send(Inbox::Notified(id, notification)).is_err() {
-                    return;
-                }
-            }
-        });
-        task.abort_handle()
     }
 
     /// What the next runner needs to recognise this run as ours.
@@ -500,8 +482,4 @@ fn checks(service: &Service) -> impl Iterator<Item = &Check> {
         .iter()
         .chain(&service.health)
         .flat_map(|probe| probe.check.leaves())
-}
-
-fn uses_notify(service: &Service) -> bool {
-    checks(service).any(|check| matches!(check, Check::Notify))
 }

@@ -199,6 +199,7 @@ impl Setting {
             cgroup: record
                 .is_some()
                 .then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
+            pid_file: record.is_some() && self.service.followed_pid_file().is_some(),
             reap_tree: record.is_none(),
             record,
             keeps: 0,

@@ -103,6 +103,7 @@ impl Launched {
             identity: self.identity.clone()?,
             uid: self.uid,
             mark: self.mark.clone().into_bytes(),
+            pid_file: self.remnant.has_followed_pid_file(),
             fifos: self.fifos.iter().map(bytes).collect(),
             cgroup: self.cgroup.clone(),
             record: bytes(&self.path(runtime_dir)),

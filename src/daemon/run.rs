@@ -4,17 +4,17 @@ mod acting;
 mod answers;
 mod definition;
 mod door;
+mod farewell;
 mod recover;
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::book::{Book, Session};
@@ -30,67 +30,22 @@ use crate::api::boot::{Boot, for_daemon};
 use crate::api::server::Call;
 use crate::api::wire::{self};
 use crate::guardian;
-use crate::guardian::orders::{Order, Report};
+use crate::guardian::orders::Report;
 use crate::logs::Pump;
 use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
 use definition::{Definition, News};
-use door::{Door, name_guardian, remove_places};
+use door::{Door, name_guardian};
 
-/// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
-pub fn main(boot: OsString) -> u8 {
-    sys::identity::set_name(guardian::DAEMON_NAME);
-    // `RL-05`: two for each service. They are not inherited: the guardian starts everything.
-    sys::limits::raise_descriptors();
-    sys::limits::make_room_for_descriptors();
-    // `SG-01`: only the signals of the loop mean anything, and they are listened to from `start` on.
-    sys::signals::ignore_strays();
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(|| OwnLog)
-        .init();
-    let boot: Boot = match serde_json::from_slice(boot.as_encoded_bytes()) {
-        Ok(boot) => boot,
+/// The daemon from start to end; the exit code is the project's.
+pub(super) async fn live(boot: Boot) -> u8 {
+    match Daemon::start(boot).await {
+        Ok((daemon, inputs)) => daemon.run(inputs).await,
         Err(error) => {
-            tracing::error!(%error, "`__daemon` is for runner's own use");
-            return 2;
+            tracing::error!(%error, "could not start");
+            1
         }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "could not start the event loop");
-            return 1;
-        }
-    };
-    let outcome = LocalSet::new().block_on(&runtime, async {
-        match Daemon::start(boot).await {
-            Ok((daemon, inputs)) => daemon.run(inputs).await,
-            Err(error) => {
-                tracing::error!(%error, "could not start");
-                1
-            }
-        }
-    });
-    // A blocking task (a foreign name that is being resolved) must not hold up the end.
-    runtime.shutdown_background();
-    outcome
-}
-
-/// Where the daemon writes about itself. What can't be written (a full disk) is lost; nothing else depends on it, and a
-/// failure would be reported to the same place.
-struct OwnLog;
-
-impl io::Write for OwnLog {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().lock().write_all(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -117,6 +72,8 @@ struct Daemon {
     forgetful: bool,
     /// What an earlier daemon left waits for the definition: nobody is answered before.
     recovering: bool,
+    /// The program that is to take our place.
+    renewal: Option<PathBuf>,
     /// There is no guardian, and no way to get one.
     lost: bool,
     /// Somebody wanted runner to end while there was no daemon.
@@ -222,6 +179,7 @@ impl Daemon {
             session,
             forgetful: false,
             recovering: false,
+            renewal: None,
             lost: false,
             asked_meanwhile: false,
         };
@@ -256,6 +214,9 @@ impl Daemon {
             self.handle(happened, &mut inputs);
             if self.lost {
                 return 1;
+            }
+            if let Some(program) = self.renewal.take() {
+                return self.make_way(program, inputs).await;
             }
             while let Ok(item) = inputs.inbox.try_recv() {
                 self.hands.take(item);
@@ -444,38 +405,6 @@ impl Daemon {
         if by_hand {
             self.keep_wishes();
         }
-    }
-
-    async fn say_farewell(mut self, inputs: Inputs) -> u8 {
-        let ending = self.ending.take().expect("the loop ends with one");
-        let Ending { code, because } = ending;
-        let cause = Cause::new(Author::Runner, because.clone());
-        let ended = wire::EventKind::Ended { code, because };
-        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
-        // The project came to its end: nothing that was wished of it is left. One that never began leaves wishes alone.
-        if self.definition.project.is_some() {
-            self.store.clear();
-        }
-        self.conclude();
-        let Daemon {
-            mut hands,
-            boot,
-            door,
-            story,
-            waiting,
-            definition,
-            ..
-        } = self;
-        // Nothing more will come: followers see the end of their streams, and whoever waits or calls late is answered by
-        // what is dropped here, "runner is ending".
-        hands.stop_pump();
-        drop((story, waiting, definition, inputs.calls, inputs.news));
-        door.close().await;
-        let _ = hands.guardian().queue(&Order::Finish, &[]);
-        let _ = hands.guardian().flush();
-        crate::fault::point!("daemon.finish-ordered");
-        remove_places(&boot.runtime_dir);
-        code
     }
 }
 

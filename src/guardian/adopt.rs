@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::guard::Guard;
-use super::held::{Held, Life};
+use super::held::{Held, Launcher, Life};
 use super::orders::{Orphan, Report, Ticket};
 use super::record;
 use crate::reconcile::ExitStatus;
@@ -122,6 +122,11 @@ impl Guard {
             killing: None,
             adopted: true,
             watched: Vec::new(),
+            launcher: Launcher {
+                born_ticks: orphan.identity.start_ticks,
+                pid_file: orphan.pid_file,
+                ..Launcher::default()
+            },
             followed,
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::cgroups::Cgroups;
 use super::guard::{self, Guard};
 use super::link::GuardianLink;
+use super::renewal;
 use super::revival::Revival;
 use crate::sys::spawn::Calls;
 use crate::sys::{identity, passing};
@@ -59,7 +60,11 @@ pub fn words(log: &Path, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> 
 pub fn run_verb(args: impl IntoIterator<Item = OsString>) -> i32 {
     identity::set_name(super::NAME);
     guard::occupy_standard_streams();
-    let outcome = parse(args).and_then(begin);
+    let mut args = args.into_iter().peekable();
+    let outcome = match args.next_if(|word| word == "--resume") {
+        Some(_) => number(args.next()).and_then(renewal::resume),
+        None => parse(args).and_then(begin),
+    };
     outcome.unwrap_or_else(|error| {
         eprintln!("could not start the guardian: {error}");
         70
@@ -96,6 +101,11 @@ pub fn run_bare(without: impl IntoIterator<Item = OsString>) -> i32 {
             70
         }
     }
+}
+
+fn number(word: Option<OsString>) -> io::Result<RawFd> {
+    let number = word.and_then(|word| word.to_str()?.parse().ok());
+    number.ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {

@@ -91,6 +91,7 @@ impl Guard {
                 if let Some(refusal) = held.refusal {
                     return self.launch_failed(ticket, refusal);
                 }
+                held.launcher.ended_well = held.followed.is_none() && status == ExitStatus::Code(0);
                 if let Some(followed) = held.followed.take() {
                     let _ = self.epoll.delete(&followed);
                 }

@@ -64,6 +64,8 @@ pub(super) struct Guard {
     pub groups_by_pidfd: bool,
     pub cgroups: Cgroups,
     pub next_ticket: u64,
+    /// The program that we are to become.
+    pub renewal: Option<Vec<u8>>,
     /// Descriptors that hold something for what is to be adopted.
     pub spare: Vec<OwnedFd>,
     /// How daemons are started, where we have one.
@@ -114,6 +116,7 @@ impl Guard {
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
             cgroups,
             next_ticket: first_ticket(),
+            renewal: None,
             spare: Vec::new(),
             revival: None,
             daemon: None,
@@ -284,8 +287,10 @@ impl Guard {
             } => self.signal(ticket, signal, target, wakes),
             Order::Kill { ticket, target, sweep } => self.kill(ticket, target, sweep),
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
+            Order::TakeOver(adoption) => self.take_over(*adoption),
             Order::Release { ticket } => self.release(ticket),
             Order::Adopt(orphans) => self.adopt(orphans),
+            Order::Renew { program } => self.renewal = Some(program),
             Order::Finish => self.finished = true,
         }
     }
@@ -300,11 +305,15 @@ impl Guard {
             Target::Process => held.signal_main(signal),
             Target::Group => held.signal_group(signal, self.groups_by_pidfd),
         };
+        let wakes = wakes && signal != libc::SIGKILL;
         send(signal);
-        if wakes && signal != libc::SIGKILL {
+        if wakes {
             send(libc::SIGCONT);
         }
         point!("guardian.signalled");
+        if target == Target::Group {
+            self.signal_rest_of_daemon(ticket, signal, wakes);
+        }
     }
 
     fn release(&mut self, ticket: Ticket) {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use serde::{Deserialize, Serialize};
+
 use super::orders::{End, Holding, Identity, Target, Ticket};
 use super::record::Written;
 use crate::reconcile::ExitStatus;
@@ -55,6 +57,56 @@ pub(super) struct Held {
     pub adopted: bool,
     /// What such a one has left.
     pub watched: Vec<OwnedFd>,
+    pub launcher: Launcher,
+}
+
+/// What may tell a daemon's launcher later.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Launcher {
+    /// As the kernel calls a process that executed it: up to 15 bytes.
+    pub name: String,
+    pub born_ticks: u64,
+    /// Its service says by a PID file which process it is.
+    pub pid_file: bool,
+    /// It has ended with 0 as the main process.
+    pub ended_well: bool,
+}
+
+impl Held {
+    /// A process that is alive, and of which nothing else is known.
+    pub(super) fn new(ticket: Ticket, identity: Identity, uid: u32) -> Held {
+        let main = identity.pid;
+        Held {
+            ticket,
+            label: String::new(),
+            run: 0,
+            uid,
+            leader: main,
+            leader_reaped: false,
+            pidfd: None,
+            main,
+            identity,
+            followed: None,
+            life: Life::Alive,
+            ended: None,
+            signalled: None,
+            kept: Vec::new(),
+            channel: None,
+            refusal: None,
+            mark: None,
+            fifos: Vec::new(),
+            sessions: Vec::new(),
+            record: None,
+            cgroup: None,
+            emptying: None,
+            reap_tree: false,
+            released: false,
+            killing: None,
+            adopted: false,
+            watched: Vec::new(),
+            launcher: Launcher::default(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +139,7 @@ impl Held {
             ticket: self.ticket,
             label: self.label.clone(),
             run: self.run,
+            launched: self.leader,
             main: self.identity.clone(),
             executed: self.channel.is_none() || self.ended.is_some(),
             signalled: self.signalled,

@@ -7,6 +7,7 @@ use super::MARK;
 use super::guard::Guard;
 use super::held::Life;
 use super::orders::{Identity, Report, Ticket};
+use super::record;
 use crate::sys::{identity, pidfd, processes};
 
 /// A child of ours that is no main process. Its number is its own until we reap it.
@@ -15,6 +16,8 @@ pub(super) struct Stray {
     pub ticket: Option<Ticket>,
     /// How often its origin was looked for in vain: right after its birth it may not show yet.
     tries: u8,
+    /// When it began (clock ticks since boot).
+    born_ticks: u64,
 }
 
 const TRIES: u8 = 3;
@@ -27,6 +30,8 @@ const SESSIONS: usize = 1024;
 pub(super) struct Strays {
     /// Those that are nobody's main process, with the launch that they belong to.
     pub found: Vec<(u32, Ticket)>,
+    /// When those began of whom nothing tells whose they are.
+    pub unknown: Vec<u64>,
     /// Somebody of them ended after the list was made. What that one has left behind is our child by now, but not in
     /// this list.
     pub blurred: bool,
@@ -58,8 +63,10 @@ impl Guard {
         for _ in 0..READINGS {
             let strays = self.strays_now();
             if !strays.blurred {
-                let found = strays.found.into_iter().chain(far);
-                return Some(found.map(|(_, ticket)| ticket).collect());
+                let mut tickets: HashSet<Ticket> = strays.found.into_iter().map(|(_, ticket)| ticket).collect();
+                tickets.extend(far.into_iter().map(|(_, ticket)| ticket));
+                tickets.extend(self.suspected(&strays.unknown));
+                return Some(tickets);
             }
             self.reap();
         }
@@ -69,6 +76,7 @@ impl Guard {
     pub(super) fn strays_now(&mut self) -> Strays {
         let mut strays = Strays {
             found: Vec::new(),
+            unknown: Vec::new(),
             blurred: false,
         };
         let mut list = std::mem::take(&mut self.list);
@@ -79,7 +87,9 @@ impl Guard {
             }
             match self.origin(pid) {
                 Origin::Of(ticket) => strays.found.push((pid, ticket)),
-                Origin::Unknown => {}
+                Origin::Unknown => strays
+                    .unknown
+                    .extend(self.strays.get(&pid).map(|stray| stray.born_ticks)),
                 Origin::Ended => strays.blurred = true,
             }
         }
@@ -106,13 +116,23 @@ impl Guard {
         let Some(stat) = processes::stat(pid).filter(|stat| !stat.is_zombie()) else {
             return Origin::Ended;
         };
-        let ticket = self.witness(pid, stat.session);
+        let mut ticket = self.witness(pid, stat.session);
         if ticket.is_none() && processes::stat(pid).is_none_or(|stat| stat.is_zombie()) {
             // It ended while it was looked at, and the ended have neither environment nor descriptors.
             return Origin::Ended;
         }
-        let tries = known.map_or(0, |stray| stray.tries) + 1;
-        self.strays.insert(pid, Stray { ticket, tries });
+        if ticket.is_none() {
+            ticket = self.by_launcher(&stat);
+            ticket
+                .into_iter()
+                .for_each(|ticket| self.remember(stat.session, ticket));
+        }
+        let stray = Stray {
+            ticket,
+            tries: known.map_or(0, |stray| stray.tries) + 1,
+            born_ticks: stat.start_ticks,
+        };
+        self.strays.insert(pid, stray);
         ticket.map_or(Origin::Unknown, Origin::Of)
     }
 
@@ -126,6 +146,11 @@ impl Guard {
         };
         let by_session = || self.sessions.get(&session).copied().filter(is_own);
         let ticket = self.by_mark(pid).or_else(by_session).or_else(|| self.by_hold(pid))?;
+        self.remember(session, ticket);
+        Some(ticket)
+    }
+
+    fn remember(&mut self, session: u32, ticket: Ticket) {
         if session > 1
             && !self.sessions.contains_key(&session)
             && let Some(held) = self.held.get_mut(&ticket)
@@ -134,7 +159,6 @@ impl Guard {
             self.sessions.insert(session, ticket);
             held.sessions.push(session);
         }
-        Some(ticket)
     }
 
     /// What a process shows of itself, whatever its session.
@@ -158,6 +182,11 @@ impl Guard {
             Ok(held_process) => {
                 let identity: Identity = identity::of(pid, Some(std::os::fd::AsFd::as_fd(&held_process))).into();
                 self.switch_main(ticket, identity.clone(), held_process);
+                let written = self.held.get_mut(&ticket).and_then(|held| held.record.as_mut());
+                let renamed = written.map_or(Ok(()), |written| record::rename(written, &identity));
+                if let Err(error) = renamed {
+                    self.note(&format!("the record of process {pid} could not be written: {error}"));
+                }
                 self.report(&Report::Followed { ticket, identity });
             }
             Err(why) => self.report(&Report::NotFollowed { ticket, pid, why }),
@@ -178,14 +207,19 @@ impl Guard {
             return Err(format!("process {pid} belongs to another service"));
         }
         // Held before it is looked at: what is found out below is then true of what is held.
-        let held_process = pidfd::open(pid).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOSYS | libc::EPERM) => format!("process {pid} can't be held: this kernel allows no pidfds"),
-            _ => format!("there is no process {pid}"),
-        })?;
-        let stat = processes::stat(pid).filter(|stat| !stat.is_zombie());
-        let stat = stat.ok_or_else(|| format!("there is no process {pid}"))?;
+        let held_process = match pidfd::open(pid).map_err(|error| error.raw_os_error()) {
+            Ok(held_process) => held_process,
+            Err(Some(libc::ENOSYS | libc::EPERM)) => {
+                return Err(format!("process {pid} can't be held: this kernel allows no pidfds"));
+            }
+            Err(_) => return Err(self.no_such_process(ticket, pid)),
+        };
+        let Some(stat) = processes::stat(pid).filter(|stat| !stat.is_zombie()) else {
+            return Err(self.no_such_process(ticket, pid));
+        };
         if !self.belongs(ticket, pid) {
-            return Err(format!("process {pid} ({}) was not started by this service", stat.name));
+            let stranger = format!("process {pid} ({}) was not started by this service", stat.name);
+            return Err(self.with_hint(ticket, pid, stranger));
         }
         if processes::owner(pid) != Some(uid) {
             return Err(format!(
@@ -199,19 +233,39 @@ impl Guard {
         Ok(held_process)
     }
 
-    /// Whether a process is in the tree of a launch: it is below us, and somebody on the way up is the launch's.
+    fn no_such_process(&mut self, ticket: Ticket, pid: u32) -> String {
+        self.with_hint(ticket, pid, format!("there is no process {pid}"))
+    }
+
+    /// A number that means somebody inside a container is said to (PF-14).
+    fn with_hint(&mut self, ticket: Ticket, pid: u32, why: String) -> String {
+        match self.inner_number(ticket, pid) {
+            Some(outer) => format!("{why}; inside its own PID namespace process {outer} has this number"),
+            None => why,
+        }
+    }
+
+    /// Whether a process is in the tree of a launch: it is below us, and somebody on the way up is the launch's. Of whom
+    /// nothing tells whose it is, it may be the daemon that the PID file of the launch announces.
     fn belongs(&mut self, ticket: Ticket, pid: u32) -> bool {
         let own = std::process::id();
-        let mut ours = false;
+        let (mut ours, mut others) = (false, false);
         let mut at = pid;
         for _ in 0..4096 {
             let Some(stat) = processes::stat(at) else { return false };
-            ours |= self.mains.get(&at) == Some(&ticket) || self.witness(at, stat.session) == Some(ticket);
+            let main = self.mains.get(&at).copied();
+            let found = main
+                .or_else(|| self.witness(at, stat.session))
+                .or_else(|| self.strays.get(&at)?.ticket);
+            ours |= found == Some(ticket);
+            others |= found.is_some_and(|found| found != ticket);
             if stat.parent == own {
-                return ours;
+                return ours || !others && self.may_be_daemon_of(ticket, pid);
             }
             if stat.parent <= 1 {
-                return false;
+                // Who outlived another guardian is not below us.
+                let adopted = self.held.get(&ticket).is_some_and(|held| held.adopted);
+                return adopted && ours && !others;
             }
             at = stat.parent;
         }
@@ -224,11 +278,13 @@ impl Guard {
         if held.main == pid && held.life == Life::Alive {
             return;
         }
-        if held.life == Life::Alive {
-            self.mains.remove(&held.main);
+        // Reaped in this round and not told yet: it has a successor, so that was no end.
+        self.batch.retain(|(ended, _)| *ended != ticket);
+        if held.life == Life::Alive && self.mains.remove(&held.main).is_some() {
             let stray = Stray {
                 ticket: Some(ticket),
                 tries: 0,
+                born_ticks: 0,
             };
             self.strays.insert(held.main, stray);
         }
@@ -243,6 +299,10 @@ impl Guard {
         held.identity = identity;
         self.strays.remove(&pid);
         self.mains.insert(pid, ticket);
+        // Its children have no other witness once it has ended.
+        if let Some(stat) = processes::stat(pid) {
+            self.remember(stat.session, ticket);
+        }
         self.watch_followed(&held_process, ticket);
         if let Some(held) = self.held.get_mut(&ticket) {
             held.followed = Some(held_process);

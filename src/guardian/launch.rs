@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use super::MARK;
 use super::guard::Guard;
-use super::held::{Held, Life};
+use super::held::{Held, Launcher, Life};
 use super::orders::{Identity, Launch, Report, Stdio, Ticket};
 use super::record;
 use crate::fault::point;
@@ -54,33 +54,21 @@ impl Guard {
             None => identity::at_birth(forked.pid, held).into(),
         };
         let mut held = Held {
-            ticket,
             label: std::mem::take(&mut launch.label),
             run: launch.run,
-            uid,
-            leader: forked.pid,
-            leader_reaped: false,
-            pidfd: None,
-            main: forked.pid,
-            identity: found.clone(),
-            followed: None,
-            life: Life::Alive,
-            ended: None,
-            signalled: None,
             kept,
-            channel: None,
-            refusal: None,
+            cgroup,
             mark,
             fifos: streams.fifos,
             sessions: vec![forked.pid],
-            record: None,
-            cgroup,
-            emptying: None,
             reap_tree: launch.reap_tree,
-            released: false,
-            killing: None,
-            adopted: false,
-            watched: Vec::new(),
+            launcher: Launcher {
+                name: launched_name(&image),
+                born_ticks: found.start_ticks,
+                pid_file: launch.pid_file,
+                ended_well: false,
+            },
+            ..Held::new(ticket, found.clone(), uid)
         };
         let written = launch
             .record
@@ -213,6 +201,13 @@ fn at(stage: Stage, error: &io::Error, index: usize) -> Refusal {
 
 fn own_uid() -> u32 {
     nix::unistd::Uid::effective().as_raw()
+}
+
+/// `comm` of proc(5): the last step of the program's path, up to 15 bytes.
+fn launched_name(image: &Image) -> String {
+    let path = image.programs.first().map_or(&b""[..], |program| program.to_bytes());
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    String::from_utf8_lossy(&name[..name.len().min(15)]).into_owned()
 }
 
 fn mark_of(env: &[Vec<u8>]) -> Option<Vec<u8>> {

@@ -34,11 +34,15 @@ pub enum Order {
     /// From now on this descendant of the ticket's tree is its main process (`MAINPID=`, a PID file). The trust rule of
     /// `faults.md` (PF) is checked by the guardian; answered by `Followed` or `NotFollowed`.
     Follow { ticket: Ticket, pid: u32 },
+    /// Take over a process that something else has started; answered by `TakenOver` or `NotTakenOver`.
+    TakeOver(Box<Adoption>),
     /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
     Release { ticket: Ticket },
     /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, or of which it is
     /// known how it has ended, then `HeldAll`; the record of everything else is removed.
     Adopt(Vec<Orphan>),
+    /// The daemon is about to end: become this program, which holds everything as we did and starts a daemon of its own.
+    Renew { program: Vec<u8> },
     /// The daemon is about to end because everything is over: end too.
     Finish,
 }
@@ -75,10 +79,26 @@ pub struct Launch {
     /// `PROJECT.runner/NAME`: the control group that it is born into where groups can be made; else its process group and
     /// a sweep have to do.
     pub cgroup: Option<String>,
+    /// Its service has a PID file: it is expected to leave a daemon, which is to be found.
+    pub pid_file: bool,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
     /// So many more descriptors came with this order, which the guardian holds for the next daemon until `Release`.
     pub keeps: u8,
+}
+
+/// All that is needed to take over a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adoption {
+    pub ticket: Ticket,
+    pub pid: u32,
+    /// The user that it has to run as.
+    pub uid: u32,
+    pub label: String,
+    pub run: u32,
+    /// Device and inode of the executable that it has to run.
+    pub program: (u64, u64),
+    pub record: Option<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +202,16 @@ pub enum Report {
         pid: u32,
         why: String,
     },
+    TakenOver {
+        ticket: Ticket,
+        identity: Identity,
+    },
+    /// Nothing of the ticket is known afterwards.
+    NotTakenOver {
+        ticket: Ticket,
+        pid: u32,
+        why: String,
+    },
 }
 
 /// How the daemon before this one ended.
@@ -192,6 +222,8 @@ pub struct Before {
     pub deaths: u32,
     /// Somebody asked the guardian to end (SIGTERM, SIGINT) while there was no daemon to be told.
     pub asked_to_end: bool,
+    /// It made way for another version.
+    pub upgraded: bool,
 }
 
 /// One launch as the guardian holds it.
@@ -200,6 +232,8 @@ pub struct Holding {
     pub ticket: Ticket,
     pub label: String,
     pub run: u32,
+    /// What was forked.
+    pub launched: u32,
     pub main: Identity,
     /// Its program was executed, or it has ended.
     pub executed: bool,
@@ -219,6 +253,8 @@ pub struct Orphan {
     pub uid: u32,
     /// What its processes carry in [`super::MARK`].
     pub mark: Vec<u8>,
+    /// As of [`Launch`].
+    pub pid_file: bool,
     pub fifos: Vec<Vec<u8>>,
     /// The control group that it was born in, by name, if there was one.
     pub cgroup: Option<String>,

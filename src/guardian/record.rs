@@ -19,6 +19,12 @@ pub(super) struct Written {
     inode: u64,
 }
 
+impl Written {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Writes the body with the identity added (`"identity": {...}`) beside `path` and renames it there; the one that was
 /// there is kept as `path.1`. No fsync: a record means nothing after a reboot.
 pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written> {
@@ -36,6 +42,19 @@ pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written>
     std::fs::rename(&fresh, &path)?;
     point!("record.written");
     Ok(Written { path, inode })
+}
+
+/// Another process is the main one now: the record says so from here on.
+pub(super) fn rename(written: &mut Written, identity: &Identity) -> io::Result<()> {
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&written.path)?)?;
+    let members = record.as_object_mut().ok_or(io::ErrorKind::InvalidData)?;
+    members.remove("identity");
+    let record = Record {
+        path: written.path.clone().into_os_string().into_vec(),
+        body: record.to_string(),
+    };
+    *written = write(&record, identity)?;
+    Ok(())
 }
 
 /// One that another guardian wrote.

@@ -54,6 +54,14 @@ impl Revival {
         }
     }
 
+    pub(super) fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    pub(super) fn descriptors(&self) -> &[OwnedFd] {
+        &self.descriptors
+    }
+
     /// Monotonic; set while there is no daemon.
     pub(super) fn due_ns(&self) -> Option<u64> {
         self.due_ns
@@ -84,6 +92,18 @@ impl Guard {
     pub(super) fn revive(&mut self) -> Option<i32> {
         let now = clock::mono_ns();
         let status = self.daemon_ended?;
+        if let Some(program) = self.renewal.take() {
+            self.end_errands();
+            if self.held.values().any(|held| held.channel.is_some() || held.reap_tree) {
+                // They end, or are executed, before long: each of that wakes us.
+                self.renewal = Some(program);
+                return None;
+            }
+            let error = self.renew(&program);
+            self.note(&format!(
+                "could not become another version: {error}; going on as we are"
+            ));
+        }
         let revival = self.revival.as_mut()?;
         if self.held.is_empty() && !revival.has_obeyed && matches!(status, ExitStatus::Code(_)) {
             // It could not start, and has said why: another one would say the same.
@@ -125,7 +145,13 @@ impl Guard {
             status,
             deaths: revival.count(),
             asked_to_end: revival.asked_to_end,
+            upgraded: false,
         };
+        self.start_after(before)
+    }
+
+    /// Starts a daemon that is told what there is.
+    pub(super) fn start_after(&mut self, before: Before) -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
         let daemon = self.start_daemon(&theirs)?;
         self.daemon = Some(daemon);

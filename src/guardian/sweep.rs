@@ -8,7 +8,7 @@
 //! back with each SIGCHLD that the fleeing program itself causes, so the race is run until it is won.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::guard::Guard;
 use super::held::{Killing, Life};
@@ -42,6 +42,8 @@ impl Guard {
             self.killing.push(ticket);
         }
         point!("guardian.kill-begun");
+        // Who is only suspected to be left counts no more.
+        self.reaped = true;
         self.kill_round(ticket);
         point!("guardian.killed");
     }
@@ -135,11 +137,20 @@ impl Guard {
     fn kill_round(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get(&ticket) else { return };
         let Some(kill) = &held.killing else { return };
+        let sweep = kill.sweep;
+        // Those below who is no child of ours are nobody's once it has ended: they are held first.
+        let below = match sweep && held.adopted && held.life == Life::Alive {
+            true => held_descendants(held.main),
+            false => Vec::new(),
+        };
         match kill.target {
             Target::Process => held.signal_main(libc::SIGKILL),
             Target::Group => held.signal_group(libc::SIGKILL, self.groups_by_pidfd),
         }
-        if !kill.sweep {
+        for process in below {
+            let _ = pidfd::signal(process.as_fd(), libc::SIGKILL);
+        }
+        if !sweep {
             return;
         }
         self.kill_cgroup(ticket);
@@ -163,7 +174,7 @@ impl Guard {
 
     /// Everybody of the tree except its main process and who is in the group: orphans and all that is below them, and
     /// what is below the main process. And whether somebody may be missing, who was born while we read.
-    fn tree(&mut self, ticket: Ticket) -> (Vec<u32>, bool) {
+    pub(super) fn tree(&mut self, ticket: Ticket) -> (Vec<u32>, bool) {
         let mut found = Vec::new();
         if let Some(held) = self.held.get(&ticket).filter(|held| held.life == Life::Alive) {
             found.extend(processes::descendants(held.main));
@@ -213,4 +224,14 @@ impl Guard {
             let _ = pidfd::signal(held.as_fd(), libc::SIGKILL);
         }
     }
+}
+
+/// All that are below a process, held: a number that was another's meanwhile is not below it any more.
+fn held_descendants(main: u32) -> Vec<OwnedFd> {
+    let below = processes::descendants(main).into_iter();
+    below
+        .filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)))
+        .filter(|(pid, _)| processes::is_descendant(*pid, main))
+        .map(|(_, held)| held)
+        .collect()
 }

@@ -192,7 +192,12 @@ pub enum Fact {
         id: Incarnation,
         text: String,
     },
-    /// `MAINPID=` was accepted: the main process of this incarnation is now this one.
+    /// What stands in its PID file names none of its processes, and why not.
+    PidFileDoubted {
+        id: Incarnation,
+        why: String,
+    },
+    /// `MAINPID=` or the PID file was believed: the main process of this incarnation is now this one.
     MainPidTold {
         id: Incarnation,
         pid: u32,

@@ -145,6 +145,13 @@ pub(super) fn left_others() -> String {
 
 /// A simple service whose process exited well and left others running.
 pub(super) fn daemonised(service: &Service, status: ExitStatus) -> Failure {
+    if service.followed_pid_file().is_some() {
+        return Failure {
+            reason: Reason::ExitedEarly,
+            message: format!("{}, but it left processes running", exit(status)),
+            suggestion: Some(format!("see `runner logs {}`", service.name)),
+        };
+    }
     Failure {
         reason: Reason::ExitedEarly,
         message: format!(
@@ -152,7 +159,61 @@ pub(super) fn daemonised(service: &Service, status: ExitStatus) -> Failure {
             exit(status)
         ),
         suggestion: Some(format!(
-            "let services.{}.command stay in the foreground (nginx: `-g 'daemon off;'`, redis: `--daemonize no`)",
+            "let services.{0}.command stay in the foreground (nginx: `-g 'daemon off;'`, redis: `--daemonize no`), or name the \
+             file that it writes its number to as services.{0}.pid_file",
+            service.name
+        )),
+    }
+}
+
+/// What was started has put itself into the background, as a service with a PID file may.
+pub(super) fn background(status: ExitStatus) -> String {
+    format!("it went into the background ({})", exit(status))
+}
+
+/// A main process that is waited for. Fits after "waiting for ".
+pub(super) fn awaited(service: &Service, doubt: Option<&str>) -> Option<String> {
+    let path = service.followed_pid_file()?.display();
+    Some(match doubt {
+        Some(doubt) => format!("pid_file {path} ({doubt})"),
+        None => format!("pid_file {path}"),
+    })
+}
+
+/// The PID file did not name the main process in time. `status`: of the launcher, if it has ended.
+pub(super) fn pid_file_timeout(
+    service: &Service,
+    limit: Duration,
+    status: Option<ExitStatus>,
+    doubt: Option<&str>,
+) -> Failure {
+    let path = service.followed_pid_file().map(|path| path.display().to_string());
+    let path = path.unwrap_or_default();
+    let launcher = status.map_or(String::new(), |status| format!("{}; ", background(status)));
+    let doubt = doubt.unwrap_or("it was not written");
+    Failure {
+        reason: Reason::PidFileTimeout,
+        message: format!(
+            "{launcher}{path} has named none of its processes within {}: {doubt}",
+            duration(limit)
+        ),
+        suggestion: Some(format!(
+            "let services.{}.pid_file be the file that `{}` writes, or let it stay in the foreground",
+            service.name, service.command.words[0]
+        )),
+    }
+}
+
+/// A service that promises a daemon by its PID file has left none.
+pub(super) fn no_daemon(service: &Service, status: ExitStatus) -> Failure {
+    Failure {
+        reason: Reason::ExitedEarly,
+        message: format!(
+            "{}, and nothing that it started still runs, although its `pid_file` announces a daemon",
+            exit(status)
+        ),
+        suggestion: Some(format!(
+            "see `runner logs {0}`, and the log of {0} itself",
             service.name
         )),
     }

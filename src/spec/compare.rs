@@ -9,8 +9,8 @@ use indexmap::IndexMap;
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
 use super::service::{
-    Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, Port, PortConflict, Protocol, Resource, Restart, Rung,
-    Service, StopScope,
+    Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
+    Restart, Rung, Service, StopScope,
 };
 use super::written::Written;
 use super::{Argv, ServiceName};
@@ -195,6 +195,7 @@ hidden!(
     Limit,
     Dependency,
     LogTarget,
+    Option<PidFile>,
     Vec<u8>,
     Vec<String>,
     Vec<Gate>,

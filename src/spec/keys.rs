@@ -53,7 +53,7 @@ service_keys! {
     "ports" R "" [Shape::Any(&[Shape::Map(&PORT), Shape::OneOrList(&PORT)])] "The ports it listens on: `[3000]`, `{ http = 3000 }`. `\"auto\"` is a free one, allocated when the file is loaded, that stays the same for this project, service and name over restarts and reboots. `{ port, protocol = \"udp\" }`, `{ port, shared = true }` (several replicas bind it)." => ports;
     "on_port_conflict" L "fail" [Shape::Choice(&["fail", "next", "kill"])] "A declared port is taken: `fail` names the owner and starts when it is gone, `next` takes the next free port, `kill` ends the owner first (SIGTERM, after `stop_timeout` SIGKILL), if it is of the service's user and no runner's. See [ports](ports.md)." => on_port_conflict;
     "sockets" R "" [Shape::List(&Shape::Word)] "Names of its `ports` that runner binds and hands over (LISTEN_FDS).";
-    "pid_file" R "" [Shape::Any(&[Shape::Path, Shape::Table(&PID_FILE)])] "The service writes it, and the process that it names is the service. `{ path, write = true }`: runner writes it. `{ path, adopt = true }`: a live process that something else started may be taken over.";
+    "pid_file" R "" [Shape::Any(&[Shape::Path, Shape::Table(&PID_FILE)])] "For a program that puts itself into the background: it writes this file, and the process that the file names is the service. Relative to `working_dir`. `{ path, write = true }`: runner writes it for a service in the foreground. `{ path, adopt = true }`: a live process of the same user and executable that something else started may be taken over. See [PID files](pid-files.md)." => pid_file;
     "start_timeout" L "60s with a `ready` probe" [Shape::Duration] "From exec to ready; after it the start has failed." => start_timeout;
     "ready" L "the declared TCP ports accept connections" [Shape::Table(&READY)] "Readiness probe; ends at its first success. Without it and without ports: ready as soon as executed." => ready;
     "health" L "" [Shape::Table(&HEALTH)] "Liveness probe from ready on. `retries` failures in a row = `unhealthy` and, unless `on_failure = \"none\"`, it is stopped and counts as failed." => health;
@@ -67,7 +67,7 @@ service_keys! {
     "stop_timeout" L "10s" [Shape::Duration] "Grace after `stop_signal`; then SIGKILL.";
     "stop" L "" [Shape::List(&Shape::Tuple(&[Shape::Signal, Shape::Duration]))] "The ladder form of the two: `[[\"SIGINT\", \"5s\"], [\"SIGTERM\", \"10s\"]]`.";
     "stop_command" L "none" [Shape::Command] "Runs before the stop signal." => stop_command;
-    "stop_scope" L "tree" [Shape::Choice(&["tree", "group", "process"])] "`tree`: the stop signal goes to the process group, SIGKILL to it and to every descendant that left it. `group`, `process`: both to no more than that." => stop_scope;
+    "stop_scope" L "tree" [Shape::Choice(&["tree", "group", "process"])] "`tree`: the stop signal goes to the process group, SIGKILL to it and to every descendant that left it. `group`, `process`: both to no more than that. With a `pid_file` that the service writes, the stop signal goes to the process that it names." => stop_scope;
     "reload_signal" L "" [Shape::Signal] "Used by `runner reload NAME` and by `action = \"reload\"`; goes to the main process." => reload_signal;
     "reload_command" L "" [Shape::Command] "Instead of a signal: a command with the service's environment and user; it fails with any exit code but 0." => reload_command;
     "watch" L "" [Shape::Table(&WATCH)] "Restart, reload or signal it when files change; honours `.gitignore`.";
@@ -183,7 +183,7 @@ table! {
 
 table! {
     PID_FILE "pid_file":
-    "path" "" [Shape::Path] "The file.";
+    "path" "" [Shape::Path] "The file, relative to `working_dir`.";
     "write" "false" [Shape::Bool] "Runner writes it for a foreground service.";
     "adopt" "false" [Shape::Bool] "A live process of the same user and executable may be taken over.";
 }

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, ServiceName};
-use super::service::{Backoff, Kind, LogTarget, Port, PortConflict, Restart, Rung, Service, StopScope};
+use super::service::{Backoff, Kind, LogTarget, PidFile, Port, PortConflict, Restart, Rung, Service, StopScope};
 
 /// Written beside every launch. Holds no word of the command and nothing of the environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct Remnant {
     stop_scope: StopScope,
     log: LogTarget,
     ports: IndexMap<String, Port>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pid_file: Option<PidFile>,
 }
 
 impl Service {
@@ -29,6 +31,7 @@ impl Service {
             stop_scope: self.stop_scope,
             log: self.log.clone(),
             ports: self.ports.clone(),
+            pid_file: self.pid_file.clone(),
         }
     }
 }
@@ -37,6 +40,11 @@ impl Remnant {
     /// Where its output goes.
     pub fn log(&self) -> &LogTarget {
         &self.log
+    }
+
+    /// It says by a PID file which process it is.
+    pub fn has_followed_pid_file(&self) -> bool {
+        self.service().followed_pid_file().is_some()
     }
 
     /// A definition that can only be stopped.
@@ -57,6 +65,7 @@ impl Remnant {
             limits: IndexMap::new(),
             kind: self.kind,
             ports: self.ports.clone(),
+            pid_file: self.pid_file.clone(),
             success_exit_codes: vec![0],
             timeout: None,
             on_port_conflict: PortConflict::Fail,

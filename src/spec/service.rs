@@ -1,6 +1,6 @@
 //! One service, checked: every string rendered, every path absolute, every default filled in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::probe::{Probe, TcpTarget};
+
+impl Service {
+    /// The PID file by which the service says which process it is.
+    pub fn followed_pid_file(&self) -> Option<&Path> {
+        let file = self.pid_file.as_ref()?;
+        (file.mode != PidFileMode::Write).then_some(file.path.as_path())
+    }
+}
 
 /// What an edit of a key means for a running service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +44,7 @@ pub struct Service {
     pub limits: IndexMap<Resource, Limit>,
     pub kind: Kind,
     pub ports: IndexMap<String, Port>,
+    pub pid_file: Option<PidFile>,
     // live
     pub success_exit_codes: Vec<u8>,
     /// Oneshot: how long one run may take.
@@ -79,6 +88,25 @@ pub enum Kind {
     Simple,
     /// Expected to end.
     Oneshot,
+}
+
+/// A file that names the main process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PidFile {
+    /// Absolute.
+    pub path: PathBuf,
+    pub mode: PidFileMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PidFileMode {
+    /// The service writes it, and whom it names is the service.
+    Follow,
+    /// As `Follow`; and whom it names at the start may be taken over.
+    Adopt,
+    /// Runner writes it.
+    Write,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

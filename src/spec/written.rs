@@ -14,8 +14,8 @@ use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 use super::service::{
-    Backoff, Dependency, Gate, Kind, Limit, LogTarget, Port, PortConflict, Protocol, Resource, Restart, Rung, Service,
-    StopScope,
+    Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
+    Restart, Rung, Service, StopScope,
 };
 use super::shape::{Key, Shape};
 use super::{Argv, ServiceName, Signal};
@@ -252,6 +252,17 @@ impl Written for Vec<Rung> {
         } else if let Some(ladder) = self.written() {
             out.insert("stop".to_owned(), ladder);
         }
+    }
+}
+
+impl Written for PidFile {
+    fn written(&self) -> Option<Value> {
+        let file = path(&self.path);
+        Some(match self.mode {
+            PidFileMode::Follow => file,
+            PidFileMode::Adopt => json!({ "path": file, "adopt": true }),
+            PidFileMode::Write => json!({ "path": file, "write": true }),
+        })
     }
 }
 

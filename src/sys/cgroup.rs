@@ -152,6 +152,18 @@ pub struct Group {
 }
 
 impl Group {
+    /// By which [`Home::group`] finds it again.
+    pub fn name(&self) -> String {
+        let steps: Vec<_> = self
+            .path
+            .iter()
+            .rev()
+            .take(2)
+            .map(|step| step.to_string_lossy())
+            .collect();
+        steps.into_iter().rev().collect::<Vec<_>>().join("/")
+    }
+
     /// What a process is born into (CLONE_INTO_CGROUP of clone3(2)).
     ///
     /// # Errors

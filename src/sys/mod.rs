@@ -19,6 +19,7 @@ pub mod machine;
 pub mod memory;
 pub mod oom;
 pub mod passing;
+pub mod pid_file;
 pub mod pidfd;
 pub mod places;
 pub mod ports;

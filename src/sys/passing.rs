@@ -67,6 +67,27 @@ pub fn let_through(number: RawFd) -> io::Result<()> {
     }
 }
 
+/// Takes that back, where the execve(2) has failed.
+pub fn close_on_exec(number: RawFd) {
+    // SAFETY: F_SETFD touches no memory; it fails when the number is not open.
+    #[allow(unsafe_code)]
+    let _ = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+}
+
+/// A file in memory that only its descriptor leads to (memfd_create(2)).
+///
+/// # Errors
+/// The kernel has none.
+pub fn nameless_file(name: &std::ffi::CStr) -> io::Result<std::fs::File> {
+    #[cfg(target_os = "linux")]
+    return Ok(nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?.into());
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = name;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Becomes another program, with our environment. Comes back only with an error.
 pub fn become_program(program: &Path, words: &[CString]) -> io::Error {
     let path = match CString::new(program.as_os_str().as_bytes()) {

@@ -263,6 +263,13 @@ pub fn owner(pid: u32) -> Option<u32> {
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The number that a process has in its own PID namespace, where that is not ours.
+pub fn inner_pid(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().skip(1).last()?.parse().ok()
+}
+
 /// Where a process stands, when we may know.
 pub fn working_dir(pid: u32) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;

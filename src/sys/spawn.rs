@@ -217,6 +217,16 @@ impl Forker {
         }
     }
 
+    /// The original limit of descriptors, where this process has raised its own.
+    pub fn descriptor_limit(&self) -> Option<(u64, u64)> {
+        self.descriptor_limit
+    }
+
+    /// What another program that was this process had raised it from.
+    pub fn restore_limit(&mut self, limit: Option<(u64, u64)>) {
+        self.descriptor_limit = limit.or(self.descriptor_limit);
+    }
+
     /// Forks a child up to its gate. [`Forker::settle`] comes before its channel is read and before the next fork; what
     /// is done in between is done while the child comes up.
     ///

@@ -101,7 +101,8 @@ fn every_documented_route_answers_in_its_shape() {
         for method in methods.as_object().unwrap().keys() {
             let method = method.to_uppercase();
             let (query, body) = match path.as_str() {
-                "/v1/down" => continue,
+                // Each is tried where it may end things.
+                "/v1/down" | "/v1/upgrade" => continue,
                 "/v1/events" => ("?since=0&follow=0", ""),
                 "/v1/run" => ("", "{\"name\":\"web\"}"),
                 "/v1/kill" => ("", "{\"signal\":\"CONT\",\"names\":[\"db\"]}"),

@@ -11,6 +11,7 @@ mod console;
 mod deps;
 mod groups;
 mod output;
+mod pid_files;
 mod points;
 mod roles;
 mod runs;

@@ -9,6 +9,7 @@ mod nest;
 mod reuse;
 
 mod cgroups;
+mod daemons;
 mod exits;
 mod fallbacks;
 mod setup;

@@ -131,6 +131,7 @@ impl Nest {
             stdio: [Stdio::Null, Stdio::Null, Stdio::Null],
             record: None,
             cgroup: Some(format!("test-{}.runner/test.{}", self.pid(), ticket.0)),
+            pid_file: false,
             reap_tree: false,
             keeps: 0,
         }
@@ -179,6 +180,17 @@ impl Nest {
             identity,
             output: Output::over(reader.into()),
             mark,
+        }
+    }
+
+    /// What was taken over under a ticket.
+    pub fn adopted(&self, ticket: Ticket, identity: Identity) -> Run {
+        let nothing = std::fs::File::open("/dev/null").unwrap();
+        Run {
+            ticket,
+            identity,
+            output: Output::over(nothing.into()),
+            mark: self.mark(ticket),
         }
     }
 

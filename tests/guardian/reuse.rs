@@ -56,6 +56,7 @@ impl Nest {
             fifos: Vec::new(),
             cgroup: None,
             record: self.path("no record").into_bytes(),
+            pid_file: false,
         };
         self.order(&Order::Adopt(vec![orphan]), &[]);
         let mut held = None;

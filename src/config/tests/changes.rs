@@ -45,6 +45,8 @@ fn hr_08_what_means_the_same_is_no_change() {
             "ready = { tcp = '127.0.0.1:80', interval = '10s' }",
         ),
         ("", "working_dir = '.'"),
+        ("pid_file = 'a.pid'", "pid_file = { path = './a.pid' }"),
+        ("", "pid_file = false"),
     ] {
         assert_eq!(edit(old, new), Vec::<String>::new(), "{old} -> {new}");
     }
@@ -112,6 +114,12 @@ fn keys_of_the_process_restart_and_show_no_value_of_the_environment() {
         ),
         ("", "limits = { nofile = 1 }", &["limits.nofile restart"]),
         ("", "working_dir = 'sub'", &["working_dir restart"]),
+        ("", "pid_file = 'a.pid'", &["pid_file restart"]),
+        (
+            "pid_file = 'a.pid'",
+            "pid_file = { path = 'a.pid', adopt = true }",
+            &["pid_file restart"],
+        ),
         (
             "",
             "type = 'oneshot'\nrestart = 'on-failure'",

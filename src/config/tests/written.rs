@@ -11,8 +11,9 @@ use super::fuzz::Chance;
 use super::{Folder, service};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
-    Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, Port, Probe,
-    Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern, StopScope, TcpTarget,
+    Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
+    PidFileMode, Port, Probe, Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern,
+    StopScope, TcpTarget,
 };
 
 #[test]
@@ -216,6 +217,14 @@ fn process(service: &mut Service, chance: &mut Chance) {
     service.group = chance.maybe(|_| "0".to_owned());
     service.umask = chance.maybe(|chance| chance.below(0o1000) as u32);
     service.nice = chance.maybe(|chance| chance.below(40) as i32 - 20);
+    service.pid_file = chance.maybe(|chance| PidFile {
+        path: format!("/run/{}.pid", chance.pick(&["a", "b c", "{{", "\u{e9}"])).into(),
+        mode: chance.pick(&[PidFileMode::Write, PidFileMode::Adopt, PidFileMode::Follow]),
+    });
+    let follows = service.followed_pid_file().is_some();
+    if follows && service.kind == Kind::Oneshot {
+        service.pid_file = None;
+    }
     for resource in [Resource::Nofile, Resource::As, Resource::Stack] {
         let (soft, hard) = (chance.number(1 << 40), i64::MAX as u64);
         let (soft, hard) = chance.pick(&[

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::{Claim, Hands, Run, uses_notify};
+use super::notify::uses_notify;
+use super::pid_files::RunFile;
+use super::{Claim, Hands, Run};
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
@@ -28,7 +30,11 @@ impl Hands {
             Found::Held(inherited) => inherited.holding.end.is_some_and(|end| !end.left),
             Found::Gone => true,
         };
-        let over: Vec<_> = self.finds.extract_if(.., |_, found| over(found)).collect();
+        let (over, kept) = std::mem::take(&mut self.finds)
+            .into_iter()
+            .partition(|(_, found)| over(found));
+        self.finds = kept;
+        let over: Finds = over;
         for ((service, run), found) in over {
             if let Found::Held(inherited) = found {
                 let ticket = inherited.holding.ticket;
@@ -90,7 +96,10 @@ impl Hands {
             logged: false,
             end: None,
             notify: None,
+            pid_file: None,
         };
+        let pids = (holding.launched, holding.main.pid);
+        run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.see(&holding.main);
         if uses_notify(service) {
             let mut kept = kept.into_iter();
@@ -108,6 +117,7 @@ impl Hands {
             signalled: holding.signalled.map(Signal::from_number),
             ended: holding.end.is_some(),
         });
+        self.look_at_pid_file(id, false);
         if let Some(end) = holding.end {
             self.exited(holding.ticket, end.status, end.left);
         }

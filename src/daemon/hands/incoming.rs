@@ -38,6 +38,7 @@ impl Hands {
                     );
                 }
             }
+            Inbox::PidFile(id, lost) => self.look_at_pid_file(id, lost),
             Inbox::Notified(id, notification) => self.take_notification(id, notification),
         }
     }
@@ -190,12 +191,14 @@ impl Hands {
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.see(id, &identity);
+                    self.name_in_pid_file(id, identity.pid);
                     self.known.push_back(Fact::Spawned { id, pid: identity.pid });
                 }
             }
             Report::Executed { ticket } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.known.push_back(Fact::Executed { id });
+                    self.expect_pid_file(id);
                 }
             }
             Report::SpawnFailed {
@@ -214,14 +217,34 @@ impl Hands {
             Report::Followed { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.see(id, &identity);
+                    self.name_in_pid_file(id, identity.pid);
+                    self.pid_file_believed(id, identity.pid);
                     self.known.push_back(Fact::MainPidTold { id, pid: identity.pid });
                 }
             }
-            Report::NotFollowed { pid, why, .. } => tracing::warn!(pid, %why, "MAINPID= was not believed"),
+            Report::NotFollowed { ticket, pid, why } => {
+                let about_file = match self.claims.get(&ticket) {
+                    Some(&Claim::Service(id)) => self.pid_file_not_believed(id, &why),
+                    _ => false,
+                };
+                if !about_file {
+                    tracing::warn!(pid, %why, "MAINPID= was not believed");
+                }
+            }
+            Report::TakenOver { ticket, identity } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.taken_over(id, &identity);
+                }
+            }
+            Report::NotTakenOver { ticket, why, .. } => {
+                if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    self.not_taken_over(id, &why);
+                }
+            }
         }
     }
 
-    fn see(&self, id: Incarnation, main: &Identity) {
+    pub(super) fn see(&self, id: Incarnation, main: &Identity) {
         if let Some(run) = self.runs.get(&id) {
             run.witness.see(main);
         }
@@ -246,31 +269,37 @@ impl Hands {
 
     pub(super) fn exited(&mut self, ticket: Ticket, status: ExitStatus, left: bool) {
         match self.claims.get_mut(&ticket) {
-            Some(&mut Claim::Service(id)) => {
-                let Some(run) = self.runs.get_mut(&id) else { return };
-                run.end = Some(Held {
-                    status,
-                    left,
-                    emptied: false,
-                });
-                if run.logged {
-                    self.pump.drain(&run.service.name, id.run);
-                } else {
-                    self.tell_end(id);
-                }
-            }
+            Some(&mut Claim::Service(id)) => self.main_or_launcher_ended(id, status, left),
             Some(Claim::Errand { end, .. }) if left => *end = Some(status),
             Some(Claim::Errand { .. }) => self.errand_ended(ticket, status),
             None => {}
         }
     }
 
+    pub(super) fn main_ended(&mut self, id: Incarnation, status: ExitStatus, left: bool) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.end = Some(Held {
+            status,
+            left,
+            emptied: false,
+        });
+        if run.logged {
+            self.pump.drain(&run.service.name, id.run);
+        } else {
+            self.tell_end(id);
+        }
+    }
+
     fn emptied(&mut self, ticket: Ticket) {
         match self.claims.get(&ticket) {
-            Some(&Claim::Service(id)) => match self.runs.get_mut(&id).and_then(|run| run.end.as_mut()) {
-                Some(held) => held.emptied = true,
-                None => self.known.push_back(Fact::Emptied { id }),
-            },
+            Some(&Claim::Service(id)) => {
+                let end = self.runs.get_mut(&id).and_then(|run| run.end.as_mut());
+                if let Some(held) = end {
+                    held.emptied = true;
+                } else if !self.lost_successor(id) {
+                    self.known.push_back(Fact::Emptied { id });
+                }
+            }
             Some(&Claim::Errand { end: Some(status), .. }) => self.errand_ended(ticket, status),
             Some(Claim::Errand { end: None, .. }) | None => {}
         }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::daemon::launch::{self, Setting};
 use crate::guardian::orders::{Credentials, Stage};
@@ -48,6 +48,17 @@ pub(super) fn check(port: &Port) -> PortToCheck {
     PortToCheck {
         number: port.number,
         protocol: port.protocol,
+    }
+}
+
+pub(super) fn pid_file_refused(service: &Service, path: &Path, error: &io::Error) -> Failure {
+    Failure {
+        reason: Reason::OutputRefused,
+        message: format!("its PID file can't be written: {}: {error}", path.display()),
+        suggestion: Some(format!(
+            "make the folder, or set services.{}.pid_file to a file that can be written",
+            service.name
+        )),
     }
 }
 

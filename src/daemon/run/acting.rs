@@ -20,6 +20,9 @@ const MOST_WORDS: usize = 120;
 
 impl Daemon {
     pub(super) fn up(&mut self, request: wire::UpRequest, reply: Reply<UpAnswer>) {
+        if request.resume {
+            return drop(reply.send(Ok(UpAnswer::Console(self.console()))));
+        }
         if self.is_ending() {
             // Too late to join: who asks waits for the end and starts anew (`TW-10`).
             return drop(reply.send(Err(Refusal::ending())));

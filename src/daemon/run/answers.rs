@@ -46,6 +46,7 @@ impl Daemon {
             Call::Run { request, reply } => drop(reply.send(self.one_off(&request))),
             Call::Up { request, reply } => self.up(request, reply),
             Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
+            Call::Upgrade { request, reply } => drop(reply.send(self.upgrade(request))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
             Call::Events { request, reply } => {
                 self.tell_story();

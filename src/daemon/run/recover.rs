@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::Daemon;
 use crate::api::boot::Boot;
-use crate::api::wire;
+use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
@@ -78,11 +79,17 @@ impl Daemon {
             count => format!("{count} services"),
         };
         let message = match before {
+            Some(before) if before.upgraded => {
+                format!("runner is version {} now; {services} run on", env!("CARGO_PKG_VERSION"))
+            }
             Some(before) => format!(
                 "runner's daemon {} and was started again; {services} run on",
                 ended(before.status)
             ),
-            None => format!("runner had ended without stopping its services; {services} still run"),
+            None if self.boot.goes_on => {
+                format!("runner's guardian was killed and another one has taken its place; {services} run on")
+            }
+            None => format!("runner was killed and left its services; {services} still run"),
         };
         self.warn(message);
     }
@@ -147,6 +154,31 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Another program is to take our place.
+    pub(super) fn upgrade(&mut self, request: wire::UpgradeRequest) -> Result<wire::UpgradeAnswer, Refusal> {
+        let refused = |detail: String| Refusal::new(409, "can't be upgraded", detail);
+        if self.is_ending() {
+            return Err(Refusal::ending());
+        }
+        if request.state_version != wire::STATE_VERSION {
+            let (theirs, ours) = (request.state_version, wire::STATE_VERSION);
+            let mut refusal = refused(format!(
+                "that version understands state {theirs}, and this runner keeps state {ours}"
+            ));
+            refusal.suggestion = Some("`runner down`, then `runner up` with the other version".to_owned());
+            return Err(refusal);
+        }
+        let is_program = std::fs::metadata(&request.program)
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+        if !request.program.is_absolute() || !is_program {
+            return Err(refused(format!("{} is no program", request.program.display())));
+        }
+        self.renewal = Some(request.program);
+        Ok(wire::UpgradeAnswer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
     }
 
     /// Writes what the next daemon has to know, before anything comes of it.

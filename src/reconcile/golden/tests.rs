@@ -60,6 +60,13 @@ fn needy() -> Stage {
     Stage::up([db, web])
 }
 
+fn daemon(web: &mut Service) {
+    web.pid_file = Some(crate::spec::PidFile {
+        path: "/run/web.pid".into(),
+        mode: crate::spec::PidFileMode::Follow,
+    });
+}
+
 fn crash(stage: &mut Stage) {
     stage.exited("web", ExitStatus::Code(1));
 }
@@ -76,6 +83,32 @@ fn states() -> Vec<(&'static str, Lead)> {
         }),
         ("spawning", || with(|_| {})),
         ("executing", || then(with(|_| {}), |stage| drop(stage.spawned("web")))),
+        ("launching a daemon", || {
+            then(with(daemon), |stage| drop(stage.executed("web")))
+        }),
+        ("detached", || {
+            then(with(daemon), |stage| {
+                stage.executed("web");
+                stage.left("web", ExitStatus::Code(0));
+            })
+        }),
+        ("ready daemon", || {
+            then(with(daemon), |stage| {
+                stage.executed("web");
+                stage.left("web", ExitStatus::Code(0));
+                let id = stage.id("web");
+                stage.fact(Fact::MainPidTold { id, pid: 8 });
+                stage.probed("web", ProbeKind::Ready, Outcome::Success);
+            })
+        }),
+        ("stopping daemon", || {
+            then(with(daemon), |stage| {
+                stage.executed("web");
+                let id = stage.id("web");
+                stage.fact(Fact::MainPidTold { id, pid: 8 });
+                stage.stop("web");
+            })
+        }),
         ("starting", || then(with(|_| {}), |stage| drop(stage.executed("web")))),
         ("starting on an event", || {
             let by_log = |web: &mut Service| {
@@ -290,6 +323,13 @@ fn facts(stage: &Stage) -> Vec<(&'static str, Fact)> {
             Fact::StatusTold {
                 id,
                 text: "at work".to_owned(),
+            },
+        ),
+        (
+            "pid file doubted",
+            Fact::PidFileDoubted {
+                id,
+                why: "it is empty".to_owned(),
             },
         ),
         ("main pid told", Fact::MainPidTold { id, pid: 8 }),

@@ -22,7 +22,7 @@ pub(in crate::reconcile) struct Exit {
     pub out_of_memory: bool,
 }
 
-fn is_success(spec: &Service, status: ExitStatus) -> bool {
+pub(super) fn is_success(spec: &Service, status: ExitStatus) -> bool {
     match status {
         ExitStatus::Code(code) => u8::try_from(code).is_ok_and(|code| spec.success_exit_codes.contains(&code)),
         ExitStatus::Signal(_) | ExitStatus::Unknown => false,
@@ -31,32 +31,28 @@ fn is_success(spec: &Service, status: ExitStatus) -> bool {
 
 impl Machine {
     pub fn on_exited(&mut self, exit: Exit, step: &mut Step) {
+        if self.goes_into_background(exit, step) {
+            return;
+        }
+        self.cancel_probes(step);
         let now = step.now.mono_ns;
-        let (spec, executed_at, was_ready, ready_for, asked) = match self.take_life() {
-            Life::Executing { spec, spawned_at, .. } => (spec, spawned_at, false, None, false),
-            Life::Starting { process, probing, .. } => {
-                let Process { spec, executed_at, .. } = process;
-                let was_ready = readiness(&spec).is_none();
-                (spec, executed_at, was_ready, None, probing.is_asked())
+        // With `stop_scope = "process"` the rest of the tree is none of ours.
+        let others_count = self
+            .life
+            .spec()
+            .is_some_and(|spec| spec.stop_scope != StopScope::Process);
+        let left = exit.left && (others_count || self.life.process().is_some_and(Process::is_launcher));
+        let is_launch = matches!(self.life, Life::Launching { .. }) && is_success(&self.spec, exit.status);
+        let (spec, executed_at, was_ready, ready_for) = match self.take_life() {
+            Life::Executing { spec, spawned_at, .. } => (spec, spawned_at, false, None),
+            Life::Launching { process, .. } => (process.spec, process.executed_at, false, None),
+            Life::Starting { process, .. } => {
+                let was_ready = readiness(&process.spec).is_none();
+                (process.spec, process.executed_at, was_ready, None)
             }
-            Life::Ready {
-                process,
-                ready_at,
-                health,
-            }
-            | Life::Unhealthy {
-                process,
-                ready_at,
-                health,
-            } => {
-                let Process { spec, executed_at, .. } = process;
-                (
-                    spec,
-                    executed_at,
-                    true,
-                    Some(now.saturating_sub(ready_at)),
-                    health.is_asked(),
-                )
+            Life::Ready { process, ready_at, .. } | Life::Unhealthy { process, ready_at, .. } => {
+                let ready_for = now.saturating_sub(ready_at);
+                (process.spec, process.executed_at, true, Some(ready_for))
             }
             Life::Stopping(stopping) => {
                 self.life = Life::Stopping(stopping);
@@ -67,14 +63,12 @@ impl Machine {
                 return;
             }
         };
-        if asked {
-            step.out.push(Action::CancelProbes { id: self.incarnation() });
-        }
         self.note_exit(exit.status, executed_at, step);
-        // With `stop_scope = "process"` the rest of the tree is none of ours.
-        let left = exit.left && spec.stop_scope != StopScope::Process;
         let judgement = Judgement {
-            result: self.judge(exit, left, was_ready),
+            result: match is_launch {
+                true => Err(words::no_daemon(&spec, exit.status)),
+                false => self.judge(exit, left, was_ready),
+            },
             status: Some(exit.status),
             took_ns: now.saturating_sub(executed_at),
             ready_for,
@@ -88,7 +82,19 @@ impl Machine {
         }
     }
 
-    fn note_exit(&mut self, status: ExitStatus, since: u64, step: &mut Step) {
+    /// Attempts under way are about a process that is no more.
+    pub(super) fn cancel_probes(&self, step: &mut Step) {
+        let asked = match &self.life {
+            Life::Starting { probing, .. } => probing.is_asked(),
+            Life::Ready { health, .. } | Life::Unhealthy { health, .. } => health.is_asked(),
+            _ => false,
+        };
+        if asked {
+            step.out.push(Action::CancelProbes { id: self.incarnation() });
+        }
+    }
+
+    pub(super) fn note_exit(&mut self, status: ExitStatus, since: u64, step: &mut Step) {
         let after_ns = step.now.mono_ns.saturating_sub(since);
         self.last_end = Some(RunEnd {
             run: self.run,
@@ -127,10 +133,11 @@ impl Machine {
             Body::Unborn | Body::Embryo { .. } => stopping.began,
             // Told again, to another daemon.
             Body::Leftovers if exit.left && self.awaited => return self.stop_goes_on(None, step),
-            Body::Leftovers if exit.left => return,
-            Body::Leftovers => return self.on_emptied(step),
+            Body::Leftovers if self.awaited => return self.on_emptied(step),
+            Body::Leftovers => return self.found_late_and_ended(exit, step),
         };
-        let left = exit.left && stopping.spec.stop_scope != StopScope::Process;
+        let is_launcher = matches!(&stopping.body, Body::Alive(process) if process.is_launcher());
+        let left = exit.left && (stopping.spec.stop_scope != StopScope::Process || is_launcher);
         let commanded = matches!(stopping.phase, Phase::Command { ended: false });
         stopping.body = Body::Leftovers;
         // With something left the command goes on: that may be its business too.
@@ -152,6 +159,9 @@ impl Machine {
 
     pub fn on_emptied(&mut self, step: &mut Step) {
         let id = self.incarnation();
+        if matches!(self.life, Life::Detached { .. }) {
+            return self.daemon_is_gone(step);
+        }
         let Life::Stopping(stopping) = &self.life else { return };
         if !matches!(stopping.body, Body::Leftovers) {
             return;

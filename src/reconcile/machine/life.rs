@@ -38,6 +38,17 @@ pub(in crate::reconcile) enum Life {
         pid: u32,
         spawned_at: u64,
     },
+    /// The program runs, and its PID file has not named the main process yet. `doubt`: why what it holds is not believed.
+    Launching {
+        process: Process,
+        doubt: Option<String>,
+    },
+    /// What was started has ended well and left others. Which of them is the main process, the PID file has not said yet.
+    Detached {
+        process: Process,
+        status: ExitStatus,
+        doubt: Option<String>,
+    },
     /// The program runs and is not ready (or, for most oneshots, not done). `warned`: "still starting" was said.
     Starting {
         process: Process,
@@ -110,6 +121,8 @@ pub(in crate::reconcile) struct Process {
     /// The definition it was started with, kept current by live edits.
     pub spec: Arc<Service>,
     pub pid: u32,
+    /// What was started: another one than `pid` once that was named by a PID file or by `MAINPID=`.
+    pub launched: u32,
     pub spawned_at: u64,
     pub executed_at: u64,
     pub executed_wall: i64,
@@ -199,6 +212,8 @@ impl Life {
         match self {
             Life::Spawning { .. }
             | Life::Executing { .. }
+            | Life::Launching { .. }
+            | Life::Detached { .. }
             | Life::Starting { .. }
             | Life::Ready { .. }
             | Life::Unhealthy { .. }
@@ -233,6 +248,7 @@ impl Life {
     pub fn spec(&self) -> Option<&Service> {
         match self {
             Life::Spawning { spec, .. } | Life::Executing { spec, .. } => Some(spec),
+            Life::Launching { process, .. } | Life::Detached { process, .. } => Some(&process.spec),
             Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {
                 Some(&process.spec)
             }
@@ -251,6 +267,7 @@ impl Life {
 
     pub fn process(&self) -> Option<&Process> {
         match self {
+            Life::Launching { process, .. } => Some(process),
             Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {
                 Some(process)
             }
@@ -263,6 +280,7 @@ impl Life {
             | Life::Gated { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
+            | Life::Detached { .. }
             | Life::Retrying { .. }
             | Life::Evicting { .. }
             | Life::Backoff { .. }
@@ -274,6 +292,7 @@ impl Life {
 
     pub fn process_mut(&mut self) -> Option<&mut Process> {
         match self {
+            Life::Launching { process, .. } => Some(process),
             Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {
                 Some(process)
             }
@@ -286,6 +305,7 @@ impl Life {
             | Life::Gated { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
+            | Life::Detached { .. }
             | Life::Retrying { .. }
             | Life::Evicting { .. }
             | Life::Backoff { .. }
@@ -303,11 +323,14 @@ impl Life {
                 Body::Alive(process) => Some(process.pid),
                 Body::Unborn | Body::Leftovers => None,
             },
-            Life::Starting { .. } | Life::Ready { .. } | Life::Unhealthy { .. } => self.process().map(|p| p.pid),
+            Life::Launching { .. } | Life::Starting { .. } | Life::Ready { .. } | Life::Unhealthy { .. } => {
+                self.process().map(|p| p.pid)
+            }
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
             | Life::Spawning { .. }
+            | Life::Detached { .. }
             | Life::Retrying { .. }
             | Life::Evicting { .. }
             | Life::Backoff { .. }
@@ -333,6 +356,8 @@ impl Life {
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
+            | Life::Launching { .. }
+            | Life::Detached { .. }
             | Life::Starting { .. }
             | Life::Ready { .. }
             | Life::Unhealthy { .. }
@@ -364,7 +389,7 @@ impl Life {
                     StateName::Starting
                 }
             }
-            Life::Starting { .. } => StateName::Starting,
+            Life::Launching { .. } | Life::Detached { .. } | Life::Starting { .. } => StateName::Starting,
             Life::Ready { .. } => StateName::Ready,
             Life::Unhealthy { .. } => StateName::Unhealthy,
             Life::Backoff { .. } => StateName::Backoff,

@@ -70,6 +70,15 @@ enum Lived {
         pid: u32,
         spawned_at: u64,
     },
+    Launching {
+        program: Program,
+        doubt: Option<String>,
+    },
+    Detached {
+        program: Program,
+        status: ExitStatus,
+        doubt: Option<String>,
+    },
     Starting {
         program: Program,
         warned: bool,
@@ -118,6 +127,7 @@ pub(in crate::reconcile) struct Adopted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Program {
     pid: u32,
+    launched: u32,
     spawned_at: u64,
     executed_at: u64,
     executed_wall: i64,
@@ -140,6 +150,7 @@ impl Memory {
         let cause = Cause::new(Author::Runner, "found running");
         let program = Program {
             pid,
+            launched: pid,
             spawned_at,
             executed_at: spawned_at,
             executed_wall,
@@ -168,6 +179,7 @@ impl Memory {
     pub fn is_living(&self) -> bool {
         match self.life {
             Lived::Spawning { .. } | Lived::Executing { .. } | Lived::Starting { .. } => true,
+            Lived::Launching { .. } | Lived::Detached { .. } => true,
             Lived::Ready { .. } | Lived::Unhealthy { .. } | Lived::Stopping { .. } => true,
             Lived::Stopped | Lived::Waiting | Lived::Backoff { .. } => false,
             Lived::Completed { .. } | Lived::Failed { .. } | Lived::Doomed { .. } => false,
@@ -179,6 +191,7 @@ impl Memory {
         match &self.life {
             Lived::Spawning { .. } => false,
             Lived::Stopping { body, .. } => !matches!(body, Remains::Unborn),
+            Lived::Launching { .. } | Lived::Detached { .. } => true,
             Lived::Executing { .. } | Lived::Starting { .. } | Lived::Ready { .. } | Lived::Unhealthy { .. } => true,
             Lived::Stopped | Lived::Waiting | Lived::Backoff { .. } => false,
             Lived::Completed { .. } | Lived::Failed { .. } | Lived::Doomed { .. } => false,
@@ -292,6 +305,7 @@ impl Machine {
 fn program(process: &Process) -> Program {
     Program {
         pid: process.pid,
+        launched: process.launched,
         spawned_at: process.spawned_at,
         executed_at: process.executed_at,
         executed_wall: process.executed_wall,
@@ -303,6 +317,7 @@ fn process(program: &Program, spec: &Arc<Service>) -> Process {
     Process {
         spec: Arc::clone(spec),
         pid: program.pid,
+        launched: program.launched,
         spawned_at: program.spawned_at,
         executed_at: program.executed_at,
         executed_wall: program.executed_wall,
@@ -322,6 +337,22 @@ fn lived(life: &Life) -> Lived {
             again: again.clone(),
             pid: *pid,
             spawned_at: *spawned_at,
+        },
+        Life::Launching {
+            process: running,
+            doubt,
+        } => Lived::Launching {
+            program: program(running),
+            doubt: doubt.clone(),
+        },
+        Life::Detached {
+            process: running,
+            status,
+            doubt,
+        } => Lived::Detached {
+            program: program(running),
+            status: *status,
+            doubt: doubt.clone(),
         },
         Life::Starting {
             process: running,
@@ -392,6 +423,15 @@ fn life(lived: &Lived, spec: &Arc<Service>, now: u64) -> Life {
             again: again.clone(),
             pid: *pid,
             spawned_at: *spawned_at,
+        },
+        Lived::Launching { program, doubt } => Life::Launching {
+            process: process(program, spec),
+            doubt: doubt.clone(),
+        },
+        Lived::Detached { program, status, doubt } => Life::Detached {
+            process: process(program, spec),
+            status: *status,
+            doubt: doubt.clone(),
         },
         Lived::Starting { program, warned } => Life::Starting {
             process: process(program, spec),

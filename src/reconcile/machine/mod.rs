@@ -2,6 +2,7 @@
 //!
 //! Law: a `Machine` knows nothing of other services. What they allow it to do comes in as [`Permit`].
 
+mod daemons;
 mod ends;
 mod life;
 mod memory;
@@ -143,6 +144,7 @@ impl Machine {
             Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
             Life::Backoff { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+            Life::Launching { .. } | Life::Detached { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) | Life::Completed { .. } => false,
         }
     }
@@ -161,6 +163,13 @@ impl Machine {
                     self.stop_by_wish(step)
                 } else {
                     self.pursue_starting(step)
+                }
+            }
+            Life::Launching { .. } | Life::Detached { .. } => {
+                if self.may_go(&permit) {
+                    self.stop_by_wish(step)
+                } else {
+                    self.pursue_launching(step)
                 }
             }
             Life::Ready { .. } | Life::Unhealthy { .. } => {
@@ -203,6 +212,7 @@ impl Machine {
             },
             Life::Spawning { .. } => None,
             Life::Executing { .. } | Life::Starting { .. } => self.starting_deadline(),
+            Life::Launching { .. } | Life::Detached { .. } => self.launching_deadline(),
             Life::Ready { .. } | Life::Unhealthy { .. } => self.health_deadline(),
             Life::Retrying { until, .. } | Life::Backoff { until, .. } => Some(*until),
             Life::Evicting { ended, .. } => ended.then_some(0),
@@ -247,6 +257,10 @@ impl Machine {
         let touched = match &mut self.life {
             Life::Spawning { spec: old, .. } | Life::Executing { spec: old, .. } => {
                 *old = Arc::clone(&spec);
+                true
+            }
+            Life::Launching { process, .. } | Life::Detached { process, .. } => {
+                process.spec = Arc::clone(&spec);
                 true
             }
             Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {

@@ -75,7 +75,7 @@ impl Machine {
     }
 
     /// What is about to be stopped anyway is not stopped for its lateness: the order of the graph decides when.
-    fn unless_going(&self, limit: Option<u64>) -> Option<u64> {
+    pub(super) fn unless_going(&self, limit: Option<u64>) -> Option<u64> {
         limit.filter(|_| !self.lot.going)
     }
 
@@ -335,12 +335,6 @@ impl Machine {
         }
     }
 
-    pub fn on_main_pid_told(&mut self, pid: u32) {
-        if let Some(process) = self.life.process_mut() {
-            process.pid = pid;
-        }
-    }
-
     /// How often readiness was tried and what it said last.
     pub fn probe_words(&self) -> (Option<String>, u32) {
         match &self.life {
@@ -356,6 +350,9 @@ impl Machine {
                 (words, probing.attempt)
             }
             Life::Unhealthy { health, .. } => (health.message.clone(), health.attempt),
+            Life::Launching { process, doubt } | Life::Detached { process, doubt, .. } => {
+                (words::awaited(&process.spec, doubt.as_deref()), 0)
+            }
             Life::Stopping(stopping) if matches!(stopping.body, Body::Leftovers) => (Some(words::left_others()), 0),
             _ => (None, 0),
         }

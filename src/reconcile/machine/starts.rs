@@ -211,24 +211,26 @@ impl Machine {
             Life::Executing {
                 spec, pid, spawned_at, ..
             } => {
+                let daemon = spec.followed_pid_file().is_some();
                 let process = Process {
                     spec,
                     pid,
+                    launched: pid,
                     spawned_at,
                     executed_at: mono,
                     executed_wall: wall,
                     status_text: None,
                 };
                 let cause = self.cause.clone();
-                self.enter(
-                    Life::Starting {
+                let life = match daemon {
+                    true => Life::Launching { process, doubt: None },
+                    false => Life::Starting {
                         process,
                         probing: Probing::due(),
                         warned: false,
                     },
-                    cause.clone(),
-                    step,
-                );
+                };
+                self.enter(life, cause.clone(), step);
                 self.publish(EventKind::Started { pid }, cause, step);
             }
             other => self.life = other,

@@ -45,8 +45,17 @@ impl Stopping {
     /// What is left of a tree whose main process ended is reached through its group only.
     fn scope(&self) -> StopScope {
         match (&self.body, self.spec.stop_scope) {
+            // Among it may be a daemon that was never found.
+            (Body::Leftovers, StopScope::Process) if self.spec.followed_pid_file().is_some() => StopScope::Tree,
             (Body::Leftovers, StopScope::Process) => StopScope::Group,
             (_, scope) => scope,
+        }
+    }
+
+    pub(super) fn signal_scope(&self) -> StopScope {
+        match &self.body {
+            Body::Alive(process) => process.signal_scope(),
+            Body::Unborn | Body::Embryo { .. } | Body::Leftovers => self.scope(),
         }
     }
 }
@@ -59,22 +68,15 @@ impl Machine {
 
     /// Begins to end the incarnation.
     pub(super) fn stop(&mut self, then: Then, cause: Cause, step: &mut Step) {
-        let id = self.incarnation();
+        self.cancel_probes(step);
         let (spec, body) = match self.take_life() {
             Life::Spawning { spec, .. } => (spec, Body::Unborn),
             Life::Executing { spec, pid, .. } => (spec, Body::Embryo { pid }),
-            Life::Starting { process, probing, .. } => {
-                if probing.is_asked() {
-                    step.out.push(Action::CancelProbes { id });
-                }
-                (Arc::clone(&process.spec), Body::Alive(process))
-            }
-            Life::Ready { process, health, .. } | Life::Unhealthy { process, health, .. } => {
-                if health.is_asked() {
-                    step.out.push(Action::CancelProbes { id });
-                }
-                (Arc::clone(&process.spec), Body::Alive(process))
-            }
+            Life::Launching { process, .. }
+            | Life::Starting { process, .. }
+            | Life::Ready { process, .. }
+            | Life::Unhealthy { process, .. } => (Arc::clone(&process.spec), Body::Alive(process)),
+            Life::Detached { process, .. } => (process.spec, Body::Leftovers),
             other => {
                 self.life = other;
                 return;
@@ -146,9 +148,10 @@ impl Machine {
         let Life::Stopping(stopping) = &mut self.life else {
             return;
         };
-        let scope = stopping.scope();
+        let (scope, signal_scope) = (stopping.scope(), stopping.signal_scope());
         if !hasten {
             for (index, &Rung { signal, .. }) in stopping.ladder.iter().enumerate().skip(index) {
+                let scope = signal_scope;
                 step.out.push(Action::Signal { id, signal, scope });
                 if stopping.rung_ends(index, now, patience) > now {
                     stopping.phase = Phase::Rung { index, since: now };

@@ -41,6 +41,8 @@ pub struct Body {
     /// What it began with; an edit counts at the next start.
     pub bonds: IndexMap<ServiceName, Dependency>,
     pub stage: Stage,
+    /// Its PID file has not named another than the launcher yet.
+    pub launching: bool,
     pub rest: Rest,
     /// Stop signals that it does not listen to.
     pub deaf: u64,
@@ -65,6 +67,7 @@ impl Body {
         Body {
             bonds: service.depends_on.clone(),
             started: Arc::clone(&service),
+            launching: service.followed_pid_file().is_some(),
             service,
             run,
             pid: 0,
@@ -89,6 +92,18 @@ impl Body {
             probing: [false; 2],
             commanded: false,
         }
+    }
+
+    /// The daemon that a launcher has left is the main process from now on.
+    pub fn revive(&mut self, pid: u32, rest: Rest) {
+        (self.stage, self.rest) = (Stage::Running, rest);
+        (self.exited, self.left, self.launching) = (false, false, false);
+        self.pid = pid;
+    }
+
+    /// What is left counts as the service's own: there may be the main process among it.
+    pub fn answers_for_rest(&self) -> bool {
+        self.service.stop_scope != StopScope::Process || self.launching
     }
 
     pub fn is_alive(&self) -> bool {

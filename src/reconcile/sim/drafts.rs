@@ -230,6 +230,10 @@ fn service(dice: &mut Dice, name: &str) -> Service {
         service.kind = Kind::Oneshot;
         service.timeout = dice.once_in(3).then(|| Duration::from_secs(20));
     }
+    service.pid_file = (service.kind == Kind::Simple && dice.once_in(4)).then(|| PidFile {
+        path: "/run/daemon.pid".into(),
+        mode: PidFileMode::Follow,
+    });
     service.restart = restart(dice, service.kind);
     service.backoff = backoff(dice);
     service.max_restarts = dice.once_in(4).then(|| dice.below(4) as u32);

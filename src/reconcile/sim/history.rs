@@ -131,7 +131,7 @@ impl History {
                     Some(body) => Some(body.started.fingerprint("salt")),
                     None => ended.map(|service| service.fingerprint("salt")),
                 },
-                remnant: body.map(|body| body.service.remnant()),
+                remnant: body.map(|body| body.started.remnant()),
                 memory,
             })
         });
@@ -176,7 +176,7 @@ impl History {
 
     /// Nothing goes wrong any more: everything comes to where it should be.
     fn rest(&mut self) -> Result<(), String> {
-        self.host.kind = true;
+        self.host.calm(&mut self.dice);
         let until = self.host.now + QUIET;
         while !self.world.is_over() && self.next().is_some_and(|at| at <= until) {
             self.forward()?;
@@ -321,7 +321,14 @@ impl History {
             return Ok(());
         }
         let fact = self.recent[self.dice.index(self.recent.len())].clone();
-        if matches!(fact, Fact::Nudged { .. }) {
+        let is_news = match fact {
+            Fact::Nudged { .. } => true,
+            Fact::Exited { id, .. } => self.host.follows(id),
+            // Another number is another main process again.
+            Fact::MainPidTold { id, pid } => self.host.follows(id) || !self.host.is_main(id, pid),
+            _ => false,
+        };
+        if is_news {
             return Ok(());
         }
         let quiet = self.world.next_deadline().is_none_or(|at| at > self.host.now);
@@ -330,8 +337,10 @@ impl History {
             trace.push_str("once more:\n");
         }
         let actions = self.perform(fact.clone())?;
-        let same =
-            matches!(fact, Fact::StatusTold { .. } | Fact::MainPidTold { .. }) || self.world.snapshot() == before;
+        let same = matches!(
+            fact,
+            Fact::StatusTold { .. } | Fact::MainPidTold { .. } | Fact::PidFileDoubted { .. }
+        ) || self.world.snapshot() == before;
         // The end of a reload is nothing but told.
         let is_told = matches!(
             fact,

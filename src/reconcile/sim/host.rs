@@ -30,7 +30,17 @@ enum Coming {
     TellEmpty(Incarnation),
     Hopeless(Incarnation),
     Match(Incarnation),
+    /// The launcher of a daemon has done its work.
+    Launched(Incarnation),
+    /// The PID file names the launcher, or the daemon.
+    Named(Incarnation, Name),
     Tell(Fact),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Launcher,
+    Daemon,
 }
 
 /// The run that something is about, by reference or by mutable reference.
@@ -48,7 +58,8 @@ macro_rules! run_of {
             Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => Some(of),
             Coming::Tell(Fact::Adopted { id: of, .. } | Fact::Vanished { id: of }) => Some(of),
             Coming::Tell(Fact::Exited { id: of, .. } | Fact::Evicted { id: of, .. }) => Some(of),
-            Coming::Taken(of, _) => Some(of),
+            Coming::Taken(of, _) | Coming::Launched(of) | Coming::Named(of, _) => Some(of),
+            Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => Some(of),
             Coming::Tell(_) => None,
         }
     };
@@ -124,7 +135,7 @@ impl Host {
                     return Vec::new();
                 };
                 // With `process` the rest is none of ours from here on, whatever an edit says later.
-                let left_ours = left && body.service.stop_scope != StopScope::Process;
+                let left_ours = left && body.answers_for_rest();
                 (body.exited, body.left) = (true, left_ours);
                 let out_of_memory = status == ExitStatus::Signal(Signal::KILL) && dice.once_in(4);
                 if left && body.rest == Rest::None {
@@ -153,8 +164,86 @@ impl Host {
                 body.matched = true;
                 vec![Fact::Nudged { id }]
             }
+            Coming::Launched(id) => self.launched(id, dice),
+            Coming::Named(id, name) => self.named(id, name, dice),
             Coming::Tell(fact) => self.tell(fact),
         }
+    }
+
+    /// A service with a PID file begins its work.
+    fn daemonise(&mut self, id: Incarnation, dice: &mut Dice) {
+        let slow = if self.kind { 500 } else { 4_000 };
+        if dice.once_in(4) {
+            // It stays in front after all.
+            return self.plan(dice.delay(slow), Coming::Named(id, Name::Launcher));
+        }
+        if dice.once_in(6) {
+            self.plan(dice.delay(100), Coming::Named(id, Name::Launcher));
+        }
+        self.plan(dice.delay(500), Coming::Launched(id));
+        if dice.once_in(4) {
+            let why = "it is empty".to_owned();
+            self.plan(dice.delay(500), Coming::Tell(Fact::PidFileDoubted { id, why }));
+        }
+        if self.kind || !dice.once_in(8) {
+            self.plan(dice.delay(slow), Coming::Named(id, Name::Daemon));
+        }
+    }
+
+    fn launched(&mut self, id: Incarnation, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        if body.stage != Stage::Running || !body.launching {
+            return Vec::new();
+        }
+        body.rest = Rest::Strays;
+        let good = body.service.success_exit_codes.first();
+        let status = ExitStatus::Code(good.map_or(0, |&code| code.into()));
+        self.exit(id, status, dice)
+    }
+
+    fn named(&mut self, id: Incarnation, name: Name, dice: &mut Dice) -> Vec<Fact> {
+        let Some(body) = self.bodies.get_mut(&id) else {
+            return Vec::new();
+        };
+        let left = body.stage == Stage::Ended && body.rest == Rest::Strays && body.killed.is_none() && !body.emptied;
+        let lives = body.stage == Stage::Running;
+        match name {
+            Name::Launcher if lives && body.launching => {}
+            Name::Daemon if body.launching && (lives || left) => {
+                self.pids += 1;
+                let rest = dice.pick(&[Rest::None, Rest::None, Rest::Group, Rest::Strays]);
+                body.revive(self.pids, rest);
+                self.queue.retain(|_, coming| {
+                    !matches!(coming, Coming::TellExit(of, ..) | Coming::Empty(of) | Coming::TellEmpty(of) if *of == id)
+                });
+            }
+            Name::Launcher | Name::Daemon => return Vec::new(),
+        }
+        let pid = self.bodies[&id].pid;
+        vec![Fact::MainPidTold { id, pid }]
+    }
+
+    /// From now on nothing goes wrong by itself.
+    pub fn calm(&mut self, dice: &mut Dice) {
+        self.kind = true;
+        let launching = self.bodies.iter().filter(|(_, body)| body.launching);
+        let ids: Vec<Incarnation> = launching.map(|(&id, _)| id).collect();
+        for id in ids {
+            self.plan(dice.delay(500), Coming::Named(id, Name::Daemon));
+        }
+    }
+
+    pub fn is_main(&self, id: Incarnation, pid: u32) -> bool {
+        self.bodies.get(&id).is_none_or(|body| body.pid == pid)
+    }
+
+    /// Whether a main process has been replaced or is about to be: what was told of its end is no news of the next.
+    pub fn follows(&self, id: Incarnation) -> bool {
+        self.bodies
+            .get(&id)
+            .is_some_and(|body| body.service.followed_pid_file().is_some())
     }
 
     /// Notes what the World hears.
@@ -173,9 +262,13 @@ impl Host {
             }
             Fact::Exited { id, left, .. } => {
                 if let Some(body) = self.bodies.get_mut(id) {
-                    (body.exited, body.left) = (true, *left && body.service.stop_scope != StopScope::Process);
+                    (body.exited, body.left) = (true, *left && body.answers_for_rest());
                 }
             }
+            Fact::MainPidTold { id, pid } => match self.bodies.get_mut(id) {
+                Some(body) if body.stage == Stage::Running => (body.pid, body.launching) = (*pid, false),
+                _ => return Vec::new(),
+            },
             _ => {}
         }
         vec![fact]
@@ -199,6 +292,7 @@ impl Host {
             return Vec::new();
         };
         (body.stage, body.executed) = (Stage::Running, true);
+        let daemon = body.launching;
         let oneshot = body.service.kind == crate::spec::Kind::Oneshot;
         let good = body
             .service
@@ -207,6 +301,9 @@ impl Host {
             .map_or(0, |&code| i32::from(code));
         if self.kind || !dice.once_in(6) {
             self.plan(dice.delay(300), Coming::Match(id));
+        }
+        if daemon {
+            self.daemonise(id, dice);
         }
         if oneshot && (self.kind || !dice.once_in(8)) {
             let status = if self.kind {
@@ -233,12 +330,12 @@ impl Host {
         }
         (body.stage, body.status) = (Stage::Ended, status);
         let left = body.rest != Rest::None;
-        let killed = body.killed;
+        let (killed, launching) = (body.killed, body.launching);
         let drain = if dice.once_in(4) { dice.delay(50) } else { 0 };
         self.plan(drain, Coming::TellExit(id, status, left));
         if left && killed.is_some() {
             self.kill_rest(id, dice);
-        } else if left && (self.kind || dice.once_in(2)) {
+        } else if left && (self.kind && !launching || dice.once_in(if launching { 8 } else { 2 })) {
             self.plan(dice.delay(20_000), Coming::Empty(id));
         }
         facts
@@ -520,6 +617,16 @@ impl Host {
         // Before the guardian has forked it, it is in the order that it reads.
         if body.stage != Stage::Ordered {
             self.answers.push(adopted);
+        }
+        // Its PID file is read again.
+        if body.service.followed_pid_file().is_some() && body.stage == Stage::Running {
+            match body.launching {
+                true => self.plan(0, Coming::Named(id, Name::Launcher)),
+                false => {
+                    let pid = body.pid;
+                    self.answers.push(Fact::MainPidTold { id, pid });
+                }
+            }
         }
         if is_told {
             let told = Fact::Exited {

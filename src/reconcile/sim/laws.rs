@@ -34,6 +34,8 @@ pub struct Laws {
     /// Codes that the end may have.
     codes: Option<BTreeSet<u8>>,
     settled: u64,
+    /// The end was told: what begins to stop before it, in the same step, was not stopped for it.
+    end_told: bool,
 }
 
 type Verdict = Result<(), String>;
@@ -137,7 +139,7 @@ impl Laws {
                 return broken("one life at a time", format!("{name}: {} still lives", words(other)));
             }
             let port = service.ports.values().find(|port| {
-                let held = body.service.ports.values();
+                let held = body.started.ports.values();
                 held.into_iter()
                     .any(|held| held.number == port.number && !(held.shared && port.shared))
             });
@@ -199,6 +201,10 @@ impl Laws {
 
     fn published(&mut self, event: &Event, view: &View) -> Verdict {
         match (&event.kind, &event.service) {
+            (EventKind::Ending { .. }, _) => {
+                self.end_told = true;
+                Ok(())
+            }
             (EventKind::Stopping, Some(name)) => self.stopping(name, &event.cause, view),
             (EventKind::Settled { generation, .. }, _) => {
                 self.settled = *generation;
@@ -245,7 +251,7 @@ impl Laws {
             }
             let alone = self.wishes.alone.contains(other);
             let needs_it = bond.required && matches!(bond.condition, Condition::Started | Condition::Healthy);
-            let goes = self.wishes.ending || !alone && (by_hand && needs_it || again && bond.restart);
+            let goes = self.end_told || !alone && (by_hand && needs_it || again && bond.restart);
             if goes {
                 return broken(
                     "a dependent is stopped first",

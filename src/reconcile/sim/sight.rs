@@ -87,7 +87,7 @@ pub fn has_no_code(reason: Reason) -> bool {
     reason.is_permanent()
         || matches!(
             reason,
-            Reason::DependencyFailed | Reason::StartTimeout | Reason::HealthFailed
+            Reason::DependencyFailed | Reason::StartTimeout | Reason::PidFileTimeout | Reason::HealthFailed
         )
 }
 

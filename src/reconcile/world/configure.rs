@@ -23,7 +23,7 @@ impl World {
         out: &mut Vec<Action>,
     ) {
         let known: Vec<&ServiceName> = project.services.keys().collect();
-        let resumes = self.resume(now, Some(project), out).then(|| self.generation);
+        let resumes = self.resume(now, Some(project), out).then_some(self.generation);
         if self.ending.is_some() {
             return;
         }

@@ -104,6 +104,7 @@ fn has_stopped(machine: &Machine) -> bool {
         Life::Waiting { .. } => machine.lot.held,
         Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. } => false,
         Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+        Life::Launching { .. } | Life::Detached { .. } => false,
         Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,
     }
 }

@@ -9,6 +9,7 @@ mod ending;
 mod full;
 mod goal;
 mod neighbours;
+mod ports;
 mod recall;
 mod request;
 mod view;
@@ -28,7 +29,8 @@ use super::machine::{Adopted, Exit, Machine, Step};
 use super::restart::Rng;
 use super::timers::Timers;
 use super::wish::Wish;
-use crate::spec::{Condition, Fingerprint, Protocol, ServiceName};
+use crate::spec::{Condition, Fingerprint, ServiceName};
+use ports::{PortKey, PortUse, claims};
 
 /// All services, their graph and what people asked for.
 ///
@@ -71,21 +73,6 @@ pub struct World {
     forgotten: Vec<ServiceName>,
     /// The definition whose coming to rest was published; `None` while something moves.
     settled: Option<u64>,
-}
-
-type PortKey = (u16, Transport);
-
-/// `Protocol` with an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Transport {
-    Tcp,
-    Udp,
-}
-
-#[derive(Clone, Debug, Default)]
-struct PortUse {
-    declared: BTreeSet<ServiceId>,
-    held: BTreeMap<ServiceId, bool>,
 }
 
 /// Which services people asked for, beside those asked for by name.
@@ -327,7 +314,8 @@ impl World {
             }
             Fact::Nudged { id } => self.tell(now, id, out, ended, |m, _| m.on_nudged()),
             Fact::StatusTold { id, text } => self.tell(now, id, out, ended, |m, _| m.on_status_told(text)),
-            Fact::MainPidTold { id, pid } => self.tell(now, id, out, ended, |m, _| m.on_main_pid_told(pid)),
+            Fact::MainPidTold { id, pid } => self.tell(now, id, out, ended, |m, step| m.on_main_pid_told(pid, step)),
+            Fact::PidFileDoubted { id, why } => self.tell(now, id, out, ended, |m, _| m.on_pid_file_doubted(why)),
             Fact::GateProbed { id, attempt, outcome } => {
                 self.tell(now, id, out, ended, |m, step| m.on_gate_probed(attempt, &outcome, step));
             }
@@ -483,21 +471,4 @@ impl World {
             self.mark_dependencies(id);
         }
     }
-}
-
-impl From<Protocol> for Transport {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-        }
-    }
-}
-
-/// The ports that a definition claims, and whether others may hold them too.
-fn claims(spec: &crate::spec::Service) -> Vec<(PortKey, bool)> {
-    spec.ports
-        .values()
-        .map(|port| ((port.number, port.protocol.into()), port.shared))
-        .collect()
 }

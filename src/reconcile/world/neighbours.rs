@@ -442,6 +442,8 @@ impl World {
             Life::Gated { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
+            | Life::Launching { .. }
+            | Life::Detached { .. }
             | Life::Starting { .. }
             | Life::Retrying { .. }
             | Life::Evicting { .. }
@@ -468,12 +470,13 @@ fn is_met(on: &Machine, condition: Condition) -> bool {
     }
     match (&on.life, condition) {
         (Life::Ready { .. }, Condition::Started | Condition::Healthy) => true,
-        (Life::Starting { .. } | Life::Unhealthy { .. }, Condition::Started) => true,
+        (Life::Launching { .. } | Life::Starting { .. } | Life::Unhealthy { .. }, Condition::Started) => true,
         (Life::Completed { .. }, Condition::Healthy) => on.spec.kind == Kind::Oneshot,
         (Life::Completed { .. }, Condition::Started | Condition::Completed | Condition::CompletedSuccessfully) => true,
         (Life::Failed { status: Some(_), .. }, Condition::Completed) => true,
         (Life::Starting { .. } | Life::Unhealthy { .. } | Life::Ready { .. } | Life::Failed { .. }, _) => false,
         (Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Spawning { .. }, _) => false,
+        (Life::Launching { .. } | Life::Detached { .. }, _) => false,
         (Life::Executing { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. }, _) => false,
         (Life::Stopping(_) | Life::Doomed { .. }, _) => false,
     }

@@ -220,6 +220,7 @@ impl World {
             Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } | Life::Evicting { .. } => now,
             Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+            Life::Launching { .. } | Life::Detached { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,
         };
         // A turn that is due already covers this one.

@@ -161,6 +161,17 @@ impl World {
             },
             Life::Failed { failure, .. } => failure.message.clone(),
             Life::Completed { .. } => last_end(now, machine),
+            Life::Launching { .. } | Life::Detached { .. } => {
+                let (file, _) = machine.probe_words();
+                let since = match &machine.life {
+                    Life::Detached { status, .. } => format!("{}, {since} ago", words::background(*status)),
+                    _ => format!("it was executed {since} ago"),
+                };
+                format!(
+                    "{since}, and which process it is has not been said: {}",
+                    file.unwrap_or_default()
+                )
+            }
             Life::Starting { process, .. } => {
                 let mut because = match machine.probe_words() {
                     (Some(words), attempts) => format!(
@@ -279,7 +290,9 @@ impl World {
             }
             Life::Stopped if machine.wish.stopped => Some(format!("`runner start {name}`")),
             Life::Stopped => (!machine.lot.wanted).then(|| format!("`runner start {name}`")),
-            Life::Starting { .. } => Some(format!("see `runner logs {name}`")),
+            Life::Launching { .. } | Life::Detached { .. } | Life::Starting { .. } => {
+                Some(format!("see `runner logs {name}`"))
+            }
             Life::Unhealthy { .. } => Some(format!("see `runner logs {name}`, or `runner restart {name}`")),
             Life::Gated { .. } => Some(format!(
                 "make it so that they answer, or take them out of `wait_for` of services.{name}"

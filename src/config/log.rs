@@ -1,0 +1,31 @@
+//! Where the output of a service goes.
+
+use std::path::Path;
+
+use super::fields::Fields;
+use super::node::Table;
+use super::problem::{Problem, Sink};
+use super::value;
+use crate::spec::{LogFile, LogTarget};
+
+/// The key `log`; by default a file of the service's name below `state_dir`.
+pub(super) fn log(fields: &Fields<'_>, service: &str, state_dir: &Path, sink: &mut Sink) -> LogTarget {
+    if fields.flag("log") == Some(false) {
+        return LogTarget::Off;
+    }
+    let empty = Table::new();
+    let fields = fields.table_at("log").unwrap_or(Fields { table: &empty });
+    let max_size = fields.text("max_size").and_then(|text| value::size(text).ok());
+    let too_small = max_size.is_some_and(|size| size < 1024);
+    if let Some(node) = fields.node("max_size").filter(|_| too_small) {
+        let message = "a log file of less than 1 KiB holds nothing";
+        sink.push(Problem::error(node.place, message).of(service, "log.max_size"));
+    }
+    let default = || state_dir.join("logs").join(format!("{service}.log"));
+    LogTarget::File(LogFile {
+        file: fields.path("file", sink).unwrap_or_else(default),
+        max_size: max_size.unwrap_or(10_000_000),
+        max_files: fields.count("max_files").unwrap_or(5),
+        console: fields.flag("console").unwrap_or(true),
+    })
+}

@@ -1,0 +1,68 @@
+//! The end of a daemon: everything is over, or another version takes its place.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::door::remove_places;
+use super::{Daemon, Inputs};
+use crate::api::wire;
+use crate::guardian::orders::Order;
+use crate::reconcile::{Author, Cause, Ending};
+use crate::sys;
+
+impl Daemon {
+    pub(super) async fn say_farewell(mut self, inputs: Inputs) -> u8 {
+        let ending = self.ending.take().expect("the loop ends with one");
+        let Ending { code, because } = ending;
+        let cause = Cause::new(Author::Runner, because.clone());
+        let ended = wire::EventKind::Ended { code, because };
+        self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
+        // The project came to its end: nothing that was wished of it is left. One that never began leaves wishes alone.
+        if self.definition.project.is_some() {
+            self.store.clear();
+        }
+        self.conclude();
+        let Daemon {
+            mut hands,
+            boot,
+            door,
+            story,
+            waiting,
+            definition,
+            ..
+        } = self;
+        // Nothing more will come: followers see the end of their streams, and whoever waits or calls late is answered by
+        // what is dropped here, "runner is ending".
+        hands.stop_pump();
+        drop((story, waiting, definition, inputs.calls, inputs.news));
+        door.close().await;
+        let _ = hands.guardian().queue(&Order::Finish, &[]);
+        let _ = hands.guardian().flush();
+        crate::fault::point!("daemon.finish-ordered");
+        remove_places(&boot.runtime_dir);
+        code
+    }
+
+    /// The last thing that this daemon does. What clients have asked for is answered by the next one.
+    pub(super) async fn make_way(mut self, program: PathBuf, inputs: Inputs) -> u8 {
+        self.conclude();
+        let Daemon {
+            mut hands,
+            door,
+            story,
+            waiting,
+            definition,
+            ..
+        } = self;
+        hands.stop_pump();
+        drop((story, waiting, definition, inputs.calls, inputs.news));
+        door.close().await;
+        let program = program.into_os_string().into_vec();
+        let guardian = hands.guardian();
+        let _ = guardian.queue(&Order::Renew { program }, &[]);
+        while matches!(guardian.flushed(), Ok(false)) {
+            guardian.sent().await;
+        }
+        0
+    }
+}
