@@ -388,7 +388,9 @@ mod tests {
 
     #[test]
     fn ap_07_no_get_changes_anything() {
-        let changing = ["start", "stop", "restart", "reload", "kill", "up", "down", "run"];
+        let changing = [
+            "start", "stop", "restart", "reload", "kill", "up", "down", "run", "upgrade",
+        ];
         for route in ROUTES {
             let last = route.path.rsplit('/').next().expect("a word");
             assert_eq!(route.method == "POST", changing.contains(&last), "{}", route.path);

@@ -30,6 +30,7 @@ const VERBS: &[(&str, Shape)] = &[
 /// What the API answers with, besides that.
 const ANSWERS: &[Shape] = &[
     of::<wire::DownAnswer>(),
+    of::<wire::UpgradeAnswer>(),
     of::<wire::Health>(),
     of::<wire::Project>(),
     of::<wire::Refusal>(),
@@ -40,6 +41,7 @@ const ANSWERS: &[Shape] = &[
 const REQUESTS: &[Shape] = &[
     of::<wire::ActRequest>(),
     of::<wire::DownRequest>(),
+    of::<wire::UpgradeRequest>(),
     of::<wire::RunRequest>(),
     of::<wire::UpRequest>(),
 ];

@@ -4,8 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::Result;
@@ -20,7 +19,7 @@ use crate::fault::point;
 use crate::guardian;
 use crate::sys::detach::start_detached;
 use crate::sys::lock::{Lock, LockText};
-use crate::sys::places::{self, Place, SocketPath};
+use crate::sys::places::{self, Place};
 use crate::sys::{self};
 
 /// Where sockets live when no better place can be written.
@@ -59,18 +58,6 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
 /// Gives up after [`PATIENCE`], with `WouldBlock`: in front of a runner that was stopped the queue may be full.
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
     places::connect(socket, PATIENCE)
-}
-
-/// Private from the first instant: it is bound in a folder of mode 0700.
-fn listen(socket: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(socket) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let listener = UnixListener::bind(SocketPath::of(socket)?.path())?;
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
 }
 
 /// The running daemon or exit code 4.
@@ -147,7 +134,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         .write(runtime_dir)
         .map_err(Outcome::io("write whose runtime folder it is"))?;
     let socket = runtime_dir.join(SOCKET);
-    let listener = listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
+    let listener = places::listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
     point!("client.socket-bound");
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
     let boot = Boot {

@@ -12,10 +12,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::fault::point;
-use crate::reconcile::{Ends, Memory, Remembered};
+use crate::guardian::seal::checksum;
+use crate::reconcile::{Ends, Memory, Remembered, Wishes};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
 use crate::sys::files::set_aside;
 use crate::sys::identity;
@@ -44,6 +44,12 @@ pub struct Session {
     pub exit_code_from: Option<ServiceName>,
     pub stop_asked: bool,
     pub ending: Option<Ends>,
+    /// What was asked for by hand, for where its own place is full or gone (`CR-08`, `CR-10`).
+    #[serde(default)]
+    pub wishes: Wishes,
+    /// It is not in its own place.
+    #[serde(default)]
+    pub unkept: bool,
 }
 
 impl Session {
@@ -61,6 +67,8 @@ impl Session {
             exit_code_from: None,
             stop_asked: false,
             ending: None,
+            wishes: Wishes::default(),
+            unkept: false,
         }
     }
 
@@ -76,6 +84,15 @@ impl Session {
             ending: None,
             ..self
         }
+    }
+
+    /// What was asked for by hand: as it stands in its own place, unless that took nothing or is gone.
+    pub fn settle_wishes(&mut self, stored: Option<&Wishes>) -> &Wishes {
+        match stored {
+            Some(stored) if !self.unkept => self.wishes = stored.clone(),
+            _ => self.unkept = self.wishes != Wishes::default(),
+        }
+        &self.wishes
     }
 
     /// Of this boot and this PID namespace (`PR-04`, `PR-05`).
@@ -224,9 +241,15 @@ impl Book {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(&fresh)?;
-        file.write_all(&text)?;
-        point!("book.drafted");
-        std::fs::rename(&fresh, &self.path)?;
+        let written = file.write_all(&text).and_then(|()| {
+            point!("book.drafted");
+            std::fs::rename(&fresh, &self.path)
+        });
+        if let Err(error) = written {
+            // What little room there is, others need.
+            let _ = std::fs::remove_file(&fresh);
+            return Err(error);
+        }
         point!("book.written");
         (self.length, self.base) = (text.len() as u64, text.len() as u64);
         self.file = Some(file);
@@ -252,11 +275,6 @@ fn line(entry: &Entry, text: &mut Vec<u8>) -> io::Result<()> {
     text.extend_from_slice(&json);
     text.push(b'\n');
     Ok(())
-}
-
-fn checksum(bytes: &[u8]) -> String {
-    let sum = Sha256::digest(bytes);
-    sum[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What stands there, and how many lines make no sense. The last one may be torn without a complaint: its writer was
@@ -290,6 +308,10 @@ fn read(path: &Path) -> io::Result<(Past, usize)> {
             }
             None => damaged += usize::from(line.ends_with(b"\n")),
         }
+    }
+    if past.session.is_none() && !bytes.is_empty() {
+        // It is made with a session in it, in one piece: a writer's death is no excuse.
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "nothing in it makes sense"));
     }
     Ok((past, damaged))
 }

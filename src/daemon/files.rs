@@ -57,6 +57,13 @@ impl Interest {
         interest
     }
 
+    /// A folder of runner's own, whose end is to be noticed.
+    pub fn beside(&mut self, folder: &Path) {
+        if let Some(parent) = folder.parent() {
+            self.note(parent, folder);
+        }
+    }
+
     /// In one file only, there or not.
     pub fn of_file(path: &Path) -> Interest {
         let mut interest = Interest::default();

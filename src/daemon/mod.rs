@@ -24,6 +24,8 @@ mod run;
 mod store;
 mod story;
 mod surroundings;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub use begin::main;

@@ -1,7 +1,8 @@
 //! The guardian is gone: we become a fresh one, which starts the daemon after us.
 //!
-//! What holds the project goes with us through execve(2): its lock, its socket, the hold of its owner, and an end of every
-//! FIFO, so that nothing that a service prints is lost while nobody reads.
+//! What holds the project goes with us through execve(2): its lock, its socket, the hold of its owner, an end of every
+//! FIFO, so that nothing that a service prints is lost while nobody reads, and a pidfd of every service, by which its end is
+//! learned however long nobody looks.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -31,21 +32,21 @@ impl Estate {
 }
 
 /// Never returns but with an error: then everything is as it was.
-pub fn become_guardian(boot: &Boot, estate: &Estate, fifos: Vec<OwnedFd>) -> io::Error {
-    match prepare(boot, estate, &fifos) {
+pub fn become_guardian(boot: &Boot, estate: &Estate, held: Vec<OwnedFd>) -> io::Error {
+    match prepare(boot, estate, &held) {
         Ok(words) => passing::become_program(Path::new("/proc/self/exe"), &words),
         Err(error) => error,
     }
 }
 
-fn prepare(boot: &Boot, estate: &Estate, fifos: &[OwnedFd]) -> io::Result<Vec<CString>> {
+fn prepare(boot: &Boot, estate: &Estate, held: &[OwnedFd]) -> io::Result<Vec<CString>> {
     let boot = Boot {
         goes_on: true,
         ..boot.clone()
     };
     let boot_text = serde_json::to_string(&boot)?;
     let kept = [&estate.lock, &estate.listener, &estate.owner].map(AsRawFd::as_raw_fd);
-    let spare: Vec<RawFd> = fifos.iter().map(AsRawFd::as_raw_fd).collect();
+    let spare: Vec<RawFd> = held.iter().map(AsRawFd::as_raw_fd).collect();
     for number in kept.iter().chain(&spare) {
         passing::let_through(*number)?;
     }

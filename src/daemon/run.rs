@@ -3,19 +3,18 @@
 mod acting;
 mod answers;
 mod definition;
+mod door;
 mod farewell;
 mod recover;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::book::{Book, Session};
@@ -28,7 +27,7 @@ use super::story::Story;
 use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
-use crate::api::server::{self, Call};
+use crate::api::server::Call;
 use crate::api::wire::{self};
 use crate::guardian;
 use crate::guardian::orders::Report;
@@ -37,6 +36,7 @@ use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, 
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
 use definition::{Definition, News};
+use door::{Door, name_guardian};
 
 /// The daemon from start to end; the exit code is the project's.
 pub(super) async fn live(boot: Boot) -> u8 {
@@ -60,6 +60,7 @@ struct Daemon {
     definition: Definition,
     /// The project is ours as long as the lock is open here or in the guardian.
     estate: Estate,
+    door: Door,
     /// What `up` said about the end, over what the file says.
     exit: Option<ExitPolicy>,
     exit_code_from: Option<ServiceName>,
@@ -88,8 +89,6 @@ struct Inputs {
     calls: mpsc::Receiver<Call>,
     owner: Option<pipe::Receiver>,
     signals: Signals,
-    closing: watch::Sender<bool>,
-    server: tokio::task::JoinHandle<()>,
 }
 
 struct Signals {
@@ -120,13 +119,14 @@ impl Daemon {
         crate::fault::point!("daemon.begun");
         let estate = Estate {
             lock,
-            listener: inherited(for_daemon::LISTENER)?,
+            listener: door::reachable(inherited(for_daemon::LISTENER)?, &boot)?,
             owner: inherited(for_daemon::OWNER)?,
         };
-        let listener = std::os::unix::net::UnixListener::from(Estate::copy(&estate.listener)?);
-        listener.set_nonblocking(true)?;
         let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
-        let greeting = guardian.greeting().await?;
+        let greeting = match guardian.greeting().await {
+            Ok(greeting) => greeting,
+            Err(error) => return Err(recover::without_guardian(&boot, &estate, error)),
+        };
         sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
@@ -135,8 +135,8 @@ impl Daemon {
             let _ = for_pump.send(Inbox::Log(fact));
         })?;
         let (call_sink, calls) = mpsc::channel(16);
-        let (closing, closed) = watch::channel(false);
-        let server = tokio::task::spawn_local(server::serve(UnixListener::from_std(listener)?, call_sink, closed));
+        let mut door = Door::new(call_sink);
+        door.open(&estate.listener)?;
         let (book, past, unreadable) = Book::open(&boot.runtime_dir);
         let now = sys::clock::now();
         let mut session = past.session.clone().unwrap_or_else(|| Session::new(now.wall_ns));
@@ -159,13 +159,14 @@ impl Daemon {
         let (store, mut complaints) = Store::open(&boot.state_dir);
         complaints.extend(unreadable);
         let mut world = World::new(now.wall_ns as u64);
-        world.restore(store.wishes().clone());
+        world.restore(session.settle_wishes(store.found()).clone());
         let mut daemon = Daemon {
             released: session.released,
             definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),
             story: Story::open(&boot.state_dir),
             boot,
             estate,
+            door,
             world,
             hands,
             store,
@@ -187,7 +188,9 @@ impl Daemon {
         for complaint in complaints {
             daemon.warn(complaint);
         }
-        daemon.recover(greeting, past).await?;
+        if let Err(error) = daemon.recover(greeting, past).await {
+            return Err(recover::without_guardian(&daemon.boot, &daemon.estate, error));
+        }
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -202,8 +205,6 @@ impl Daemon {
                 calls,
                 owner: Some(owner),
                 signals,
-                closing,
-                server,
             },
         ))
     }
@@ -346,6 +347,9 @@ impl Daemon {
     /// After everything that one turn of the loop has brought: what people wish is kept, what happened is told, and who
     /// waited for it is answered.
     fn conclude(&mut self) {
+        if self.session.unkept {
+            self.keep_wishes();
+        }
         self.tell_story();
         self.keep_book();
         let now = sys::clock::now().mono_ns;
@@ -363,18 +367,6 @@ impl Daemon {
             ));
             // Its trouble was just told.
             self.story.flush();
-        }
-    }
-
-    /// What people asked for by hand outlives us.
-    fn keep_wishes(&mut self) {
-        if self.stop_asked {
-            return self.store.clear();
-        }
-        if let Err(error) = self.store.keep(self.world.wishes()) {
-            self.warn(format!(
-                "what you asked for by hand could not be kept on the disk: {error}"
-            ));
         }
     }
 
@@ -419,16 +411,6 @@ impl Daemon {
 
 fn inherited(number: i32) -> io::Result<OwnedFd> {
     sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
-}
-
-/// Whoever waits for the end of this runner waits for our parent's.
-fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
-    let guardian = u32::try_from(nix::unistd::getppid().as_raw()).ok();
-    let written = sys::lock::LockText::new(&boot.runtime_dir, guardian).write(&File::from(lock.try_clone()?));
-    if let Err(error) = written {
-        tracing::warn!(%error, "could not write the guardian's number into the lock");
-    }
-    Ok(())
 }
 
 /// Until the other end of the owner's pipe is closed; for ever where nobody stays.

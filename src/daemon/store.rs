@@ -12,7 +12,7 @@ use crate::reconcile::Wishes;
 pub struct Store {
     folder: PathBuf,
     /// What is on the disk.
-    kept: Wishes,
+    kept: Option<Wishes>,
 }
 
 impl Store {
@@ -22,30 +22,31 @@ impl Store {
         let (found, complaints) = newest(folder, [FILE, OLDER], read);
         let store = Store {
             folder: folder.to_owned(),
-            kept: found.unwrap_or_default(),
+            kept: found,
         };
         (store, complaints)
     }
 
-    pub fn wishes(&self) -> &Wishes {
-        &self.kept
+    /// Nothing: it was never written, was deleted, or could not be understood.
+    pub fn found(&self) -> Option<&Wishes> {
+        self.kept.as_ref()
     }
 
     /// Keeps what is wished now, if that is something else than before.
     ///
     /// # Errors
     /// It is not on the disk; the next call tries again.
-    pub fn keep(&mut self, wishes: Wishes) -> io::Result<()> {
-        if wishes == self.kept {
+    pub fn keep(&mut self, wishes: &Wishes) -> io::Result<()> {
+        if *wishes == *self.kept.as_ref().unwrap_or(&Wishes::default()) {
             return Ok(());
         }
         let stored = Stored {
             version: VERSION,
-            wishes,
+            wishes: wishes.clone(),
         };
         let text = serde_json::to_vec_pretty(&stored)?;
         replace(&self.folder, [FILE, OLDER], &text, "what was asked for by hand")?;
-        self.kept = stored.wishes;
+        self.kept = Some(stored.wishes);
         Ok(())
     }
 
@@ -55,7 +56,7 @@ impl Store {
             let _ = fs::remove_file(self.folder.join(name));
             point!("wishes.removed");
         }
-        self.kept = Wishes::default();
+        self.kept = None;
     }
 }
 
@@ -146,15 +147,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
         let (mut store, complaints) = Store::open(folder);
-        assert_eq!((store.wishes(), complaints.len()), (&Wishes::default(), 0));
-        store.keep(stopped("db")).expect("kept");
-        store.keep(stopped("web")).expect("kept");
-        assert_eq!(Store::open(folder).0.wishes(), &stopped("web"));
+        assert_eq!((store.found(), complaints.len()), (None, 0));
+        store.keep(&stopped("db")).expect("kept");
+        store.keep(&stopped("web")).expect("kept");
+        assert_eq!(Store::open(folder).0.found(), Some(&stopped("web")));
         let whole = fs::read(folder.join(FILE)).expect("read");
         for length in 0..whole.len() {
             fs::write(folder.join(FILE), &whole[..length]).expect("written");
             let (store, complaints) = Store::open(folder);
-            assert_eq!(store.wishes(), &stopped("db"), "cut at {length}");
+            assert_eq!(store.found(), Some(&stopped("db")), "cut at {length}");
             assert_eq!(complaints.len(), 1);
             assert!(!folder.join(FILE).exists(), "set aside");
         }
@@ -164,11 +165,11 @@ mod tests {
     fn what_is_cleared_is_forgotten_and_a_later_version_is_not_understood() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut store, _) = Store::open(folder.path());
-        store.keep(stopped("db")).expect("kept");
+        store.keep(&stopped("db")).expect("kept");
         store.clear();
-        assert_eq!(Store::open(folder.path()).0.wishes(), &Wishes::default());
+        assert_eq!(Store::open(folder.path()).0.found(), None);
         fs::write(folder.path().join(FILE), "{\"version\":2,\"wishes\":{}}").expect("written");
         let (store, complaints) = Store::open(folder.path());
-        assert_eq!((store.wishes(), complaints.len()), (&Wishes::default(), 1));
+        assert_eq!((store.found(), complaints.len()), (None, 1));
     }
 }

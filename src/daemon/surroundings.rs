@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use super::errand::{End, Tickets, Underway, in_words};
 use super::hands::Inbox;
+use crate::guardian::orders::Identity;
 use crate::probe::{Executed, Surroundings};
 use crate::reconcile::{ExitStatus, Incarnation, Outcome, ProbeKind};
 use crate::spec::{Argv, Protocol, Service};
@@ -23,11 +25,22 @@ use crate::sys;
 #[derive(Debug, Default)]
 pub struct Witness {
     pub pid: Cell<Option<u32>>,
+    /// Its main process, held: how it has ended, the next guardian learns by it where this one did not live to tell.
+    pub process: RefCell<Option<OwnedFd>>,
     pub matched: RefCell<BTreeSet<String>>,
     pub ready: Cell<bool>,
     pub watchdog_at: Cell<Option<Instant>>,
     /// Where it listens while it is not ready, if that is not where it should: `; it listens on 8080, not on 3000`.
     pub elsewhere: RefCell<String>,
+}
+
+impl Witness {
+    /// This is its main process from now on.
+    pub fn see(&self, main: &Identity) {
+        self.pid.set(Some(main.pid));
+        let is_it = |held: &OwnedFd| sys::identity::is_held(main.clone().into(), held.as_fd());
+        *self.process.borrow_mut() = sys::pidfd::open(main.pid).ok().filter(is_it);
+    }
 }
 
 /// Output of an exec probe beyond this is read and dropped.

@@ -3,7 +3,7 @@
 //! Its processes are somebody else's children. Their ends are seen through pidfds, their status is asked of the kernel
 //! and may stay unknown, and what they leave behind never becomes ours: it is looked for among all processes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -22,10 +22,12 @@ impl Guard {
     pub(super) fn adopt(&mut self, orphans: Vec<Orphan>) {
         let mut gone = Vec::new();
         let mut tickets = Vec::new();
+        let mut kept = pidfds_among(&mut self.spare);
         for orphan in orphans {
             let ticket = orphan.ticket;
             self.next_ticket = self.next_ticket.max(ticket.0 + 1);
-            let held = self.held_of(&orphan);
+            let kept = kept.remove(&orphan.identity.pidfd_inode);
+            let held = self.held_of(&orphan, kept);
             point!("guardian.orphan-held");
             if held.life == Life::Left {
                 gone.push(ticket);
@@ -45,7 +47,7 @@ impl Guard {
                     self.left.push(ticket);
                     self.watch_left(&left, ticket);
                 } else {
-                    self.forget(ticket);
+                    self.gone(ticket);
                 }
             }
         }
@@ -60,13 +62,27 @@ impl Guard {
         self.report(&Report::HeldAll);
     }
 
-    /// As if its main process had left something, where that is no more.
-    fn held_of(&self, orphan: &Orphan) -> Held {
+    /// Nothing of it is there. How it has ended is told before it is forgotten, if anybody can say.
+    fn gone(&mut self, ticket: Ticket) {
+        match self.held.get_mut(&ticket) {
+            Some(held) if held.ended != Some(ExitStatus::Unknown) => {
+                held.life = Life::Empty;
+                self.nothing_left(ticket);
+            }
+            _ => drop(self.forget(ticket)),
+        }
+    }
+
+    /// As if its main process had left something, where that is no more. `kept`: its pidfd, if somebody has held it all
+    /// the time.
+    fn held_of(&self, orphan: &Orphan, kept: Option<OwnedFd>) -> Held {
         let pid = orphan.identity.pid;
         let found = pidfd::open(pid).ok();
         // Held before it is looked at: what is true of it then stays true of what is held.
         let alive = identity::is_alive(orphan.identity.clone().into());
         let session = processes::stat(pid).filter(|_| alive).map_or(pid, |stat| stat.session);
+        let status = || kept.as_ref().and_then(|kept| pidfd::exit_status_of(kept.as_fd()));
+        let ended = (!alive).then(|| status().unwrap_or(ExitStatus::Unknown));
         let followed = found.filter(|_| alive);
         let paths = orphan
             .fifos
@@ -88,11 +104,12 @@ impl Guard {
             leader_reaped: true,
             pidfd: followed
                 .as_ref()
-                .and_then(|held| held.as_fd().try_clone_to_owned().ok()),
+                .and_then(|held| held.as_fd().try_clone_to_owned().ok())
+                .or(kept),
             main: pid,
             identity: orphan.identity.clone(),
             life: if alive { Life::Alive } else { Life::Left },
-            ended: (!alive).then_some(ExitStatus::Unknown),
+            ended,
             signalled: None,
             kept: Vec::new(),
             channel: None,
@@ -114,6 +131,19 @@ impl Guard {
                 ..Launcher::default()
             },
             followed,
+        }
+    }
+
+    /// Whether the number of a session or a group of an adopted launch is still its own. The kernel gives away no number
+    /// that a session or a group has: who has it as a pid now is of the launch, or the number has changed hands (`PR-01`).
+    pub(super) fn is_its_own(&self, ticket: Ticket, number: u32) -> bool {
+        let Some(launch) = self.held.get(&ticket) else {
+            return false;
+        };
+        match pidfd::open(number) {
+            Err(_) => true,
+            Ok(held) if number == launch.main => identity::is_held(launch.identity.clone().into(), held.as_fd()),
+            Ok(_) => self.by_itself(number) == Some(ticket),
         }
     }
 
@@ -164,4 +194,14 @@ impl Guard {
             let _ = pidfd::signal(held.as_fd(), libc::SIGKILL);
         }
     }
+}
+
+/// Takes the pidfds out of what was held for us, by their inodes.
+fn pidfds_among(spare: &mut Vec<OwnedFd>) -> HashMap<u64, OwnedFd> {
+    let pidfds = spare.extract_if(.., |held| identity::inode_of(held.as_fd()).is_some());
+    let pidfds: Vec<OwnedFd> = pidfds.collect();
+    let by_inode = pidfds
+        .into_iter()
+        .filter_map(|held| Some((identity::inode_of(held.as_fd())?, held)));
+    by_inode.collect()
 }

@@ -186,7 +186,7 @@ impl Guard {
     }
 
     /// The numbers of its sessions are free for others now, and there is nothing to kill.
-    fn nothing_left(&mut self, ticket: Ticket) {
+    pub(super) fn nothing_left(&mut self, ticket: Ticket) {
         let Some(held) = self.held.get_mut(&ticket) else { return };
         if !held.leader_reaped {
             // It was kept for the sake of its group's number.
@@ -209,7 +209,7 @@ impl Guard {
         };
         if held.adopted {
             // Its ended leader waits for a parent that may never look.
-            return !group_is_empty(held.leader);
+            return self.is_its_own(ticket, held.leader) && !group_is_empty(held.leader);
         }
         if self.groups_by_pidfd {
             return held.has_group(true);

@@ -115,7 +115,7 @@ impl Guard {
             reaped: false,
             groups_by_pidfd: groups_by_pidfd && calls.pidfd && pidfd::groups_supported(),
             cgroups,
-            next_ticket: 1,
+            next_ticket: first_ticket(),
             renewal: None,
             spare: Vec::new(),
             revival: None,
@@ -421,6 +421,12 @@ impl Guard {
     pub(super) fn claim(&mut self) -> Option<std::os::fd::OwnedFd> {
         self.link.take_descriptor()
     }
+}
+
+/// Above all tickets of the guardians before us in this boot: a mark carries its ticket, and what they have launched may
+/// still run. (None of them gives a million in a second.)
+fn first_ticket() -> u64 {
+    clock::mono_ns() / 1_000
 }
 
 /// Makes sure that 0, 1 and 2 are open, so that no descriptor of ours ever stands there.

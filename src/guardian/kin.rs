@@ -140,11 +140,12 @@ impl Guard {
     /// number of a session that has died may be another's by now. A session that a marked process made is remembered:
     /// its own children may have neither mark nor FIFO.
     pub(super) fn witness(&mut self, pid: u32, session: u32) -> Option<Ticket> {
-        let by_mark = processes::environment_value(pid, MARK).and_then(|mark| self.marks.get(&mark).copied());
-        let by_session = || self.sessions.get(&session).copied();
-        let by_fifo = || (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
-        let by_cgroup = || self.by_cgroup(pid);
-        let ticket = by_mark.or_else(by_session).or_else(by_fifo).or_else(by_cgroup)?;
+        let is_own = |ticket: &Ticket| {
+            let is_adopted = self.held.get(ticket).is_some_and(|held| held.adopted);
+            !is_adopted || self.is_its_own(*ticket, session)
+        };
+        let by_session = || self.sessions.get(&session).copied().filter(is_own);
+        let ticket = self.by_mark(pid).or_else(by_session).or_else(|| self.by_hold(pid))?;
         self.remember(session, ticket);
         Some(ticket)
     }
@@ -158,6 +159,21 @@ impl Guard {
             self.sessions.insert(session, ticket);
             held.sessions.push(session);
         }
+    }
+
+    /// What a process shows of itself, whatever its session.
+    pub(super) fn by_itself(&self, pid: u32) -> Option<Ticket> {
+        self.by_mark(pid).or_else(|| self.by_hold(pid))
+    }
+
+    fn by_mark(&self, pid: u32) -> Option<Ticket> {
+        let mark = processes::environment_value(pid, MARK)?;
+        self.marks.get(&mark).copied()
+    }
+
+    fn by_hold(&self, pid: u32) -> Option<Ticket> {
+        let by_fifo = (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
+        by_fifo.or_else(|| self.by_cgroup(pid))
     }
 
     /// `Follow`: the trust rule of `faults.md` (PF).

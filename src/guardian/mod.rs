@@ -29,6 +29,7 @@ mod record;
 pub mod records;
 pub mod renewal;
 mod revival;
+pub mod seal;
 mod sweep;
 
 pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb, words};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::reconcile::ExitStatus;
 
 /// One forked thing (a service's run, an exec probe, a stop command), chosen by the daemon, unique for the
-/// guardian's life. The guardian tells in `Hello` from where to count.
+/// boot. The guardian tells in `Hello` from where to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(pub u64);
 
@@ -38,8 +38,8 @@ pub enum Order {
     TakeOver(Box<Adoption>),
     /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
     Release { ticket: Ticket },
-    /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, then `HeldAll`;
-    /// the record of what is not there is removed.
+    /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, or of which it is
+    /// known how it has ended, then `HeldAll`; the record of everything else is removed.
     Adopt(Vec<Orphan>),
     /// The daemon is about to end: become this program, which holds everything as we did and starts a daemon of its own.
     Renew { program: Vec<u8> },

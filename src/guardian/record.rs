@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::orders::{Identity, Record};
+use super::seal::seal;
 use crate::fault::point;
 
 /// A record that stands on the disk.
@@ -96,9 +97,9 @@ fn text(body: &str, identity: &Identity) -> String {
         pidfd_inode,
         start_ticks,
     } = identity;
-    format!(
-        "{open}{comma}\"identity\":{{\"pid\":{pid},\"pidfd_inode\":{pidfd_inode},\"start_ticks\":{start_ticks}}}}}\n"
-    )
+    seal(&format!(
+        "{open}{comma}\"identity\":{{\"pid\":{pid},\"pidfd_inode\":{pidfd_inode},\"start_ticks\":{start_ticks}}}}}"
+    ))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::orders::{Identity, Orphan, Record, Ticket};
+use super::seal::is_whole;
 use crate::reconcile::Now;
 use crate::spec::{Fingerprint, Remnant, Service};
 use crate::sys::files::set_aside;
@@ -225,6 +226,9 @@ fn read(path: &Path) -> io::Result<Launched> {
     }
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
+    if !is_whole(&bytes) {
+        return Err(wrong("it is not as it was written"));
+    }
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,

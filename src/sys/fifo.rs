@@ -40,6 +40,28 @@ pub fn open_reader(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true), libc::O_NONBLOCK)
 }
 
+/// As [`open_reader`], of one whose name was deleted, and that another process holds open.
+///
+/// # Errors
+/// It holds none that had this name, or is another user's.
+pub fn open_reader_of(pid: u32, path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    // proc_pid_fd(5)
+    name.push(" (deleted)");
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd"))?.flatten() {
+        if std::fs::read_link(entry.path()).is_ok_and(|link| link.as_os_str() == name) {
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+                .open(entry.path())?;
+            if std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type()) {
+                return Ok(file);
+            }
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
+}
+
 /// Both ends at once, blocking: who holds it never gets SIGPIPE, and what was written stays until it is read
 /// (`faults.md`, kernel facts).
 pub fn open_both(path: &Path) -> io::Result<File> {

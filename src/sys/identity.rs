@@ -42,13 +42,24 @@ pub fn is_alive(wanted: Identity) -> bool {
         return processes::stat(wanted.pid)
             .is_some_and(|stat| !stat.is_zombie() && stat.start_ticks == wanted.start_ticks);
     };
-    let found = of(wanted.pid, Some(held.as_fd()));
-    let same = if wanted.pidfd_inode != 0 && found.pidfd_inode != 0 {
-        found.pidfd_inode == wanted.pidfd_inode
-    } else {
-        found.start_ticks == wanted.start_ticks
-    };
-    same && processes::stat(wanted.pid).is_some_and(|stat| !stat.is_zombie())
+    is_held(wanted, held.as_fd()) && processes::stat(wanted.pid).is_some_and(|stat| !stat.is_zombie())
+}
+
+/// Whether the held process, which has (or had) this number, is that one, dead or alive. Without pidfs the start time has to
+/// do.
+pub fn is_held(wanted: Identity, held: BorrowedFd) -> bool {
+    match (wanted.pidfd_inode, inode(held)) {
+        (0, _) | (_, 0) => processes::stat(wanted.pid).is_some_and(|stat| stat.start_ticks == wanted.start_ticks),
+        (wanted, found) => wanted == found,
+    }
+}
+
+/// Inode of a descriptor if it is a pidfd of its own inode: the same in every process that holds this process.
+pub fn inode_of(held: BorrowedFd) -> Option<u64> {
+    match inode(held) {
+        0 => None,
+        inode => Some(inode),
+    }
 }
 
 /// `PIDFS_MAGIC` ("PIDF") of linux/magic.h.
@@ -58,12 +69,10 @@ const PIDFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x5049_4446);
 #[cfg(target_os = "linux")]
 fn inode(held: BorrowedFd) -> u64 {
     // Without pidfs every pidfd is the one inode of the anonymous files, which says nothing.
-    static HAS_PIDFS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    let on_pidfs = || nix::sys::statfs::fstatfs(held).is_ok_and(|found| found.filesystem_type() == PIDFS);
-    if !*HAS_PIDFS.get_or_init(on_pidfs) {
-        return 0;
+    match nix::sys::statfs::fstatfs(held) {
+        Ok(found) if found.filesystem_type() == PIDFS => nix::sys::stat::fstat(held).map_or(0, |found| found.st_ino),
+        _ => 0,
     }
-    nix::sys::stat::fstat(held).map_or(0, |found| found.st_ino)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -183,6 +183,21 @@ pub fn connect(socket_path: &Path, patience: Duration) -> io::Result<UnixStream>
     nix::sys::socket::connect(stream.as_raw_fd(), &UnixAddr::new(place.path())?)?;
     stream.set_write_timeout(None)?;
     Ok(stream)
+}
+
+/// Listens at a path, in place of what stood there. Private from the first instant in a folder of mode 0700.
+///
+/// # Errors
+/// Its folder is not there, say.
+pub fn listen(socket: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(socket) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(SocketPath::of(socket)?.path())?;
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 /// A path by which a Unix socket can be bound or connected however long its real path is.

@@ -3,6 +3,8 @@
 //! Everything waits for events: lines of output and ends of processes, each with a long ceiling that says what was waited for.
 #![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part of it
 
+pub mod roles;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -3,7 +3,10 @@
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod nest;
+mod reuse;
 
 mod cgroups;
 mod daemons;

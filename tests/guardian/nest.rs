@@ -29,6 +29,7 @@ pub struct Nest {
     link: Option<DaemonLink>,
     guardian: Child,
     reports: VecDeque<Report>,
+    first_ticket: u64,
     next_ticket: u64,
     pub dir: tempfile::TempDir,
 }
@@ -82,13 +83,15 @@ impl Nest {
             link: Some(DaemonLink::over(ours.into())),
             guardian,
             reports: VecDeque::new(),
+            first_ticket: 0,
             next_ticket: 0,
             dir: tempfile::tempdir().unwrap(),
         };
-        nest.next_ticket = nest.wait("the greeting", |report| match report {
+        nest.first_ticket = nest.wait("the greeting", |report| match report {
             Report::Hello { next_ticket, .. } => Some(*next_ticket),
             _ => None,
         });
+        nest.next_ticket = nest.first_ticket;
         nest
     }
 
@@ -112,8 +115,7 @@ impl Nest {
     }
 
     pub fn program(&mut self, program: &Path, argv: &[&str]) -> Launch {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket += 1;
+        let ticket = self.ticket();
         Launch {
             ticket,
             label: "test".into(),
@@ -133,6 +135,11 @@ impl Nest {
             reap_tree: false,
             keeps: 0,
         }
+    }
+
+    pub fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket - 1)
     }
 
     fn mark(&self, ticket: Ticket) -> String {
@@ -347,7 +354,7 @@ impl Nest {
 impl Drop for Nest {
     fn drop(&mut self) {
         if let Some(link) = &mut self.link {
-            for number in 0..self.next_ticket {
+            for number in self.first_ticket..self.next_ticket {
                 let order = Order::Kill {
                     ticket: Ticket(number),
                     target: Target::Group,

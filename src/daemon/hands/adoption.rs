@@ -47,13 +47,13 @@ impl Hands {
         }
     }
 
-    /// An end of everything that services print into: what they have printed stays there as long as it is open.
-    pub fn hold_fifos(&self) -> Vec<OwnedFd> {
+    /// What the next guardian needs of all that runs: an end of everything that services print into (what they have
+    /// printed stays there as long as it is open), and their processes.
+    pub fn hold_on(&self) -> Vec<OwnedFd> {
         let paths = self.runs.values().flat_map(|run| &run.fifos);
-        paths
-            .filter_map(|path| sys::fifo::open_both(path).ok())
-            .map(OwnedFd::from)
-            .collect()
+        let fifos = paths.filter_map(|path| sys::fifo::open_both(path).ok());
+        let processes = self.runs.values().filter_map(|run| run.witness.process.take());
+        fifos.map(OwnedFd::from).chain(processes).collect()
     }
 
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
@@ -109,7 +109,7 @@ impl Hands {
         };
         let pids = (holding.launched, holding.main.pid);
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
-        run.witness.pid.set(Some(holding.main.pid));
+        run.witness.see(&holding.main);
         if uses_notify(service) {
             let mut kept = kept.into_iter();
             run.notify = kept.next().and_then(|socket| self.listen_again(id, socket));
@@ -147,7 +147,11 @@ impl Hands {
     fn reopen_output(&mut self, id: Incarnation, service: &Service) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
-        let readers = [&paths[0], &paths[1]].map(|path| sys::fifo::open_reader(path));
+        let guardian = nix::unistd::getppid().as_raw().unsigned_abs();
+        let readers = [&paths[0], &paths[1]].map(|path| {
+            let by_name = sys::fifo::open_reader(path);
+            by_name.or_else(|_| sys::fifo::open_reader_of(guardian, path))
+        });
         let [Ok(out), Ok(err)] = readers else { return };
         let target = match &service.log {
             LogTarget::File(_) => service.log.clone(),

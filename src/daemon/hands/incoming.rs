@@ -10,7 +10,7 @@ use super::refusals::explain;
 use super::{Claim, Hands, Held, Inbox, Task};
 use crate::daemon::errand::{End, Errand};
 use crate::daemon::recovery;
-use crate::guardian::orders::{Order, Report, Stage, Stdio, Target, Ticket};
+use crate::guardian::orders::{Identity, Order, Report, Stage, Stdio, Target, Ticket};
 use crate::logs::LogFact;
 use crate::probe::{Message, Notification};
 use crate::reconcile::{ExitStatus, Fact, Incarnation};
@@ -192,7 +192,7 @@ impl Hands {
             Report::Hello { .. } | Report::Held(_) | Report::HeldAll => {}
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
-                    self.set_pid(id, identity.pid);
+                    self.see(id, &identity);
                     self.name_in_pid_file(id, identity.pid);
                     self.known.push_back(Fact::Spawned { id, pid: identity.pid });
                 }
@@ -218,7 +218,7 @@ impl Hands {
             }
             Report::Followed { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
-                    self.set_pid(id, identity.pid);
+                    self.see(id, &identity);
                     self.name_in_pid_file(id, identity.pid);
                     self.pid_file_believed(id, identity.pid);
                     self.known.push_back(Fact::MainPidTold { id, pid: identity.pid });
@@ -235,7 +235,7 @@ impl Hands {
             }
             Report::TakenOver { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
-                    self.taken_over(id, identity.pid);
+                    self.taken_over(id, &identity);
                 }
             }
             Report::NotTakenOver { ticket, why, .. } => {
@@ -246,9 +246,9 @@ impl Hands {
         }
     }
 
-    pub(super) fn set_pid(&self, id: Incarnation, pid: u32) {
+    pub(super) fn see(&self, id: Incarnation, main: &Identity) {
         if let Some(run) = self.runs.get(&id) {
-            run.witness.pid.set(Some(pid));
+            run.witness.see(main);
         }
     }
 

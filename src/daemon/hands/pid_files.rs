@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{Claim, Hands, Inbox, Run, refusals};
 use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::launch::{self, Setting};
-use crate::guardian::orders::{Adoption, Order};
+use crate::guardian::orders::{Adoption, Identity, Order};
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation};
 use crate::spec::{PidFileMode, Service};
 use crate::sys;
@@ -273,8 +273,9 @@ impl Hands {
         true
     }
 
-    pub(super) fn taken_over(&mut self, id: Incarnation, pid: u32) {
-        self.set_pid(id, pid);
+    pub(super) fn taken_over(&mut self, id: Incarnation, main: &Identity) {
+        let pid = main.pid;
+        self.see(id, main);
         if let Some(file) = self.runs.get_mut(&id).and_then(followed) {
             (file.launcher, file.believed) = (Some(pid), Some(pid));
         }

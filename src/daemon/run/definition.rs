@@ -114,6 +114,7 @@ impl Daemon {
                     // The folder that was watched is another one now.
                     self.definition.watch = None;
                 }
+                self.keep_place();
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
             News::Read { purpose, loaded, files } => {
@@ -268,7 +269,8 @@ impl Daemon {
 
     /// Watches what would change the meaning of what was read. What changed before the watch began is found by one more
     /// reading.
-    fn watch_anew(&mut self, interest: Interest) {
+    fn watch_anew(&mut self, mut interest: Interest) {
+        interest.beside(&self.boot.runtime_dir);
         if self
             .definition
             .watch

@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::door::remove_places;
 use super::{Daemon, Inputs};
 use crate::api::wire;
 use crate::guardian::orders::Order;
@@ -12,7 +13,6 @@ use crate::sys;
 
 /// How long the end waits for clients to read the last words.
 const FAREWELL: Duration = Duration::from_secs(2);
-
 /// How long the answer to `upgrade` may take to be on its way.
 const REPLY: Duration = Duration::from_millis(200);
 
@@ -31,6 +31,7 @@ impl Daemon {
         let Daemon {
             mut hands,
             boot,
+            door,
             story,
             waiting,
             definition,
@@ -40,8 +41,7 @@ impl Daemon {
         // what is dropped here, "runner is ending".
         hands.stop_pump();
         drop((story, waiting, definition, inputs.calls, inputs.news));
-        inputs.closing.send_replace(true);
-        if tokio::time::timeout(FAREWELL, inputs.server).await.is_err() {
+        if !door.close(FAREWELL).await {
             tracing::info!("a client did not read its last words");
         }
         let _ = hands.guardian().queue(&Order::Finish, &[]);
@@ -54,23 +54,25 @@ impl Daemon {
     /// The last thing that this daemon does. What clients have asked for is answered by the next one.
     pub(super) async fn make_way(mut self, program: PathBuf, inputs: Inputs) -> u8 {
         self.conclude();
-        // Whoever follows is to find its stream broken off, not ended: then it goes on with the next one.
-        inputs.closing.send_replace(true);
-        let _ = tokio::time::timeout(REPLY, inputs.server).await;
+        // Whoever follows is to find its stream broken off, not ended: then it goes on with the next one. So what feeds the
+        // streams is held until we are no more.
+        let Daemon {
+            mut hands,
+            door,
+            story: _story,
+            waiting: _waiting,
+            definition: _definition,
+            ..
+        } = self;
+        let _ = door.close(REPLY).await;
         let program = program.into_os_string().into_vec();
-        let guardian = self.hands.guardian();
+        let guardian = hands.guardian();
         let _ = guardian.queue(&Order::Renew { program }, &[]);
         while matches!(guardian.flushed(), Ok(false)) {
             guardian.sent().await;
         }
-        self.hands.stop_pump();
+        hands.stop_pump();
+        drop(inputs);
         0
-    }
-}
-
-/// The runtime folder goes with the project.
-fn remove_places(runtime_dir: &std::path::Path) {
-    if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
-        tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
     }
 }

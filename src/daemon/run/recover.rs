@@ -6,17 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use super::Daemon;
+use crate::api::boot::Boot;
 use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
+use crate::daemon::rebirth::Estate;
 use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
 use crate::daemon::{rebirth, recovery};
 use crate::fault::point;
 use crate::guardian::orders::{Before, Order, Orphan, Report};
 use crate::guardian::records::{self, Launched};
-use crate::reconcile::{Author, Cause, Ends, ExitStatus};
+use crate::reconcile::{Author, Cause, Ends, ExitStatus, Wishes};
 
 /// Who asks for an end as soon as it is known what there is.
 const ENDS: &str = "runner down";
@@ -158,13 +160,38 @@ impl Daemon {
         tracing::error!(%error, "the guardian is gone: becoming another one");
         point!("daemon.guardian-missed");
         self.conclude();
-        let fifos = self.hands.hold_fifos();
+        let held = self.hands.hold_on();
         // What was read and not yet written is written.
         self.hands.stop_pump();
         point!("daemon.rebirth");
-        let error = rebirth::become_guardian(&self.boot, &self.estate, fifos);
+        let error = rebirth::become_guardian(&self.boot, &self.estate, held);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
+    }
+
+    /// What people asked for by hand outlives us. What is not on the disk is tried again with whatever happens next, and
+    /// stands in the book so long.
+    pub(super) fn keep_wishes(&mut self) {
+        if self.stop_asked {
+            self.session.wishes = Wishes::default();
+            self.session.unkept = false;
+            return self.store.clear();
+        }
+        self.session.wishes = self.world.wishes();
+        match self.store.keep(&self.session.wishes) {
+            Ok(()) => {
+                if std::mem::take(&mut self.session.unkept) {
+                    self.warn("what you asked for by hand is kept on the disk again".to_owned());
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.session.unkept, true) {
+                    self.warn(format!(
+                        "degraded: what you asked for by hand can't be kept on the disk: {error}"
+                    ));
+                }
+            }
+        }
     }
 
     /// Another program is to take our place.
@@ -225,6 +252,17 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The guardian that was to give us what runs is gone itself: the next one tries again. Comes back where that is not so, or
+/// where nothing ran yet.
+pub(super) fn without_guardian(boot: &Boot, estate: &Estate, error: io::Error) -> io::Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    if !boot.goes_on || !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
+        return error;
+    }
+    tracing::error!(%error, "the guardian is gone before it was asked what runs: becoming another one");
+    rebirth::become_guardian(boot, estate, Vec::new())
 }
 
 fn ended(status: ExitStatus) -> String {
