@@ -131,7 +131,7 @@ fn an_up_in_the_foreground_goes_on_over_the_death_of_each_role_and_over_an_upgra
             let killed = std::process::Command::new("kill").args(["-9", &victim]).status();
             assert!(killed.unwrap().success());
         }
-        up.wait_for("has been started again");
+        up.wait_for("another daemon has taken over");
         assert_eq!((pid(&project, "one"), pid(&project, "two")), pids, "after {role}");
     }
     up.signal("INT");

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::reach::Holder;
 use super::{Result, call, project, reach, terminal};
 use crate::api::client;
-use crate::api::wire::{DownAnswer, DownRequest};
+use crate::api::wire::{self, DownAnswer, DownRequest};
 use crate::config::find::Location;
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
@@ -18,6 +18,19 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
     if let Some(stream) = stream {
         // Where somebody else has asked for it already, nobody is left to wait for.
         end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+        // Its guardian may have been killed meanwhile: then the one that has taken over is still at it.
+        while let Some(stream) = reach::running(&location)? {
+            if !reach::converse(is_ending(stream))? {
+                break;
+            }
+            if let Some(stream) = reach::running(&location)? {
+                end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+            }
+        }
+        if let Some(orphans) = orphans::of(&location).filter(|orphans| !orphans.are_gone()) {
+            // Both of its processes were killed over it.
+            end_orphans(global, &location, &orphans, args.timeout, None)?;
+        }
     } else if let Some(orphans) = orphans::of(&location) {
         end_orphans(global, &location, &orphans, args.timeout, None)?;
     } else {
@@ -52,6 +65,13 @@ pub fn end_orphans(
             )),
         }),
     }
+}
+
+/// One that is gone before it answers is not ending any more.
+async fn is_ending(stream: UnixStream) -> Result<bool> {
+    let mut client = reach::client(stream).await?;
+    let project = client.get::<wire::Project>("/v1/project").await;
+    Ok(project.is_ok_and(|project| project.state == wire::ProjectState::Ending))
 }
 
 /// A runner, and whose end is waited for where it does not say so itself; `patience`: at most this long.

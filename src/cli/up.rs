@@ -5,7 +5,7 @@ mod screen;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::args::{Global, Up};
@@ -223,10 +223,30 @@ enum End {
     Lost,
 }
 
+/// What a person or a terminal says to us.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals> {
+        let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
 impl Session<'_> {
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
+        // Heard all the time: a Ctrl-C at the instant in which the daemon dies is one as well.
+        let mut signals = Signals::listen()?;
         let end = loop {
-            match self.watch(&mut frames, screen).await? {
+            match self.watch(&mut frames, screen, &mut signals).await? {
                 End::Lost => match self.resume().await {
                     Some(again) => frames = again,
                     None => break End::Lost,
@@ -287,9 +307,7 @@ impl Session<'_> {
                 Err(_) => return None,
             }
         };
-        terminal::say(
-            "runner  its daemon was killed and has been started again; what was printed meanwhile is in the logs",
-        );
+        terminal::say("runner  another daemon has taken over; what was printed meanwhile is in the logs");
         self.watcher = Watcher::default();
         // It may be the guardian that is another one.
         self.holder = Holder::of(&self.state_dir.join("lock"));
@@ -311,11 +329,12 @@ impl Session<'_> {
         Outcome::TimedOut { message }
     }
 
-    async fn watch(&mut self, frames: &mut Frames, screen: &mut Screen) -> Result<End> {
-        let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
-        let mut interrupt = listen(SignalKind::interrupt())?;
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut hangup = listen(SignalKind::hangup())?;
+    async fn watch(&mut self, frames: &mut Frames, screen: &mut Screen, signals: &mut Signals) -> Result<End> {
+        let Signals {
+            interrupt,
+            terminate,
+            hangup,
+        } = signals;
         let mut redraw = redraws();
         let mut word = interval_at(Instant::now() + WORD, WORD);
         let writer = screen.writer();
@@ -405,9 +424,17 @@ impl Session<'_> {
     }
 
     async fn ask_to_stop(&self, request: &DownRequest) -> Result<()> {
-        if let Some(stream) = reach::running(self.location)? {
-            let mut client = reach::client(stream).await?;
-            let _: DownAnswer = call::in_time(self.location, client.post("/v1/down", request)).await?;
+        while let Some(stream) = reach::running(self.location)? {
+            let Ok(mut client) = reach::client(stream).await else {
+                continue;
+            };
+            let answer = call::unless_stopped(self.location, client.post::<DownAnswer>("/v1/down", request)).await?;
+            match answer {
+                // It died over it: the next one is asked.
+                Err(client::Error::Lost(_)) => {}
+                Err(client::Error::Refused(refusal)) if refusal.is_ending() => return Ok(()),
+                answer => return answer.map(drop).map_err(Into::into),
+            }
         }
         Ok(())
     }

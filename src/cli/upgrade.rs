@@ -8,6 +8,7 @@ use crate::api::wire::{self, UpgradeAnswer, UpgradeRequest};
 
 pub fn upgrade(global: &Global) -> Result<u8> {
     let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    let canonical = std::fs::canonicalize(&program).unwrap_or_else(|_| program.clone());
     reach::converse(async {
         let Call { location, mut client } = Call::begin(global).await?;
         let request = UpgradeRequest {
@@ -20,6 +21,13 @@ pub fn upgrade(global: &Global) -> Result<u8> {
         // The socket is held open all the time: whoever answers next is the new one.
         let mut call = Call::begin(global).await?;
         let project: wire::Project = call.get("/v1/project").await?;
+        let runs = std::fs::read_link(format!("/proc/{}/exe", project.pid));
+        if runs.is_ok_and(|runs| runs != canonical) {
+            return Err(Outcome::Failed {
+                message: format!("runner could not become {} and goes on as it was", canonical.display()),
+                suggestion: Some("what stood in the way is in runner.log, in the state folder".to_owned()),
+            });
+        }
         if !global.quiet {
             let (old, new) = (before.version, project.version);
             terminal::say(format_args!(

@@ -71,6 +71,8 @@ enum Claim {
 /// One run of one service, from its spawn to its release.
 struct Run {
     ticket: Ticket,
+    /// What its processes carry: an adopted run keeps that of the launch.
+    mark: String,
     /// With the ports that it really has.
     service: Arc<Service>,
     setting: Rc<Setting>,
@@ -90,6 +92,7 @@ impl Run {
     fn new(ticket: Ticket, service: &Arc<Service>, setting: Setting) -> Run {
         Run {
             ticket,
+            mark: setting.mark(ticket),
             service: service.clone(),
             setting: Rc::new(setting),
             witness: Rc::default(),
@@ -373,6 +376,9 @@ impl Hands {
         if let Some(credentials) = setting.credentials() {
             launched.uid = credentials.uid;
         }
+        launched.notify = setting
+            .given("NOTIFY_SOCKET")
+            .map(|address| String::from_utf8_lossy(address).into_owned());
         launched.fifos = self.runs.get(&id).map_or_else(Vec::new, |run| run.fifos.clone());
         launched.record(&self.runtime_dir)
     }

@@ -108,6 +108,16 @@ impl Setting {
         self.given.push((key, value));
     }
 
+    /// What a process of this ticket carries.
+    pub fn mark(&self, ticket: Ticket) -> String {
+        mark(&self.surroundings.instance, ticket)
+    }
+
+    pub fn given(&self, key: &str) -> Option<&[u8]> {
+        let mut given = self.given.iter().filter(|(name, _)| *name == key);
+        given.next().map(|(_, value)| value.as_slice())
+    }
+
     pub fn credentials(&self) -> Option<Credentials> {
         let Ids { uid, gid, groups } = self.account.as_ref()?.ids.clone();
         Some(Credentials { uid, gid, groups })

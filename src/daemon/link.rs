@@ -73,7 +73,12 @@ impl Link {
                     Report::Held(holding) => {
                         let kept = (0..holding.keeps).filter_map(|_| self.link.take_descriptor()).collect();
                         let holding = *holding;
-                        held.push(Inherited { holding, kept });
+                        held.push(Inherited {
+                            holding,
+                            kept,
+                            notify: None,
+                            mark: None,
+                        });
                     }
                     Report::HeldAll => {
                         later.append(&mut reports);

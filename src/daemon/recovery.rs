@@ -18,6 +18,9 @@ use crate::spec::ServiceName;
 pub struct Inherited {
     pub holding: Holding,
     pub kept: Vec<OwnedFd>,
+    /// Where it sends its notifications, and what its processes carry, by its record.
+    pub notify: Option<String>,
+    pub mark: Option<String>,
 }
 
 /// What is there of a run that is remembered as living.
@@ -88,11 +91,14 @@ pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>)
     }
     let mut moved = MovedPorts::new();
     for launched in &records {
-        let is_there = |key: &(ServiceName, u32)| finds.contains_key(key);
-        if let Some(ports) = &launched.moved_ports
-            && is_there(&(launched.remnant.service.clone(), launched.run))
-        {
-            moved.insert(launched.remnant.service.clone(), ports.clone());
+        let name = &launched.remnant.service;
+        let Some(Found::Held(one)) = finds.get_mut(&(name.clone(), launched.run)) else {
+            continue;
+        };
+        one.notify.clone_from(&launched.notify);
+        one.mark = Some(launched.mark.clone());
+        if let Some(ports) = &launched.moved_ports {
+            moved.insert(name.clone(), ports.clone());
         }
     }
     let mut records: BTreeMap<ServiceName, Launched> = records
@@ -106,6 +112,21 @@ pub fn recollect(past: &Past, records: Vec<Launched>, inherited: Vec<Inherited>)
     }
     for (_, record) in records {
         services.push(recalled(None, Some(record), &mut finds));
+    }
+    // What is held and nowhere written (its folder was deleted, say) is known by what its guardian says.
+    let known = services
+        .iter()
+        .map(|recalled: &Recalled| recalled.memory.service.clone());
+    let known: BTreeSet<ServiceName> = known.collect();
+    for ((name, run), found) in &finds {
+        let Found::Held(one) = found else { continue };
+        if !known.contains(name) && one.holding.end.is_none() {
+            services.push(Recalled {
+                memory: Memory::of_record(name.clone(), *run, one.holding.main.pid, 0, 0),
+                started_with: None,
+                remnant: None,
+            });
+        }
     }
     let session = past.session.as_ref();
     let recollection = Recollection {
@@ -197,6 +218,8 @@ mod tests {
         Inherited {
             holding,
             kept: Vec::new(),
+            notify: None,
+            mark: None,
         }
     }
 

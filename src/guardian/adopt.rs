@@ -116,7 +116,8 @@ impl Guard {
             refusal: None,
             mark: Some(orphan.mark.clone()),
             fifos: paths.filter_map(open).collect(),
-            sessions: vec![session],
+            // One that it shares with its starter is none of ours.
+            sessions: Vec::from_iter((session == pid).then_some(session)),
             record: record::existing(Path::new(&path)),
             cgroup: orphan.cgroup.as_ref().and_then(|name| self.cgroups.known(name)),
             emptying: None,

@@ -95,7 +95,7 @@ impl Guard {
         } = adoption;
         let gone = || format!("there is no process {pid}");
         let own = std::process::id();
-        if pid <= 1 || pid == own || processes::is_descendant(pid, own) {
+        if pid <= 1 || pid == own || self.mains.contains_key(&pid) || processes::is_descendant(pid, own) {
             return Err(format!("process {pid} belongs to this project already"));
         }
         // Held before it is looked at: what is found out below is then true of what is held.
@@ -131,7 +131,8 @@ impl Guard {
             record: written,
             launcher,
             adopted: true,
-            sessions: vec![stat.session],
+            // A session that it shares with its starter is none of ours.
+            sessions: Vec::from_iter((stat.session == pid).then_some(pid)),
             label,
             run,
             ..Held::new(ticket, found.clone(), uid)

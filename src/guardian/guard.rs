@@ -84,7 +84,13 @@ impl Guard {
     pub(super) fn new(link: GuardianLink, calls: Calls, groups_by_pidfd: bool, cgroups: Cgroups) -> io::Result<Guard> {
         let raised = limits::raise_descriptors();
         limits::make_room_for_descriptors();
-        let collected = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+        let collected = [
+            Signal::SIGCHLD,
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGQUIT,
+            Signal::SIGHUP,
+        ];
         let signals = SignalQueue::over(&collected)?;
         // A client that went away must not end us, and Rust ignores SIGPIPE anyway: children get the default back.
         signals::ignore(libc::SIGPIPE);
@@ -229,7 +235,7 @@ impl Guard {
         }
     }
 
-    /// SIGTERM, SIGINT and SIGHUP are meant for who decides.
+    /// SIGTERM, SIGINT, SIGQUIT and SIGHUP are meant for who decides.
     fn pass_on(&mut self, signal: i32) {
         match self.daemon {
             Some(daemon) if self.daemon_ended.is_none() => {

@@ -26,7 +26,7 @@ impl Written {
 }
 
 /// Writes the body with the identity added (`"identity": {...}`) beside `path` and renames it there; the one that was
-/// there is kept as `path.1`. No fsync: a record means nothing after a reboot.
+/// there stays as `path.1`. No fsync: a record means nothing after a reboot.
 pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written> {
     let path = PathBuf::from(OsString::from_vec(record.path.clone()));
     let fresh = beside(&path, ".new");
@@ -34,7 +34,10 @@ pub(super) fn write(record: &Record, identity: &Identity) -> io::Result<Written>
     file.write_all(text(&record.body, identity).as_bytes())?;
     let inode = file.metadata()?.ino();
     point!("record.drafted");
-    match std::fs::rename(&path, beside(&path, ".1")) {
+    // Linked, not renamed: there is a record at every instant, also of a run whose main process is replaced.
+    let older = beside(&path, ".1");
+    let _ = std::fs::remove_file(&older);
+    match std::fs::hard_link(&path, &older) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }

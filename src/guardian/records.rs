@@ -43,6 +43,9 @@ pub struct Launched {
     pub cgroup: Option<String>,
     pub started_with: Fingerprint,
     pub remnant: Remnant,
+    /// The value of its NOTIFY_SOCKET, if it has one: whoever takes over listens there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
     /// Where they are not the declared ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_ports: Option<BTreeMap<String, u16>>,
@@ -76,6 +79,7 @@ impl Launched {
             cgroup: Some(cgroup(instance, declared.name.as_str(), run)),
             started_with: declared.fingerprint(salt),
             remnant: service.remnant(),
+            notify: None,
             moved_ports: None,
             identity: None,
         }

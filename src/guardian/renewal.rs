@@ -38,6 +38,7 @@ struct Saved {
     /// What we raised our own limit of descriptors from.
     raised: Option<(u64, u64)>,
     held: Vec<SavedLaunch>,
+    asked_to_end: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,8 +67,8 @@ struct SavedLaunch {
 }
 
 impl Guard {
-    /// Becomes this program once the daemon has ended and nothing is between fork and exec. Comes back only where that
-    /// fails.
+    /// Becomes this program once the daemon has ended. Comes back only where that fails. What is between fork and exec
+    /// meanwhile is as good as executed: should that fail, it is an end like any other.
     pub(super) fn renew(&mut self, program: &[u8]) -> io::Error {
         match self.save() {
             Ok((file, passed)) => {
@@ -98,6 +99,7 @@ impl Guard {
             descriptors: revival.descriptors().iter().map(AsRawFd::as_raw_fd).collect(),
             raised: self.forker.descriptor_limit(),
             held: self.held.values().filter(|held| !held.reap_tree).map(saved).collect(),
+            asked_to_end: revival.asked_to_end,
         };
         let mut file = passing::nameless_file(c"runner-guardian")?;
         file.write_all(&serde_json::to_vec(&saved)?)?;
@@ -175,12 +177,22 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
     }
     guard.reap();
     guard.reaped = true;
-    guard.start_after(Before {
+    let before = Before {
         status: ExitStatus::Code(0),
         deaths: 0,
-        asked_to_end: false,
+        asked_to_end: saved.asked_to_end,
         upgraded: true,
-    })?;
+    };
+    if let Err(error) = guard.start_after(before) {
+        // We hold what nobody else can: it is tried again.
+        guard.note(&format!("the daemon could not be started: {error}"));
+        guard.daemon_ended = Some(ExitStatus::Code(0));
+        guard.link_ended = true;
+        if let Some(revival) = &mut guard.revival {
+            revival.has_obeyed = true;
+            revival.asked_to_end = saved.asked_to_end;
+        }
+    }
     let code = guard.run();
     std::mem::forget(guard);
     Ok(code)

@@ -99,11 +99,6 @@ impl Guard {
         let status = self.daemon_ended?;
         if let Some(program) = self.renewal.take() {
             self.end_errands();
-            if self.held.values().any(|held| held.channel.is_some() || held.reap_tree) {
-                // They end, or are executed, before long: each of that wakes us.
-                self.renewal = Some(program);
-                return None;
-            }
             let error = self.renew(&program);
             self.note(&format!(
                 "could not become another version: {error}; going on as we are"

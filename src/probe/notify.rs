@@ -98,6 +98,17 @@ impl NotifySocket {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Binds what [`NotifySocket::address`] once told, when its socket is gone. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// As of bind(2).
+    pub fn bind_again(address: &str) -> io::Result<Self> {
+        match address.strip_prefix('@') {
+            Some(name) => NotifySocket::bind_abstract(name),
+            None => NotifySocket::bind(Path::new(address)),
+        }
+    }
+
     fn listening(socket: StdDatagram, place: Place) -> io::Result<Self> {
         setsockopt(&socket, PassCred, &true)?;
         socket.set_nonblocking(true)?;

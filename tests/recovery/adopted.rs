@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use crate::common::roles::{Roles, send};
 use crate::common::{Project, eventually};
-use crate::loss::{LOSSES, Loss, events, is_gone, kill_both, lose, pid, succeed, up};
+use crate::loss::{LOSSES, Loss, events, is_gone, kill_both, lose, lose_while, pid, succeed, up};
 
 const WEB: &str = "[services.web]\n\
     command = \"trap 'echo bye; exit 0' TERM; trap 'echo heard' USR1; echo start $$ >> ledger; while :; do sleep 1000 & wait $!; done\"\n\
@@ -125,4 +125,54 @@ fn cr_16_twenty_losses_in_a_row_change_nothing() {
     assert_eq!(lines(&project, "ledger"), 1);
     succeed(&project, &["down"]);
     project.assert_nothing_is_left();
+}
+
+#[test]
+fn cr_16_what_an_adopted_service_notifies_is_heard() {
+    const NOTIFY: &str = r#"
+import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+def tell(words):
+    try: s.sendto(words, os.environ["NOTIFY_SOCKET"])
+    except OSError: pass
+while not os.path.exists("go"): time.sleep(0.005)
+while True:
+    tell(b"READY=1\nWATCHDOG=1")
+    time.sleep(0.05)
+"#;
+    for loss in LOSSES {
+        let project = Project::new(
+            "[services.web]\ncommand = [\"python3\", \"notify.py\"]\nready = { notify = true }\n\
+             health = { notify = true, interval = \"2s\", retries = 1 }\n",
+        );
+        project.write("notify.py", NOTIFY);
+        assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+        eventually("it is executed", || project.service("web")["pid"].is_u64());
+        let first = pid(&project, "web");
+        // The next `up` waits until it is ready.
+        lose_while(&project, loss, || project.write("go", ""));
+        eventually(&format!("{loss:?}: it is ready"), || {
+            project.service("web")["state"] == "ready"
+        });
+        lose(&project, loss);
+        let adopted = |project: &Project| {
+            events(project)
+                .iter()
+                .filter(|event| event["event"] == "adopted")
+                .count()
+        };
+        eventually("both losses are told", || adopted(&project) == 2);
+        let told = events(&project).len();
+        eventually(&format!("{loss:?}: its watchdog is heard"), || {
+            let web = project.service("web");
+            assert_eq!(
+                (&web["state"], web["pid"].as_u64()),
+                (&"ready".into(), Some(first.into())),
+                "{loss:?}"
+            );
+            web["uptime_s"].as_f64().unwrap() > 6.0
+        });
+        assert_eq!(events(&project).len(), told, "{loss:?}: nothing has happened");
+        succeed(&project, &["down"]);
+    }
 }

@@ -39,6 +39,7 @@ fn cr_10_a_deleted_runtime_folder_is_made_again_and_told() {
     is_heard(&project, "it is logged");
     // The next daemon finds neither the old socket nor the names of the FIFOs.
     lose(&project, Loss::Daemon);
+    eventually("it is reached again", || project.run(&["ps"]).status.success());
     assert_eq!(pid(&project, "web"), service);
     is_heard(&project, "it is logged by the next daemon");
     assert_eq!(project.read("ledger"), "start\n");

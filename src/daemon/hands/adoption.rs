@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::notify::uses_notify;
 use super::pid_files::RunFile;
 use super::{Claim, Hands, Run};
+use tokio::task::AbortHandle;
+
 use crate::config::MovedPorts;
 use crate::daemon::launch::Setting;
 use crate::daemon::recovery::{Finds, Found, Inherited};
@@ -83,7 +85,12 @@ impl Hands {
     fn take_over(&mut self, id: Incarnation, declared: &Arc<Service>, inherited: Inherited) {
         let service = &self.actual(declared).unwrap_or_else(|_| declared.clone());
         self.tell_actual(id, declared, service, Vec::new());
-        let Inherited { holding, kept } = inherited;
+        let Inherited {
+            holding,
+            kept,
+            notify,
+            mark,
+        } = inherited;
         let setting = Setting::of(id, service, &self.surroundings);
         // A user that is no more: its probes and commands can't run, but it can be watched and stopped.
         let setting = setting.unwrap_or_else(|failure| {
@@ -97,6 +104,7 @@ impl Hands {
         });
         let mut run = Run {
             ticket: holding.ticket,
+            mark: mark.unwrap_or_default(),
             service: service.clone(),
             setting: Rc::new(setting.clone()),
             witness: Rc::default(),
@@ -111,8 +119,7 @@ impl Hands {
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.see(&holding.main);
         if uses_notify(service) {
-            let mut kept = kept.into_iter();
-            run.notify = kept.next().and_then(|socket| self.listen_again(id, socket));
+            run.notify = self.listen_again(id, kept.into_iter().next(), notify.as_deref());
             run.witness.watchdog_at.set(Some(tokio::time::Instant::now()));
         }
         self.by_name.insert((service.name.clone(), id.run), id);
@@ -133,8 +140,14 @@ impl Hands {
         point!("daemon.adopted");
     }
 
-    fn listen_again(&self, id: Incarnation, socket: OwnedFd) -> Option<tokio::task::AbortHandle> {
-        match NotifySocket::inherited(socket) {
+    /// At the socket that the guardian has held; else at one that is bound to the same address.
+    fn listen_again(&self, id: Incarnation, held: Option<OwnedFd>, address: Option<&str>) -> Option<AbortHandle> {
+        let socket = match (held, address) {
+            (Some(held), _) => NotifySocket::inherited(held),
+            (None, Some(address)) => NotifySocket::bind_again(address),
+            (None, None) => return None,
+        };
+        match socket {
             Ok(socket) => Some(self.hear_notifications(id, socket)),
             Err(error) => {
                 tracing::warn!(%error, "a notify socket could not be taken over");

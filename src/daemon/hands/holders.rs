@@ -181,16 +181,21 @@ impl Hands {
             mark: mark.as_deref(),
             us: &us,
         }) {
-            Origin::Ours => {
+            Origin::Ours | Origin::Earlier => {
                 return self
                     .living(&lineage, mark.as_deref())
                     .map_or(Kind::Leftover, Kind::Spared);
             }
-            Origin::Earlier => return Kind::Leftover,
             Origin::Other => return spared("it belongs to another runner"),
             Origin::LeftByOther => return spared("another runner has started it"),
-            Origin::Unknown if is_recorded(&lineage, &records::folder(&self.runtime_dir)) => return Kind::Leftover,
-            Origin::Unknown => {}
+            Origin::Unknown => {
+                if let Some(words) = self.living(&lineage, None) {
+                    return Kind::Spared(words);
+                }
+                if is_recorded(&lineage, &records::folder(&self.runtime_dir)) {
+                    return Kind::Leftover;
+                }
+            }
         }
         let wanted = users::resolve(service.user.as_deref(), service.group.as_deref()).ok();
         let wanted = wanted.map(|account| account.map_or(nix::unistd::geteuid().as_raw(), |account| account.ids.uid));
@@ -201,13 +206,13 @@ impl Hands {
         }
     }
 
-    /// Whether a process below our guardian is of something that lives as it should: of what, in words.
+    /// Whether a process is of something that lives as it should: of what, in words.
     fn living(&self, lineage: &[Stat], mark: Option<&str>) -> Option<String> {
         let own = lineage.first()?;
         let ticket = mark.and_then(|mark| mark.rsplit_once(':')?.1.parse().ok()).map(Ticket);
         let run = self.runs.values().find(|run| {
             let is_main = |main: u32| own.session == main || lineage.iter().any(|stat| stat.pid == main);
-            ticket == Some(run.ticket) || run.witness.pid.get().is_some_and(is_main)
+            mark.is_some() && mark == Some(run.mark.as_str()) || run.witness.pid.get().is_some_and(is_main)
         });
         if let Some(run) = run {
             return Some(format!("it belongs to `{}` of this project", run.service.name));

@@ -76,7 +76,8 @@ impl Daemon {
         mut held: Vec<Inherited>,
         mut later: Vec<Report>,
     ) -> io::Result<(Vec<Inherited>, Vec<Report>)> {
-        if records.is_empty() {
+        // One that was begun anew holds spare descriptors until it has heard of all that is to be adopted.
+        if records.is_empty() && !self.boot.goes_on {
             return Ok((held, later));
         }
         let orphans: Vec<Orphan> = records

@@ -89,6 +89,23 @@ pub(super) enum Remains {
     Leftovers,
 }
 
+impl Lived {
+    pub fn program_mut(&mut self) -> Option<&mut Program> {
+        match self {
+            Lived::Launching { program, .. } | Lived::Detached { program, .. } => Some(program),
+            Lived::Starting { program, .. } | Lived::Ready { program, .. } | Lived::Unhealthy { program, .. } => {
+                Some(program)
+            }
+            Lived::Stopping { body, .. } => match body {
+                Remains::Alive(program) => Some(program),
+                Remains::Unborn | Remains::Embryo(_) | Remains::Leftovers => None,
+            },
+            Lived::Stopped | Lived::Waiting | Lived::Spawning { .. } | Lived::Executing { .. } => None,
+            Lived::Backoff { .. } | Lived::Completed { .. } | Lived::Failed { .. } | Lived::Doomed { .. } => None,
+        }
+    }
+}
+
 fn program(process: &Process) -> Program {
     Program {
         pid: process.pid,

@@ -120,6 +120,7 @@ impl Memory {
             Lived::Stopping { then, phase, .. } => {
                 if let Phase::Stuck { failure, .. } = phase {
                     hide(&mut failure.message);
+                    failure.suggestion.iter_mut().for_each(hide);
                 }
                 match then {
                     Then::Judge(judgement) => judgement.result.as_mut().err(),
@@ -141,11 +142,8 @@ impl Memory {
             hide(&mut failure.message);
             failure.suggestion.iter_mut().for_each(hide);
         }
-        match &mut self.life {
-            Lived::Starting { program, .. } | Lived::Ready { program, .. } | Lived::Unhealthy { program, .. } => {
-                program.status_text.iter_mut().for_each(hide);
-            }
-            _ => {}
+        if let Some(text) = self.life.program_mut().and_then(|program| program.status_text.as_mut()) {
+            hide(text);
         }
         self
     }
