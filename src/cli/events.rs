@@ -12,10 +12,13 @@ use crate::view::events as view;
 
 pub fn events(global: &Global, args: &Events) -> Result<u8> {
     let (location, stream) = project::locate_running(global)?;
+    // A number to go on from, should the daemon be lost before it has told anything.
+    let now = || history::last_cursor(&state_dir(global, &location.dir)).ok();
+    let since = args.since.or_else(|| now().filter(|_| args.follow && stream.is_some()));
     let mut teller = Teller {
         json: args.json,
         style: terminal::for_stdout(global),
-        last: args.since,
+        last: since,
         quiet: global.quiet,
         has_ended: false,
     };
@@ -35,7 +38,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
             }
             format!("/v1/events?{}", query.finish())
         };
-        let mut flow = Flow::begin(&location, &mut client, &path(args.since)).await?;
+        let mut flow = Flow::begin(&location, &mut client, &path(since)).await?;
         loop {
             let mut buffer = Vec::new();
             while let Some(chunk) = flow.next().await {

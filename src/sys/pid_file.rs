@@ -2,7 +2,7 @@
 //!
 //! What is read here is a number and no more: whether the process of that number is the one that is meant is for the
 //! guardian to judge. So a file is believed to be a PID file if it is a regular one, belongs to root, to us or to the
-//! service's user, is reached without a symlink of the service's user, and holds a number as [`parse`] wants it.
+//! service's user, is reached without a symlink of the service's user, and holds a number as `parse` wants it.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt;

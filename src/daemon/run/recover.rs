@@ -107,22 +107,23 @@ impl Daemon {
     }
 
     fn tell_what_was(&mut self, before: Option<&Before>, count: usize) {
-        let services = match count {
-            1 => "1 service".to_owned(),
-            count => format!("{count} services"),
+        let (services, run, runs) = match count {
+            1 => ("1 service".to_owned(), "runs", "still runs"),
+            count => (format!("{count} services"), "run", "still run"),
         };
         let message = match before {
-            Some(before) if before.upgraded => {
-                format!("runner is version {} now; {services} run on", env!("CARGO_PKG_VERSION"))
-            }
+            Some(before) if before.upgraded => format!(
+                "runner is version {} now; {services} {run} on",
+                env!("CARGO_PKG_VERSION")
+            ),
             Some(before) => format!(
-                "runner's daemon {} and was started again; {services} run on",
+                "runner's daemon {} and was started again; {services} {run} on",
                 ended(before.status)
             ),
             None if self.boot.goes_on => {
-                format!("runner's guardian was killed and another one has taken its place; {services} run on")
+                format!("runner's guardian was killed and another one has taken its place; {services} {run} on")
             }
-            None => format!("runner was killed and left its services; {services} still run"),
+            None => format!("runner was killed and left its services; {services} {runs}"),
         };
         self.warn(message);
     }
