@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::{Result, project, reach, terminal};
 use crate::api::client::{self, Chunks, Client};
 use crate::config::find::Location;
+use crate::guardian;
 use crate::sys::places::{self, Place};
 use crate::sys::processes;
 
@@ -164,7 +165,8 @@ fn stopped(location: &Location) -> Option<Outcome> {
     roles.extend(processes::children(guardian));
     let stopped = roles.into_iter().filter_map(processes::stat).find(|stat| {
         // Services are children of the guardian as well, and may be stopped as they like.
-        matches!(stat.state, 'T' | 't') && (stat.pid == guardian || stat.name == "runner-daemon")
+        matches!(stat.state, 'T' | 't')
+            && (stat.pid == guardian || stat.name.as_bytes() == guardian::DAEMON_NAME.to_bytes())
     })?;
     let (folder, pid) = (location.dir.display(), stopped.pid);
     Some(Outcome::Failed {

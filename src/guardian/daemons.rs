@@ -15,9 +15,6 @@ use super::record;
 use crate::sys::processes::{self, Stat};
 use crate::sys::{identity, pidfd};
 
-/// The name that another guardian gives itself.
-const GUARDIAN: &str = "runner-guardian";
-
 impl Guard {
     /// The one launch that such an orphan must come from: its program was started under that name, before it, and has
     /// ended well (or says by a PID file that it is a daemon) without a main process in its place.
@@ -157,7 +154,7 @@ fn is_of_another_runner(pid: u32) -> bool {
     let mut at = processes::stat(pid);
     for _ in 0..4096 {
         let Some(stat) = at else { return false };
-        if stat.name == GUARDIAN {
+        if stat.name.as_bytes() == super::NAME.to_bytes() {
             return true;
         }
         if stat.parent <= 1 {

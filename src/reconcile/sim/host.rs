@@ -1,7 +1,14 @@
 //! The simulated machine: what `daemon::hands` and the guardian would do with each action, and when they would say so.
 
+mod coming;
+mod daemons;
+mod errands;
+mod losses;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use coming::{Coming, Name};
 
 use super::body::{Body, Rest, Stage};
 use super::dice::Dice;
@@ -16,63 +23,6 @@ const MS: u64 = 1_000_000;
 const NOBODYS: u32 = 1_000_000;
 /// As the guardian's: so long a SIGKILL may take before it is called failed.
 const PATIENCE: u64 = 2_000 * MS;
-
-/// What is to happen.
-#[derive(Debug)]
-enum Coming {
-    Born(Incarnation, u32),
-    Executed(Incarnation),
-    Refused(Incarnation, Failure),
-    Taken(Incarnation, PortTaken),
-    Exit(Incarnation, ExitStatus),
-    TellExit(Incarnation, ExitStatus, bool),
-    Empty(Incarnation),
-    TellEmpty(Incarnation),
-    Hopeless(Incarnation),
-    Match(Incarnation),
-    /// The launcher of a daemon has done its work.
-    Launched(Incarnation),
-    /// The PID file names the launcher, or the daemon.
-    Named(Incarnation, Name),
-    Tell(Fact),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Name {
-    Launcher,
-    Daemon,
-}
-
-/// The run that something is about, by reference or by mutable reference.
-macro_rules! run_of {
-    ($coming:expr) => {
-        match $coming {
-            Coming::Born(of, _) | Coming::Executed(of) | Coming::Refused(of, _) | Coming::Exit(of, _) => Some(of),
-            Coming::TellExit(of, ..)
-            | Coming::TellEmpty(of)
-            | Coming::Empty(of)
-            | Coming::Hopeless(of)
-            | Coming::Match(of) => Some(of),
-            Coming::Tell(Fact::Probed { id: of, .. } | Fact::GateProbed { id: of, .. }) => Some(of),
-            Coming::Tell(Fact::CommandEnded { id: of, .. } | Fact::Nudged { id: of }) => Some(of),
-            Coming::Tell(Fact::StatusTold { id: of, .. } | Fact::MainPidTold { id: of, .. }) => Some(of),
-            Coming::Tell(Fact::Adopted { id: of, .. } | Fact::Vanished { id: of }) => Some(of),
-            Coming::Tell(Fact::Exited { id: of, .. } | Fact::Evicted { id: of, .. }) => Some(of),
-            Coming::Taken(of, _) | Coming::Launched(of) | Coming::Named(of, _) => Some(of),
-            Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => Some(of),
-            Coming::Tell(_) => None,
-        }
-    };
-}
-
-impl Coming {
-    fn probe(&self) -> Option<Incarnation> {
-        match self {
-            Coming::Tell(Fact::Probed { id, .. } | Fact::GateProbed { id, .. }) => Some(*id),
-            _ => None,
-        }
-    }
-}
 
 #[derive(Default)]
 pub struct Host {
@@ -168,61 +118,6 @@ impl Host {
             Coming::Named(id, name) => self.named(id, name, dice),
             Coming::Tell(fact) => self.tell(fact),
         }
-    }
-
-    /// A service with a PID file begins its work.
-    fn daemonise(&mut self, id: Incarnation, dice: &mut Dice) {
-        let slow = if self.kind { 500 } else { 4_000 };
-        if dice.once_in(4) {
-            // It stays in front after all.
-            return self.plan(dice.delay(slow), Coming::Named(id, Name::Launcher));
-        }
-        if dice.once_in(6) {
-            self.plan(dice.delay(100), Coming::Named(id, Name::Launcher));
-        }
-        self.plan(dice.delay(500), Coming::Launched(id));
-        if dice.once_in(4) {
-            let why = "it is empty".to_owned();
-            self.plan(dice.delay(500), Coming::Tell(Fact::PidFileDoubted { id, why }));
-        }
-        if self.kind || !dice.once_in(8) {
-            self.plan(dice.delay(slow), Coming::Named(id, Name::Daemon));
-        }
-    }
-
-    fn launched(&mut self, id: Incarnation, dice: &mut Dice) -> Vec<Fact> {
-        let Some(body) = self.bodies.get_mut(&id) else {
-            return Vec::new();
-        };
-        if body.stage != Stage::Running || !body.launching {
-            return Vec::new();
-        }
-        body.rest = Rest::Strays;
-        let good = body.service.success_exit_codes.first();
-        let status = ExitStatus::Code(good.map_or(0, |&code| code.into()));
-        self.exit(id, status, dice)
-    }
-
-    fn named(&mut self, id: Incarnation, name: Name, dice: &mut Dice) -> Vec<Fact> {
-        let Some(body) = self.bodies.get_mut(&id) else {
-            return Vec::new();
-        };
-        let left = body.stage == Stage::Ended && body.rest == Rest::Strays && body.killed.is_none() && !body.emptied;
-        let lives = body.stage == Stage::Running;
-        match name {
-            Name::Launcher if lives && body.launching => {}
-            Name::Daemon if body.launching && (lives || left) => {
-                self.pids += 1;
-                let rest = dice.pick(&[Rest::None, Rest::None, Rest::Group, Rest::Strays]);
-                body.revive(self.pids, rest);
-                self.queue.retain(|_, coming| {
-                    !matches!(coming, Coming::TellExit(of, ..) | Coming::Empty(of) | Coming::TellEmpty(of) if *of == id)
-                });
-            }
-            Name::Launcher | Name::Daemon => return Vec::new(),
-        }
-        let pid = self.bodies[&id].pid;
-        vec![Fact::MainPidTold { id, pid }]
     }
 
     /// From now on nothing goes wrong by itself.
@@ -547,165 +442,6 @@ impl Host {
             let stuck_for = body.stuck_until.saturating_sub(self.now);
             self.plan(stuck_for + dice.delay(5), Coming::Empty(id));
         }
-    }
-
-    /// The daemon dies, and what it had under way with it. Numbers of services mean nothing to the next one. What nobody will
-    /// claim, because its end was taken into account, is let go of.
-    pub fn lose_daemon(&mut self, living: &BTreeSet<(ServiceName, u32)>) {
-        self.bodies.retain(|_, body| {
-            let is_claimed = living.contains(&(body.service.name.clone(), body.run));
-            is_claimed || !(body.failed || body.may_be_released())
-        });
-        for coming in self.queue.values() {
-            // The hands had found its port taken: it was never forked.
-            if let Coming::Taken(id, _) = coming {
-                self.bodies.remove(id);
-            }
-        }
-        self.queue.retain(|_, coming| !coming.ends_with_the_daemon());
-        self.gates.clear();
-        for body in self.bodies.values_mut() {
-            (body.probing, body.commanded) = ([false; 2], false);
-        }
-        let ids: Vec<Incarnation> = self.bodies.keys().copied().collect();
-        for id in ids {
-            let service = ServiceId(id.service.0 + NOBODYS);
-            self.rename(id, Incarnation { service, ..id });
-        }
-    }
-
-    fn rename(&mut self, from: Incarnation, to: Incarnation) {
-        if let Some(body) = self.bodies.remove(&from) {
-            self.bodies.insert(to, body);
-        }
-        for coming in self.queue.values_mut() {
-            if let Some(of) = run_of!(coming)
-                && *of == from
-            {
-                *of = to;
-            }
-        }
-    }
-
-    /// What is there of a run, for the daemon that takes over.
-    fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
-        let mut orphans = self.bodies.iter().filter(|(of, _)| of.service.0 >= NOBODYS);
-        let found = orphans.find(|(_, body)| body.service.name == service.name && body.run == id.run);
-        let Some(from) = found.map(|(&from, _)| from) else {
-            let mut body = Body::new(Arc::clone(service), id.run, &mut Dice::new(0), true);
-            (body.stage, body.failed) = (Stage::Ended, true);
-            self.bodies.insert(id, body);
-            return self.answers.push(Fact::Vanished { id });
-        };
-        self.rename(from, id);
-        let body = self.bodies.get_mut(&id).expect("just renamed");
-        if body.failed {
-            // The guardian has forgotten it.
-            return self.answers.push(Fact::Vanished { id });
-        }
-        body.service = Arc::clone(service);
-        let is_told = body.stage == Stage::Ended && body.exited;
-        let (status, left) = (body.status, body.rest != Rest::None);
-        let adopted = Fact::Adopted {
-            id,
-            pid: body.pid,
-            executed: matches!(body.stage, Stage::Running | Stage::Ended),
-            signalled: body.signalled,
-            ended: is_told,
-        };
-        body.executed |= matches!(body.stage, Stage::Running | Stage::Ended);
-        // Before the guardian has forked it, it is in the order that it reads.
-        if body.stage != Stage::Ordered {
-            self.answers.push(adopted);
-        }
-        // Its PID file is read again.
-        if body.service.followed_pid_file().is_some() && body.stage == Stage::Running {
-            match body.launching {
-                true => self.plan(0, Coming::Named(id, Name::Launcher)),
-                false => {
-                    let pid = body.pid;
-                    self.answers.push(Fact::MainPidTold { id, pid });
-                }
-            }
-        }
-        if is_told {
-            let told = Fact::Exited {
-                id,
-                status,
-                left,
-                out_of_memory: false,
-            };
-            self.answers.push(told);
-        }
-    }
-
-    fn outcome(&self, dice: &mut Dice) -> Outcome {
-        match dice.below(6) {
-            _ if self.kind => Outcome::Success,
-            0 => Outcome::Unknown("no descriptors left".to_owned()),
-            1 | 2 => Outcome::Failure("refused".to_owned()),
-            _ => Outcome::Success,
-        }
-    }
-
-    fn probe(&mut self, id: Incarnation, kind: ProbeKind, attempt: u32, service: &Service, dice: &mut Dice) {
-        let mut outcome = self.outcome(dice);
-        let probe: Option<&Probe> = match kind {
-            ProbeKind::Ready => service.ready.as_ref(),
-            ProbeKind::Health => service.health.as_ref(),
-        };
-        let Some(body) = self.bodies.get_mut(&id) else { return };
-        if probe.is_some_and(|probe| probe.check.is_event_driven()) && kind == ProbeKind::Ready {
-            outcome = match body.matched {
-                true => Outcome::Success,
-                false => Outcome::Failure("no line matched yet".to_owned()),
-            };
-        }
-        body.probing[kind as usize] = true;
-        let longest = if self.kind { 10 } else { 3_000 };
-        self.plan(
-            dice.delay(longest),
-            Coming::Tell(Fact::Probed {
-                id,
-                kind,
-                attempt,
-                outcome,
-            }),
-        );
-    }
-
-    fn run(&mut self, id: Incarnation, purpose: Purpose, timeout: u64, dice: &mut Dice) {
-        let Some(body) = self.bodies.get_mut(&id) else { return };
-        let stops = purpose == Purpose::Stop;
-        body.commanded |= stops;
-        let took = dice.delay(3_000);
-        let result = match took <= timeout && !dice.once_in(4) {
-            true => Ok(()),
-            false => Err("exited with code 1".to_owned()),
-        };
-        if stops && result.is_ok() && dice.once_in(2) {
-            self.plan(took, Coming::Exit(id, ExitStatus::Code(0)));
-        }
-        self.plan(
-            took.min(timeout),
-            Coming::Tell(Fact::CommandEnded { id, purpose, result }),
-        );
-    }
-}
-
-impl Coming {
-    fn is_about(&self, id: Incarnation) -> bool {
-        run_of!(self).is_some_and(|of| *of == id)
-    }
-
-    /// Only the daemon that asked for it would have been told.
-    fn ends_with_the_daemon(&self) -> bool {
-        matches!(
-            self,
-            Coming::Tell(Fact::Probed { .. } | Fact::GateProbed { .. } | Fact::CommandEnded { .. })
-                | Coming::Tell(Fact::Evicted { .. })
-                | Coming::Taken(..)
-        )
     }
 }
 
