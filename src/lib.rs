@@ -13,8 +13,8 @@
 //! |---|---|---|
 //! | `main.rs` | parse, call the verb, turn the outcome into words and an exit code | hold logic |
 //! | [`cli`] | clap types and one file per verb; a verb is a client of `api` (or of `config` for offline verbs) | touch `daemon`, processes |
-//! | [`view`] | words, tables, colours, console lines: pure functions from `api::wire` (and complaints of `config`) to text | ask anybody |
 //! | [`daemon`] | the one loop that owns the `World`; `hands` (performs actions); watching and reading the files; the history and the durable wishes; lock and records | decide; have children |
+//! | [`view`] | words, tables, colours, console lines: pure functions from `api::wire` (and complaints of `config`) to text | ask anybody |
 //! | [`guardian`] | the small process that forks, reaps and holds descriptors | decide; use an async runtime |
 //! | [`api`] | `wire` (the serialised shapes), server, client | decide |
 //! | [`logs`] | pump, index, rotation, query | know states |

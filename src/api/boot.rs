@@ -24,6 +24,30 @@ pub struct Boot {
     /// What a runner that was killed has left is taken over to be stopped, and nothing is started.
     #[serde(default)]
     pub ends: bool,
+    /// `up` has become the guardian in place (PID 1, `up -- CMD`): there is no client, and the daemon shows the output itself.
+    #[serde(default)]
+    pub console: Option<Console>,
+}
+
+/// How the daemon shows what is printed, on the stdout and stderr that `up` was started with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Console {
+    pub format: ConsoleFormat,
+    pub colour: bool,
+    pub quiet: bool,
+    /// We are PID 1: nothing outlives us, and logs are kept in memory unless the file names a place for them.
+    pub init: bool,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConsoleFormat {
+    /// `name | line`.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
 }
 
 /// Where guardian and daemon write about themselves.
