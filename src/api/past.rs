@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::PathBuf;
 
-use base64::Engine;
 use bytes::Bytes;
 
-use super::wire;
+use super::lines;
 use crate::config::{self, Unknown};
 use crate::logs::{self, Line, Partial, Query, Seam, Stream};
 use crate::spec::{LogTarget, Project, ServiceName};
@@ -158,42 +157,14 @@ impl Ord for Head {
 
 /// One line as `logs --json` shows it.
 pub fn encode(service: &ServiceName, line: &Line, batch: &mut Vec<u8>) {
-    let (text, base64) = match std::str::from_utf8(&line.bytes) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (
-            None,
-            Some(base64::engine::general_purpose::STANDARD.encode(&line.bytes)),
-        ),
-    };
-    let line = wire::LogLine {
-        time: wire::timestamp(line.time_ns),
-        service: service.to_string(),
-        run: line.run,
-        stream: line.stream,
-        line: text,
-        line_base64: base64,
-        continued: line.continued,
-        skipped: None,
-    };
-    push(&line, batch);
+    let mut head = Vec::new();
+    lines::head(line.time_ns, service.as_str(), line.run, line.stream, &mut head);
+    lines::line(&head, &line.bytes, line.continued, batch);
 }
 
 /// So many lines were missed.
 pub fn encode_gap(service: &ServiceName, run: u32, stream: Stream, time_ns: i64, lines: u64, batch: &mut Vec<u8>) {
-    let gap = wire::LogLine {
-        time: wire::timestamp(time_ns),
-        service: service.to_string(),
-        run,
-        stream,
-        line: None,
-        line_base64: None,
-        continued: false,
-        skipped: Some(lines),
-    };
-    push(&gap, batch);
-}
-
-fn push(line: &wire::LogLine, batch: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *batch, line).expect("writing to memory does not fail");
-    batch.push(b'\n');
+    let mut head = Vec::new();
+    lines::head(time_ns, service.as_str(), run, stream, &mut head);
+    lines::gap(&head, lines, batch);
 }
