@@ -2,13 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::lines;
 use crate::config::{self, Unknown};
-use crate::logs::{self, Line, Partial, Query, Seam, Stream};
+use crate::logs::{self, Line, LogPlace, Partial, Query, Seam, Stream};
 use crate::spec::{LogTarget, Project, ServiceName};
 
 /// Encoded lines go out in pieces of about this size.
@@ -18,25 +17,29 @@ pub const BATCH: usize = 64 * 1024;
 pub const NO_LOG: &str = "what is named has `log = false`";
 
 /// The log of one service.
-pub type Source = (ServiceName, PathBuf);
+pub type Source = (ServiceName, LogPlace);
 
-/// The logs that the words name; no words: all. A service that is not in the file any more is still read by its name.
-/// Nothing at all: everything named keeps no log.
+/// The logs that the words name; no words: all. `place` knows where they are. A service that is not in the file any more is still
+/// read by its name. Nothing at all: everything named keeps no log.
 ///
 /// # Errors
 /// The first word that names nothing.
-pub fn sources(project: &Project, words: &[String]) -> Result<Vec<Source>, Unknown> {
-    let of_name = |name: &ServiceName| match &project.services[name.as_str()].log {
-        LogTarget::File(file) => Some((name.clone(), file.file.clone())),
-        LogTarget::Off => None,
+pub fn sources(
+    project: &Project,
+    words: &[String],
+    place: impl Fn(&ServiceName, &LogTarget) -> Option<LogPlace>,
+) -> Result<Vec<Source>, Unknown> {
+    let of_name = |name: &ServiceName| {
+        let place = place(name, &project.services[name.as_str()].log);
+        place.map(|place| (name.clone(), place))
     };
     if words.is_empty() {
-        return Ok(project.services.keys().filter_map(of_name).collect());
+        return Ok(project.services.keys().filter_map(&of_name).collect());
     }
     let mut sources: Vec<Source> = Vec::new();
     for word in words {
         match config::select(project, std::slice::from_ref(word)) {
-            Ok(names) => sources.extend(names.iter().filter_map(of_name)),
+            Ok(names) => sources.extend(names.iter().filter_map(&of_name)),
             Err(unknown) => sources.push(left_behind(project, word).ok_or(unknown)?),
         }
     }
@@ -52,7 +55,7 @@ fn left_behind(project: &Project, name: &str) -> Option<Source> {
         return None;
     }
     let file = project.state_dir.join("logs").join(format!("{name}.log"));
-    file.is_file().then(|| (ServiceName::new(name), file))
+    file.is_file().then(|| (ServiceName::new(name), LogPlace::Files(file)))
 }
 
 /// How reading went.
@@ -72,8 +75,8 @@ pub fn read(sources: &[Source], seams: &[Seam], query: &Query, emit: &mut dyn Fn
     let mut logs: Vec<Option<logs::Lines>> = Vec::new();
     // The next line of each, the oldest first; of two of the same instant the one that is named first.
     let mut heads = BinaryHeap::new();
-    for (at, (name, file)) in sources.iter().enumerate() {
-        let opened = logs::read_to(file, query, seams.get(at));
+    for (at, (name, log)) in sources.iter().enumerate() {
+        let opened = logs::read_to(log, query, seams.get(at));
         logs.push(past.noted(name, opened));
         past.advance(at, name, &mut logs[at], &mut heads);
     }

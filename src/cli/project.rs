@@ -110,6 +110,7 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
+        logs_in_memory: false,
     };
     let loaded = config::load(&location, &inputs, &mut config::port_source(&location, None));
     Ok((location, loaded))

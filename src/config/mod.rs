@@ -82,6 +82,8 @@ pub struct Inputs {
     pub env: Vec<(OsString, OsString)>,
     /// Whose files are obeyed, besides root's.
     pub euid: u32,
+    /// Services whose `log` names no file have theirs in memory.
+    pub logs_in_memory: bool,
 }
 
 /// A project that can be run.
@@ -105,7 +107,7 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     let mut sink = Sink::new(&location.dir);
     let document = document::read(location, inputs.euid, &mut sink);
     let captured = Captured::new(inputs);
-    let settings = project::settings(&document, location, &captured, &mut sink);
+    let settings = project::settings(&document, location, inputs, &captured, &mut sink);
     check_bases(&document, &Engine::new(), &mut sink);
     ports.begin(&settings.state_dir);
     let mut drafts = draft::drafts(&document, &mut sink);

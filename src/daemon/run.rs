@@ -391,6 +391,7 @@ impl Daemon {
                     }
                     self.waiting.hear(&event);
                     let lines = reading::last_lines(
+                        self.hands.pump(),
                         self.definition.project.as_deref(),
                         event.service.as_ref(),
                         event.run,

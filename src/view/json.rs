@@ -57,7 +57,11 @@ impl JsonLines {
                 None => {}
             }
         }
-        if self.lanes.get(service).is_some_and(|held| held.iter().all(Option::is_none)) {
+        if self
+            .lanes
+            .get(service)
+            .is_some_and(|held| held.iter().all(Option::is_none))
+        {
             self.lanes.remove(service);
         }
     }
@@ -195,7 +199,14 @@ mod tests {
             (1, false),
         ];
         assert_eq!(sizes(&[&text]), wanted);
-        for cut in [1, LINE_CAP, LINE_CAP + 1, LINE_CAP + 2, 3 * LINE_CAP + 1, text.len() - 1] {
+        for cut in [
+            1,
+            LINE_CAP,
+            LINE_CAP + 1,
+            LINE_CAP + 2,
+            3 * LINE_CAP + 1,
+            text.len() - 1,
+        ] {
             assert_eq!(sizes(&[&text[..cut], &text[cut..]]), wanted, "cut at {cut}");
         }
     }

@@ -20,6 +20,7 @@ pub(super) struct Folder {
     folder: tempfile::TempDir,
     /// The environment in which it is started.
     pub env: Vec<(&'static str, &'static str)>,
+    pub logs_in_memory: bool,
 }
 
 impl Folder {
@@ -27,6 +28,7 @@ impl Folder {
         Folder {
             folder: tempfile::tempdir().unwrap(),
             env: Vec::new(),
+            logs_in_memory: false,
         }
     }
 
@@ -67,6 +69,7 @@ impl Folder {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             euid: nix::unistd::geteuid().as_raw(),
+            logs_in_memory: self.logs_in_memory,
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))
     }
