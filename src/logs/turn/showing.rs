@@ -95,7 +95,15 @@ impl Showing {
 
     /// There is something to do without waiting for anybody.
     pub fn is_busy(&self) -> bool {
-        self.batch.is_none() && !self.ready.is_empty()
+        match &self.batch {
+            None => !self.ready.is_empty(),
+            // Nothing of it had to be written (the beginning of a long line, say), or it was at once.
+            Some(batch) => self.is_written(batch),
+        }
+    }
+
+    fn is_written(&self, batch: &Batch) -> bool {
+        batch.end <= self.sink.progress().1
     }
 
     /// Notes how far the writer has come. Returns whether it stands still.
@@ -229,8 +237,9 @@ impl Turn {
             self.show_no_more();
             return 0;
         }
-        let is_written = showing.batch.take_if(|batch| batch.end <= showing.sink.progress().1);
-        if let Some(batch) = is_written {
+        if showing.batch.as_ref().is_some_and(|batch| showing.is_written(batch))
+            && let Some(batch) = showing.batch.take()
+        {
             for slot in batch.streams {
                 self.take_shown(slot);
             }
@@ -402,7 +411,7 @@ impl Turn {
             if showing.stands_still() {
                 return self.show_no_more();
             }
-            if showing.batch.is_some() {
+            if !showing.is_busy() {
                 let mut polled = [PollFd::new(showing.sink.written().as_fd(), PollFlags::POLLIN)];
                 let left = (showing.seen.1 + PATIENCE).saturating_duration_since(Instant::now());
                 let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
