@@ -100,11 +100,17 @@ fn pair() -> (File, File) {
     }
 }
 
-const COMMAND: &str = "sh -c 'echo asks; read answer; echo heard $answer; read more'";
+const COMMAND: &str = "import signal
+signal.signal(signal.SIGCONT, lambda *_: print('goes on', flush=True))
+print('asks', flush=True)
+print('heard', input(), flush=True)
+input()
+";
 
 fn works(project: &Project) {
     let mut terminal = Terminal::open(project);
-    terminal.press(&format!("$RUNNER up -- {COMMAND}\n"));
+    project.write("command.py", COMMAND);
+    terminal.press("$RUNNER up -- python3 command.py\n");
     terminal.wait_for("asks\r\n");
     terminal.press("something\n");
     terminal.wait_for("heard something");
@@ -112,7 +118,7 @@ fn works(project: &Project) {
     terminal.wait_for("Stopped");
     terminal.wait_for("$ ");
     terminal.press("fg\n");
-    terminal.wait_for("up -- ");
+    terminal.wait_for("goes on");
     terminal.press("\x03");
     terminal.wait_for("$ ");
     terminal.press("echo code $?\n");
