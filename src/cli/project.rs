@@ -107,18 +107,27 @@ fn options(global: &Global) -> find::Options {
 /// Reads the file and says nothing about it.
 pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
     let location = locate(global)?;
+    let loaded = read_at(&location);
+    Ok((location, loaded))
+}
+
+fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         logs_in_memory: false,
     };
-    let loaded = config::load(&location, &inputs, &mut config::port_source(&location, None));
-    Ok((location, loaded))
+    config::load(location, &inputs, &mut config::port_source(location, None))
 }
 
 /// Reads the file; problems go to stderr as `check` shows them. Warnings are shown and do not stop anything.
 pub fn load(global: &Global) -> Result<Read> {
-    let (location, loaded) = read(global)?;
+    load_at(global, locate(global)?)
+}
+
+/// As [`load`], of a project that was found.
+pub fn load_at(global: &Global, location: Location) -> Result<Read> {
+    let loaded = read_at(&location);
     let style = terminal::for_stderr(global);
     match loaded {
         Ok(loaded) => {

@@ -1,5 +1,6 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
+mod in_place;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
-use super::args::{Global, Up};
+use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
@@ -18,7 +19,9 @@ use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
 use crate::config::find::Location;
-use crate::view::words;
+use crate::logs::{Origin, Stream};
+use crate::sys;
+use crate::view::{json, words};
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
@@ -37,6 +40,15 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         };
         return plan::dry_run(global, &request, args.json);
     }
+    if in_place::is_meant(args) {
+        return in_place::up(global, args);
+    }
+    if !args.command.is_empty() {
+        return Err(Outcome::Usage {
+            message: "a command behind `--` needs this terminal: `-d` has none for it".to_owned(),
+            suggestion: Some("declare it in services.toml, or leave out `-d`".to_owned()),
+        });
+    }
     let loaded = project::load(global)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
@@ -50,9 +62,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: !args.detach,
         colour: style.color,
         ends: false,
+        console: None,
     };
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
-    let mut screen = Screen::new(style, names, !args.detach, global.quiet);
+    let mut screen = Screen::new(args.log_format.into(), style, names, !args.detach, global.quiet);
     let request = UpRequest {
         names: args.names.clone(),
         no_deps: args.no_deps,
@@ -66,7 +79,8 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
-        if !global.quiet {
+        // As JSON the events say it.
+        if !global.quiet && args.log_format == UpFormat::Text {
             let verb = if owner.is_some() { "" } else { "joined " };
             let leaves = match owner.is_none() && !args.detach {
                 true => "; Ctrl-C leaves it running",
@@ -93,6 +107,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
                 false => None,
             },
             asked_to_stop: false,
+            format: args.log_format,
             watcher: Watcher::default(),
             diagnose: &|| project::diagnosis(global),
         };
@@ -143,12 +158,7 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
 }
 
 fn refuse_what_comes_later(args: &Up) -> Result<()> {
-    let later = [
-        (args.tui, "--tui"),
-        (args.http.is_some(), "--http"),
-        (args.log_format != "text", "--log-format"),
-        (!args.command.is_empty(), "up -- CMD"),
-    ];
+    let later = [(args.tui, "--tui"), (args.http.is_some(), "--http")];
     match later.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
         None => Ok(()),
@@ -183,6 +193,7 @@ struct Session<'a> {
     /// `-d`: whether all that was asked for is up, once that is known.
     arrival: Option<Arrival>,
     asked_to_stop: bool,
+    format: UpFormat,
     watcher: Watcher,
     /// Looks at the files that were rejected.
     diagnose: &'a dyn Fn() -> Option<String>,
@@ -242,6 +253,14 @@ impl Signals {
 }
 
 impl Session<'_> {
+    /// Words of our own, beside what the events tell.
+    fn say(&self, words: impl std::fmt::Display) {
+        match self.format {
+            UpFormat::Text => terminal::say(format_args!("runner  {words}")),
+            UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
+        }
+    }
+
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
         // Heard all the time: a Ctrl-C at the instant in which the daemon dies is one as well.
         let mut signals = Signals::listen()?;
@@ -266,13 +285,13 @@ impl Session<'_> {
                 if failed {
                     screen.troubles(&acted);
                 } else if !screen.is_quiet() {
-                    terminal::say("runner  all is up: `runner logs -f` shows the output, `runner down` stops it");
+                    self.say("all is up: `runner logs -f` shows the output, `runner down` stops it");
                 }
                 Ok(u8::from(failed))
             }
             End::Detached if self.arrival.is_some() => Err(Outcome::Interrupted),
             End::Detached => {
-                terminal::say("runner  detached: the project goes on; `runner down` stops it");
+                self.say("detached: the project goes on; `runner down` stops it");
                 Ok(0)
             }
             End::TimedOut => Err(self.timed_out(screen).await),
@@ -307,7 +326,7 @@ impl Session<'_> {
                 Err(_) => return None,
             }
         };
-        terminal::say("runner  another daemon has taken over; what was printed meanwhile is in the logs");
+        self.say("another daemon has taken over; what was printed meanwhile is in the logs");
         self.watcher = Watcher::default();
         // It may be the guardian that is another one.
         self.holder = Holder::of(&self.state_dir.join("lock"));
@@ -379,17 +398,23 @@ impl Session<'_> {
     fn show(&self, frame: Frame, screen: &mut Screen) -> Option<End> {
         match frame {
             Frame::Output {
-                service, stream, bytes, ..
-            } => screen.output(&service, stream, &bytes),
-            Frame::Skipped { service, stream, lines } => screen.skipped(&service, stream, lines),
+                service,
+                run,
+                stream,
+                time_ns,
+                bytes,
+            } => screen.output(&origin(&service, run, stream, time_ns), &bytes),
+            Frame::Skipped {
+                service,
+                run,
+                stream,
+                time_ns,
+                lines,
+            } => screen.skipped(&origin(&service, run, stream, time_ns), lines),
+            Frame::Missed(events) => screen.missed(events),
             Frame::Event(event) => {
-                match (&event.kind, self.diagnose) {
-                    (EventKind::ConfigRejected { problems, .. }, diagnose) if !problems.is_empty() => {
-                        match diagnose() {
-                            Some(diagnosis) => screen.rejected(problems, &diagnosis),
-                            None => screen.event(&event),
-                        }
-                    }
+                match &event.kind {
+                    EventKind::ConfigRejected { problems, .. } => screen.rejected(&event, problems, self.diagnose),
                     _ => screen.event(&event),
                 }
                 if let EventKind::Ended { code, because } = event.kind {
@@ -406,9 +431,9 @@ impl Session<'_> {
             return Ok(true);
         }
         if self.asked_to_stop {
-            terminal::say(format_args!("runner  {why} again: killing everything"));
+            self.say(format_args!("{why} again: killing everything"));
         } else {
-            terminal::say(format_args!("runner  {why}: stopping everything; once more to kill"));
+            self.say(format_args!("{why}: stopping everything; once more to kill"));
         }
         let request = DownRequest {
             timeout_ms: None,
@@ -442,7 +467,7 @@ impl Session<'_> {
     async fn say_what_is_waited_for(&mut self, screen: &Screen) {
         if let Some(ps) = self.watcher.look(self.location).await {
             for line in screen.waiting(&ps) {
-                terminal::say(format_args!("runner  still waiting: {line}"));
+                self.say(format_args!("still waiting: {line}"));
             }
         }
     }
@@ -451,6 +476,15 @@ impl Session<'_> {
         if let Some(ps) = self.watcher.look(self.location).await {
             screen.progress(&ps);
         }
+    }
+}
+
+fn origin(service: &str, run: u32, stream: Stream, time_ns: i64) -> Origin<'_> {
+    Origin {
+        service,
+        run,
+        stream,
+        time_ns,
     }
 }
 

@@ -73,7 +73,7 @@ impl Journal {
     /// A live edit of the limits; holds from the next chunk on.
     pub fn adjust(&mut self, target: &LogTarget) {
         (self.max_size, self.max_files) = match target {
-            LogTarget::Off => return,
+            LogTarget::Off | LogTarget::Inherited => return,
             LogTarget::File(log) => (log.max_size.max(1), log.max_files.max(1)),
             LogTarget::Memory(log) => ((log.max_size / MEMORY_PARTS).max(1), MEMORY_PARTS as u32),
         };

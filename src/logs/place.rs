@@ -24,7 +24,7 @@ impl LogPlace {
     pub fn of_files(target: &LogTarget) -> Option<LogPlace> {
         match target {
             LogTarget::File(log) => Some(LogPlace::Files(log.file.clone())),
-            LogTarget::Memory(_) | LogTarget::Off => None,
+            LogTarget::Memory(_) | LogTarget::Off | LogTarget::Inherited => None,
         }
     }
 }

@@ -167,7 +167,7 @@ impl Pump {
                 let mut tails = self.shared.tails.lock().expect("no holder of this lock panics");
                 Some(LogPlace::Memory(tails.entry(service.clone()).or_default().clone()))
             }
-            LogTarget::File(_) | LogTarget::Off => LogPlace::of_files(target),
+            LogTarget::File(_) | LogTarget::Off | LogTarget::Inherited => LogPlace::of_files(target),
         }
     }
 

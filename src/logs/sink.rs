@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::Notify;
 
 use super::Stream;
-use crate::spec::ServiceName;
 
 /// What the daemon tells may wait for the reader up to this; services wait themselves.
 const ROOM: usize = 1 << 20;
@@ -26,13 +26,13 @@ pub trait Render: Send {
     fn chunk(&mut self, of: &Origin<'_>, bytes: &[u8], out: &mut Vec<u8>);
 
     /// Nothing more will come of this run.
-    fn end(&mut self, service: &ServiceName, run: u32, out: &mut Vec<u8>);
+    fn end(&mut self, service: &str, run: u32, out: &mut Vec<u8>);
 }
 
 /// Whose bytes they are.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    pub service: &'a ServiceName,
+    pub service: &'a str,
     pub run: u32,
     pub stream: Stream,
     /// Wall clock, ns since 1970, when they were taken.
@@ -49,6 +49,8 @@ pub struct Sink<R> {
     progress: Condvar,
     /// The same for the pump.
     written: EventFd,
+    /// And for tasks.
+    room: Notify,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl<R: Render + 'static> Sink<R> {
             arrived: Condvar::new(),
             progress: Condvar::new(),
             written: EventFd::from_value_and_flags(0, flags)?,
+            room: Notify::new(),
         });
         let ours = sink.clone();
         std::thread::Builder::new()
@@ -91,16 +94,21 @@ impl<R: Render + 'static> Sink<R> {
         Ok(sink)
     }
 
-    /// Adds what `what` appends. `false`: too much waits for the reader already, and it was not called.
-    pub fn tell(&self, what: impl FnOnce(&mut R, &mut Vec<u8>)) -> bool {
-        let mut state = self.lock();
-        if state.text.len() > ROOM {
-            return false;
-        }
-        state.add(what);
-        drop(state);
+    /// Adds what `what` appends.
+    pub fn tell(&self, what: impl FnOnce(&mut R, &mut Vec<u8>)) {
+        self.lock().add(what);
         self.arrived.notify_one();
-        true
+    }
+
+    /// Until less waits for the reader than it may, for whoever can wait. Safe to cancel.
+    pub async fn room(&self) {
+        loop {
+            let written = self.room.notified();
+            if self.lock().text.len() <= ROOM {
+                return;
+            }
+            written.await;
+        }
     }
 
     /// Waits until all is written, or nobody reads: at most `patience` without a byte that is taken. Then the thread ends, if it can.
@@ -138,6 +146,7 @@ impl<R: Render + 'static> Sink<R> {
             }
             std::mem::swap(&mut text, &mut state.text);
             drop(state);
+            self.room.notify_one();
             for piece in text.chunks(PIECE) {
                 let outcome = write_all(&mut output, piece);
                 let mut state = self.lock();
@@ -150,6 +159,7 @@ impl<R: Render + 'static> Sink<R> {
                 self.progress.notify_all();
                 if outcome.is_err() {
                     let _ = self.written.write(1);
+                    self.room.notify_one();
                     return;
                 }
             }
@@ -197,7 +207,7 @@ fn write_all(output: &mut File, mut bytes: &[u8]) -> io::Result<()> {
 /// A sink as the pump knows it.
 pub(super) trait Shows: Send + Sync {
     fn chunk(&self, of: &Origin<'_>, bytes: &[u8]);
-    fn end(&self, service: &ServiceName, run: u32);
+    fn end(&self, service: &str, run: u32);
     /// Bytes that were ever added, and written.
     fn progress(&self) -> (u64, u64);
     fn is_closed(&self) -> bool;
@@ -211,7 +221,7 @@ impl<R: Render + 'static> Shows for Sink<R> {
         self.lock().add(|render, out| render.chunk(of, bytes, out));
     }
 
-    fn end(&self, service: &ServiceName, run: u32) {
+    fn end(&self, service: &str, run: u32) {
         self.lock().add(|render, out| render.end(service, run, out));
         self.wake_writer();
     }

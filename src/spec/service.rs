@@ -15,6 +15,11 @@ impl Service {
         let file = self.pid_file.as_ref()?;
         (file.mode != PidFileMode::Write).then_some(file.path.as_path())
     }
+
+    /// CMD of `up -- CMD`: its code is runner's, always.
+    pub fn is_command_line(&self) -> bool {
+        self.log == LogTarget::Inherited
+    }
 }
 
 /// What an edit of a key means for a running service.
@@ -217,6 +222,8 @@ pub enum SupervisorExit {
 pub enum LogTarget {
     /// Nowhere: `log = false`.
     Off,
+    /// It has runner's own stdin, stdout and stderr: CMD of `up -- CMD`.
+    Inherited,
     File(LogFile),
     /// Only the newest output, in memory: it is gone with the daemon.
     Memory(LogMemory),
@@ -226,7 +233,7 @@ impl LogTarget {
     /// Shown on the console of `up`.
     pub fn is_on_console(&self) -> bool {
         match self {
-            LogTarget::Off => false,
+            LogTarget::Off | LogTarget::Inherited => false,
             LogTarget::File(log) => log.console,
             LogTarget::Memory(log) => log.console,
         }

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use memchr::memchr;
 
 use crate::api::lines;
-use crate::api::wire::Event;
+use crate::api::wire::{self, Event};
 use crate::logs::{LINE_CAP, Partial, Stream};
+use crate::reconcile::{Author, Cause};
 
 /// Only whole lines are shown; the beginning of one is held until its end comes, at most 64 KiB for each stream: a longer line is
 /// shown in parts. A line is as old as its first byte.
@@ -134,12 +135,29 @@ pub fn event(event: &Event, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
+/// What `up` itself has to say, in the shape of an event that the history does not have: its number is 0.
+pub fn note(message: &str, now_ns: i64) -> String {
+    let event = Event {
+        cursor: 0,
+        time: wire::timestamp(now_ns),
+        service: None,
+        run: 0,
+        kind: wire::EventKind::Warned {
+            message: message.to_owned(),
+        },
+        cause: Cause::new(Author::Runner, "up"),
+    };
+    let mut out = Vec::new();
+    self::event(&event, &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine;
 
     use super::*;
-    use crate::api::wire::{self, LogLine};
+    use crate::api::wire::LogLine;
 
     fn read(json: &[u8]) -> Vec<LogLine> {
         let lines = json.split_inclusive(|&byte| byte == b'\n');

@@ -99,7 +99,12 @@ impl Project {
     }
 
     pub fn assert_nothing_is_left(&self) {
-        let left = self.processes();
+        self.assert_no_process_but(&[]);
+    }
+
+    pub fn assert_no_process_but(&self, others: &[u32]) {
+        let mut left = self.processes();
+        left.retain(|pid| !others.contains(pid));
         let words = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         assert!(
             left.is_empty(),
@@ -124,8 +129,14 @@ pub struct Up {
 }
 
 impl Up {
-    fn start(mut command: Command) -> Up {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pub fn start(mut command: Command) -> Up {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Up::start_with(command)
+    }
+
+    /// Its streams are what the command says; those that are piped are read.
+    pub fn start_with(mut command: Command) -> Up {
+        let mut child = command.spawn().unwrap();
         let (sink, lines) = channel();
         let read = |stream: Box<dyn Read + Send>, is_err: bool| {
             let sink = sink.clone();
@@ -135,8 +146,12 @@ impl Up {
                 }
             });
         };
-        read(Box::new(child.stdout.take().unwrap()), false);
-        read(Box::new(child.stderr.take().unwrap()), true);
+        if let Some(out) = child.stdout.take() {
+            read(Box::new(out), false);
+        }
+        if let Some(err) = child.stderr.take() {
+            read(Box::new(err), true);
+        }
         Up {
             child,
             lines,

@@ -21,7 +21,7 @@ impl Render for Named {
         }
     }
 
-    fn end(&mut self, service: &ServiceName, _: u32, out: &mut Vec<u8>) {
+    fn end(&mut self, service: &str, _: u32, out: &mut Vec<u8>) {
         for stream in [Stream::Out, Stream::Err] {
             let rest = self.0.remove(&(service.to_string(), stream)).unwrap_or_default();
             if !rest.is_empty() {
@@ -57,7 +57,7 @@ fn what_is_said_last_stands_before_the_word_of_the_end() {
     bench.drain("web", 1);
     bench.pump.close(&ServiceName::new("web"), 1);
     bench.drain("web", 1);
-    assert!(sink.tell(|_, out| out.extend_from_slice(b"ended\n")));
+    sink.tell(|_, out| out.extend_from_slice(b"ended\n"));
     assert_eq!(line(&mut reader), "web: last words\n");
     assert_eq!(line(&mut reader), "web: no end\n");
     assert_eq!(line(&mut reader), "ended\n");

@@ -78,7 +78,7 @@ impl Showing {
     }
 
     pub fn end(&self, service: &ServiceName, run: u32) {
-        self.sink.end(service, run);
+        self.sink.end(service.as_str(), run);
     }
 
     /// This stream has something, or may have.
@@ -150,7 +150,7 @@ impl Showing {
         };
         let shown = self.whole_lines(tap);
         let origin = Origin {
-            service: &tap.run.service,
+            service: tap.run.service.as_str(),
             run: tap.run.id.number,
             stream: tap.stream,
             time_ns: wall_ns(),
