@@ -11,12 +11,12 @@ use super::Result;
 use super::call::{PATIENCE, silent};
 use super::orphans;
 use super::outcome::Outcome;
-use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
+use crate::api::boot::{Boot, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::config::find::Location;
 use crate::fault::point;
-use crate::guardian;
+use crate::guardian::{self, Passed};
 use crate::sys::detach::start_detached;
 use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place};
@@ -78,6 +78,8 @@ pub struct Start<'a> {
     pub colour: bool,
     /// Only to stop what is left of a runner that was killed.
     pub ends: bool,
+    /// Sockets that whoever started us has bound for services (sd_listen_fds(3)).
+    pub given: &'a [OwnedFd],
 }
 
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
@@ -146,17 +148,25 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         goes_on: false,
         ends: start.ends,
         console: None,
+        watchdog_us: watchdog_us(),
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
-    let words = guardian::words(&own_log(start.state_dir), &kept, &[], &daemon);
+    let given: Vec<i32> = (for_guardian::SOCKETS..).take(start.given.len()).collect();
+    let passed = Passed {
+        keep: &kept,
+        given: &given,
+        ..Passed::default()
+    };
+    let words = guardian::words(&own_log(start.state_dir), passed, &daemon);
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
-    let descriptors = [
+    let mut descriptors = vec![
         (held.as_fd().as_raw_fd(), for_guardian::LOCK),
         (listener.as_raw_fd(), for_guardian::LISTENER),
         (owner_end.as_raw_fd(), for_guardian::OWNER),
     ];
+    descriptors.extend(start.given.iter().map(AsRawFd::as_raw_fd).zip(given));
     let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;

@@ -1,5 +1,6 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
+mod given;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -19,6 +20,7 @@ use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
 use crate::config::find::Location;
 use crate::view::words;
+use given::Given;
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
@@ -27,6 +29,8 @@ const REDRAW: Duration = Duration::from_millis(250);
 const WORD: Duration = Duration::from_secs(30);
 
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
+    // Before anything is opened that could have their numbers.
+    let given = Given::take();
     refuse_what_comes_later(args)?;
     if args.dry_run {
         let request = UpRequest {
@@ -43,6 +47,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         config::select(&loaded.project, words)?;
     }
     project::check_profiles(global, &loaded.project)?;
+    let given = given.for_services(&loaded.project);
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
@@ -50,7 +55,9 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: !args.detach,
         colour: style.color,
         ends: false,
+        given: &given,
     };
+    let given = given.len();
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
     let mut screen = Screen::new(style, names, !args.detach, global.quiet);
     let request = UpRequest {
@@ -66,6 +73,9 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
+        if owner.is_none() && given > 0 {
+            terminal::say("warning: runner is up already, and the sockets that were passed to this `up` are not used");
+        }
         if !global.quiet {
             let verb = if owner.is_some() { "" } else { "joined " };
             let leaves = match owner.is_none() && !args.detach {
@@ -143,6 +153,12 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
 }
 
 fn refuse_what_comes_later(args: &Up) -> Result<()> {
+    if let Some(fault) = args.http.as_deref().and_then(config::http_fault) {
+        return Err(Outcome::Usage {
+            message: format!("--http: {}", fault.message),
+            suggestion: fault.suggestion,
+        });
+    }
     let later = [
         (args.tui, "--tui"),
         (args.http.is_some(), "--http"),

@@ -45,6 +45,7 @@ pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], 
         nice: None,
         limits: Vec::new(),
         descriptors,
+        listens: false,
         gate_is_open: true,
         cgroup: None,
     };

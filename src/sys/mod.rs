@@ -26,6 +26,7 @@ pub mod ports;
 pub mod processes;
 pub mod reap;
 pub mod signals;
+pub mod sockets;
 pub mod spawn;
 pub mod tty;
 pub mod usage;
