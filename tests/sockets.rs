@@ -98,7 +98,7 @@ fn po_11_no_connection_is_refused_over_restarts_and_deaths_of_runner() {
     let restarts: usize = std::env::var("RUNNER_RESTARTS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(40);
+        .unwrap_or(100);
     let port = free_port();
     let project = Project::new(&service("web", "http", port));
     let up = project.run(&["up", "-d"]);

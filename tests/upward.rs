@@ -92,9 +92,8 @@ fn it_hears_of_ready_of_an_edit_of_failures_and_of_the_end() {
 
 #[test]
 fn a_failure_is_in_the_status() {
-    let project = Project::new(
-        "[services.bad]\ncommand = \"false\"\nrestart = \"no\"\n[services.web]\ncommand = \"sleep 1000\"\n",
-    );
+    let project =
+        Project::new("[services.bad]\ncommand = \"/nosuch/program\"\n[services.web]\ncommand = \"sleep 1000\"\n");
     let (ears, address) = Ears::at(&project);
     let up = told_to(&project, &address, &["up", "-d"]).output().unwrap();
     assert_eq!(up.status.code(), Some(1));
