@@ -336,6 +336,31 @@ fn po_11_a_socket_that_runner_was_given_is_passed_on_and_never_closed() {
 }
 
 #[test]
+fn po_11_in_place_runner_passes_on_what_it_was_given() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let project = Project::new(&service("web", "http", port));
+    let mut command = Command::new("sh");
+    let words = "LISTEN_PID=$$ exec \"$0\" up -- sleep 1000";
+    command
+        .args(["-c", words, env!("CARGO_BIN_EXE_runner")])
+        .current_dir(project.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    with_given(&mut command, &listener, "http");
+    let mut up = command.spawn().unwrap();
+    drop(listener);
+    let answered = ask(port).unwrap();
+    assert_eq!(answered, pid(&project, "web"));
+    assert_eq!(Roles::of(&project).guardian, up.id());
+    send(up.id(), Signal::SIGTERM);
+    up.wait().unwrap();
+    assert!(is_refused(port));
+    project.assert_nothing_is_left();
+}
+
+#[test]
 fn sockets_for_another_process_are_left_alone_and_what_nobody_takes_is_told() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

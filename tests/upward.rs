@@ -126,6 +126,23 @@ fn up_d_names_the_guardian_before_it_ends() {
 }
 
 #[test]
+fn in_place_it_is_the_process_that_was_started() {
+    let project = Project::new("[services.web]\ncommand = \"sleep 1000\"\n");
+    let (ears, address) = Ears::at(&project);
+    let mut command = told_to(&project, &address, &["up", "--", "sleep", "1000"]);
+    command.env("WATCHDOG_USEC", "100000");
+    let mut up = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let ready = ears.wait_for("READY=1");
+    assert_eq!(ready, "READY=1\nSTATUS=2 ready");
+    assert_eq!(Roles::of(&project).guardian, up.id());
+    ears.wait_for("WATCHDOG=1");
+    send(up.id(), Signal::SIGTERM);
+    ears.wait_for("STOPPING=1");
+    up.wait().unwrap();
+    project.assert_nothing_is_left();
+}
+
+#[test]
 fn a_sign_of_life_comes_from_the_loop_alone() {
     let project = Project::new("[services.web]\ncommand = \"sleep 1000\"\n");
     let (ears, address) = Ears::at(&project);

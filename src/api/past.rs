@@ -17,6 +17,8 @@ pub const BATCH: usize = 64 * 1024;
 
 /// Why there is nothing to read.
 pub const NO_LOG: &str = "what is named has `log = false`";
+/// The same of CMD of `up -- CMD`.
+pub const NOT_CAPTURED: &str = "what stands behind `--` has runner's own stdout and stderr: it is not captured";
 
 /// The log of one service.
 pub type Source = (ServiceName, PathBuf);
@@ -29,7 +31,7 @@ pub type Source = (ServiceName, PathBuf);
 pub fn sources(project: &Project, words: &[String]) -> Result<Vec<Source>, Unknown> {
     let of_name = |name: &ServiceName| match &project.services[name.as_str()].log {
         LogTarget::File(file) => Some((name.clone(), file.file.clone())),
-        LogTarget::Off => None,
+        LogTarget::Off | LogTarget::Inherited => None,
     };
     if words.is_empty() {
         return Ok(project.services.keys().filter_map(of_name).collect());

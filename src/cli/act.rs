@@ -61,6 +61,7 @@ fn take_over(global: &Global, names: &[String]) -> Result<()> {
         colour: false,
         ends: false,
         given: &[],
+        console: None,
     };
     reach::or_start(&start).map(drop)
 }

@@ -30,7 +30,7 @@ pub fn locate(global: &Global) -> Result<Location> {
 }
 
 /// A working folder that was deleted under us matters only to relative paths.
-fn around(options: &find::Options) -> Result<find::Surroundings> {
+pub fn around(options: &find::Options) -> Result<find::Surroundings> {
     let is_absolute = |path: &PathBuf| path.is_absolute();
     let named = options.directory.as_ref().is_some_and(is_absolute)
         || !options.files.is_empty() && options.directory.is_none() && options.files.iter().all(is_absolute);
@@ -107,17 +107,26 @@ fn options(global: &Global) -> find::Options {
 /// Reads the file and says nothing about it.
 pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
     let location = locate(global)?;
+    let loaded = read_at(&location);
+    Ok((location, loaded))
+}
+
+fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
     };
-    let loaded = config::load(&location, &inputs, &mut config::port_source(&location, None));
-    Ok((location, loaded))
+    config::load(location, &inputs, &mut config::port_source(location, None))
 }
 
 /// Reads the file; problems go to stderr as `check` shows them. Warnings are shown and do not stop anything.
 pub fn load(global: &Global) -> Result<Read> {
-    let (location, loaded) = read(global)?;
+    load_at(global, locate(global)?)
+}
+
+/// As [`load`], of a project that was found.
+pub fn load_at(global: &Global, location: Location) -> Result<Read> {
+    let loaded = read_at(&location);
     let style = terminal::for_stderr(global);
     match loaded {
         Ok(loaded) => {

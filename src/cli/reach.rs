@@ -11,13 +11,13 @@ use super::Result;
 use super::call::{PATIENCE, silent};
 use super::orphans;
 use super::outcome::Outcome;
-use crate::api::boot::{Boot, DAEMON_VERB, for_guardian, watchdog_us};
+use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::config::find::Location;
 use crate::fault::point;
-use crate::guardian::{self, Passed};
-use crate::sys::detach::start_detached;
+use crate::guardian::{self, Passed, Voice};
+use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place};
 use crate::sys::{self};
@@ -80,6 +80,8 @@ pub struct Start<'a> {
     pub ends: bool,
     /// Sockets that whoever started us has bound for services (sd_listen_fds(3)).
     pub given: &'a [OwnedFd],
+    /// In place: this process becomes the guardian, and its daemon shows what there is to see.
+    pub console: Option<Console>,
 }
 
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
@@ -147,19 +149,24 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         colour: start.colour,
         goes_on: false,
         ends: start.ends,
-        console: None,
+        console: start.console.clone(),
         watchdog_us: watchdog_us(),
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
+    let log = own_log(start.state_dir);
+    let voice = match start.console {
+        Some(_) => Voice::Console,
+        None => Voice::Log(&log),
+    };
     let given: Vec<i32> = (for_guardian::SOCKETS..).take(start.given.len()).collect();
     let passed = Passed {
         keep: &kept,
         given: &given,
         ..Passed::default()
     };
-    let words = guardian::words(&own_log(start.state_dir), passed, &daemon);
+    let words = guardian::words(voice, passed, &daemon);
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
     let mut descriptors = vec![
         (held.as_fd().as_raw_fd(), for_guardian::LOCK),
@@ -168,6 +175,10 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     ];
     descriptors.extend(start.given.iter().map(AsRawFd::as_raw_fd).zip(given));
     let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    if start.console.is_some() {
+        let error = become_detached(&program, &words, &descriptors);
+        return Err(Outcome::io("become the guardian")(error));
+    }
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;
     point!("client.guardian-started");

@@ -1,6 +1,7 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
 mod given;
+pub mod in_place;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -41,6 +42,15 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         };
         return plan::dry_run(global, &request, args.json);
     }
+    if in_place::is_meant(args) {
+        return in_place::up(global, args, given);
+    }
+    if !args.command.is_empty() {
+        return Err(Outcome::Usage {
+            message: "a command behind `--` needs this terminal: `-d` has none for it".to_owned(),
+            suggestion: Some("declare it in services.toml, or leave out `-d`".to_owned()),
+        });
+    }
     let loaded = project::load(global)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
@@ -56,6 +66,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         colour: style.color,
         ends: false,
         given: &given,
+        console: None,
     };
     let given = given.len();
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
@@ -163,7 +174,6 @@ fn refuse_what_comes_later(args: &Up) -> Result<()> {
         (args.tui, "--tui"),
         (args.http.is_some(), "--http"),
         (args.log_format != "text", "--log-format"),
-        (!args.command.is_empty(), "up -- CMD"),
     ];
     match later.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),

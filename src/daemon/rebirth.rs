@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
-use crate::guardian::{self, Passed};
+use crate::guardian::{self, Passed, Voice};
 use crate::sys::passing;
 
 /// What goes to the next guardian beside the estate.
@@ -62,13 +62,18 @@ fn prepare(boot: &Boot, estate: &Estate, held: &Held) -> io::Result<Vec<CString>
     }
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
     let mut words = vec![OsString::from("runner")];
+    let log = own_log(&boot.state_dir);
+    let voice = match boot.console {
+        Some(_) => Voice::Console,
+        None => Voice::Log(&log),
+    };
     let passed = Passed {
         keep: &kept,
         spare: &spare,
         sockets,
         given,
     };
-    words.extend(guardian::words(&own_log(&boot.state_dir), passed, &daemon));
+    words.extend(guardian::words(voice, passed, &daemon));
     let word = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
     words.into_iter().map(word).collect()
 }

@@ -25,6 +25,7 @@ pub mod places;
 pub mod ports;
 pub mod processes;
 pub mod reap;
+pub mod search;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

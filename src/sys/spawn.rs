@@ -80,6 +80,18 @@ pub struct Image {
     pub gate_is_open: bool,
     /// The control group that it is born into, where the kernel can do that.
     pub cgroup: Option<RawFd>,
+    pub session: Session,
+}
+
+/// Where a child belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// A session, and thereby a group, of its own, without a terminal.
+    #[default]
+    Own,
+    /// A group of its own in our session. If its descriptor 0 is our terminal and we are in its foreground, its group is
+    /// from now on.
+    Ours,
 }
 
 /// A child that stands at its gate, or is through it already where that was open.
@@ -216,6 +228,23 @@ impl Forker {
             shelf: (calls.clone3 && calls.pidfd && calls.close_range)
                 .then(shelf::Shelf::new)
                 .flatten(),
+        }
+    }
+
+    /// For one child that is to be started as we were: what we ignore it ignores too, but for SIGPIPE, which Rust ignores.
+    pub fn of_one() -> Forker {
+        // A copied table of descriptors costs less than what makes a thousand children cheap.
+        let calls = Calls {
+            clone3: false,
+            pidfd: false,
+            close_range: true,
+        };
+        Forker {
+            calls,
+            ignored: vec![libc::SIGPIPE],
+            descriptor_limit: None,
+            #[cfg(target_os = "linux")]
+            shelf: None,
         }
     }
 
