@@ -2,6 +2,7 @@
 
 mod given;
 pub mod in_place;
+mod later;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -32,7 +33,7 @@ const WORD: Duration = Duration::from_secs(30);
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
     // Before anything is opened that could have their numbers.
     let given = Given::take();
-    refuse_what_comes_later(args)?;
+    later::refuse(args)?;
     if args.dry_run {
         let request = UpRequest {
             names: args.names.clone(),
@@ -160,24 +161,6 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
                 return Ok(Asked { frames, owner, holder });
             }
         }
-    }
-}
-
-fn refuse_what_comes_later(args: &Up) -> Result<()> {
-    if let Some(fault) = args.http.as_deref().and_then(config::http_fault) {
-        return Err(Outcome::Usage {
-            message: format!("--http: {}", fault.message),
-            suggestion: fault.suggestion,
-        });
-    }
-    let later = [
-        (args.tui, "--tui"),
-        (args.http.is_some(), "--http"),
-        (args.log_format != "text", "--log-format"),
-    ];
-    match later.iter().find(|(used, _)| *used) {
-        Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
-        None => Ok(()),
     }
 }
 
