@@ -97,7 +97,10 @@ pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
         reach::Reached::Started { .. } => Err(Outcome::failed("this process did not become the guardian")),
         reach::Reached::Joined(_) => Err(Outcome::Failed {
             message: "a runner is up for this project already".to_owned(),
-            suggestion: Some("`runner up` without `--` joins it; `-p NAME` starts a second copy".to_owned()),
+            suggestion: Some(
+                "`runner run NAME -- CMD` runs a command beside it, in the place of one of its services; `-p NAME` starts a second copy"
+                    .to_owned(),
+            ),
         }),
     }
 }
