@@ -1,7 +1,9 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
 mod arrival;
-mod in_place;
+mod given;
+pub mod in_place;
+mod later;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -24,6 +26,7 @@ use crate::logs::{Origin, Stream};
 use crate::sys;
 use crate::view::{json, words};
 use arrival::{Arrival, arrival, arrived};
+use given::Given;
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
@@ -32,7 +35,9 @@ const REDRAW: Duration = Duration::from_millis(250);
 const WORD: Duration = Duration::from_secs(30);
 
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
-    refuse_what_comes_later(args)?;
+    // Before anything is opened that could have their numbers.
+    let given = Given::take();
+    later::refuse(args)?;
     if args.dry_run {
         let request = UpRequest {
             names: args.names.clone(),
@@ -43,7 +48,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         return plan::dry_run(global, &request, args.json);
     }
     if in_place::is_meant(args) {
-        return in_place::up(global, args);
+        return in_place::up(global, args, given);
     }
     if !args.command.is_empty() {
         return Err(Outcome::Usage {
@@ -57,6 +62,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         config::select(&loaded.project, words)?;
     }
     project::check_profiles(global, &loaded.project)?;
+    let given = given.for_services(&loaded.project);
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
@@ -64,8 +70,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: !args.detach,
         colour: style.color,
         ends: false,
+        given: &given,
         console: None,
     };
+    let given = given.len();
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
     let mut screen = Screen::new(args.log_format.into(), style, names, !args.detach, global.quiet);
     let request = UpRequest {
@@ -81,6 +89,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
+        if owner.is_none() && given > 0 {
+            let words = "runner is up already, and the sockets that were passed to this `up` are not used";
+            say(args.log_format, format_args!("warning: {words}"));
+        }
         // As JSON the events say it.
         if !global.quiet && args.log_format == UpFormat::Text {
             let verb = if owner.is_some() { "" } else { "joined " };
@@ -159,11 +171,11 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
     }
 }
 
-fn refuse_what_comes_later(args: &Up) -> Result<()> {
-    let later = [(args.tui, "--tui"), (args.http.is_some(), "--http")];
-    match later.iter().find(|(used, _)| *used) {
-        Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
-        None => Ok(()),
+/// Words of our own, beside what the events tell.
+fn say(format: UpFormat, words: impl std::fmt::Display) {
+    match format {
+        UpFormat::Text => terminal::say(words),
+        UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
     }
 }
 
@@ -235,11 +247,10 @@ impl Signals {
 }
 
 impl Session<'_> {
-    /// Words of our own, beside what the events tell.
     fn say(&self, words: impl std::fmt::Display) {
         match self.format {
             UpFormat::Text => terminal::say(format_args!("runner  {words}")),
-            UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
+            UpFormat::Json => say(self.format, words),
         }
     }
 

@@ -10,6 +10,7 @@ mod patterns;
 mod pid_files;
 mod probing;
 mod refusals;
+mod sockets;
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -26,7 +27,8 @@ use tokio::task::AbortHandle;
 use self::holders::Conflict;
 use self::notify::uses_notify;
 use self::pid_files::RunFile;
-use self::refusals::{output_refused, port_trouble};
+use self::refusals::output_refused;
+use self::sockets::Sockets;
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{Captured, Setting, Surroundings};
 use super::link::Link;
@@ -142,6 +144,7 @@ pub struct Hands {
     /// Of the definition in force, where ports of it may move.
     recipe: Option<Arc<Recipe>>,
     moved: MovedPorts,
+    sockets: Sockets,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -178,6 +181,7 @@ impl Hands {
             conflicts: HashMap::new(),
             recipe: None,
             moved: MovedPorts::new(),
+            sockets: Sockets::default(),
             oom_kills: Cell::new(sys::oom::kills()),
         }
     }
@@ -287,7 +291,7 @@ impl Hands {
             false => Vec::new(),
         };
         let (declared, service) = (service, &self.actual(service)?);
-        match port_trouble(service) {
+        match self.secure_ports(service)? {
             None => {}
             Some(PortTrouble::Taken(owner)) => {
                 self.port_is_taken(id, service, owner);
@@ -313,6 +317,7 @@ impl Hands {
         let record = self.record(declared, service, id, ticket, &setting);
         let mut launch = setting.launch(ticket, &service.command, output, Some(record));
         launch.keeps = u8::from(notify.is_some());
+        self.hand_over_sockets(service, &mut launch);
         self.claims.insert(ticket, Claim::Service(id));
         let kept: Vec<BorrowedFd> = notify.iter().map(AsFd::as_fd).collect();
         self.order(&Order::Spawn(Box::new(launch)), &kept);

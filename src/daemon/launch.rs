@@ -205,6 +205,7 @@ impl Setting {
             nice: self.service.nice,
             limits: self.limits(),
             stdio,
+            sockets: Vec::new(),
             cgroup: record
                 .is_some()
                 .then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),

@@ -27,6 +27,7 @@ pub mod processes;
 pub mod reap;
 pub mod search;
 pub mod signals;
+pub mod sockets;
 pub mod spawn;
 pub mod tty;
 pub mod usage;

@@ -74,6 +74,8 @@ pub struct Image {
     pub limits: Vec<(u32, u64, u64)>,
     /// Ours, in the order in which the child has them from 0 on. Everything else is closed in the child.
     pub descriptors: Vec<RawFd>,
+    /// Those from 3 on are sockets that were bound for it: it learns its own number as `LISTEN_PID` (sd_listen_fds(3)).
+    pub listens: bool,
     /// Nothing has to be written down before it executes: it does not wait.
     pub gate_is_open: bool,
     /// The control group that it is born into, where the kernel can do that.
@@ -226,6 +228,23 @@ impl Forker {
             shelf: (calls.clone3 && calls.pidfd && calls.close_range)
                 .then(shelf::Shelf::new)
                 .flatten(),
+        }
+    }
+
+    /// For one child that is to be started as we were: what we ignore it ignores too, but for SIGPIPE, which Rust ignores.
+    pub fn of_one() -> Forker {
+        // A copied table of descriptors costs less than what makes a thousand children cheap.
+        let calls = Calls {
+            clone3: false,
+            pidfd: false,
+            close_range: true,
+        };
+        Forker {
+            calls,
+            ignored: vec![libc::SIGPIPE],
+            descriptor_limit: None,
+            #[cfg(target_os = "linux")]
+            shelf: None,
         }
     }
 

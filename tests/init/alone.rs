@@ -156,3 +156,14 @@ fn an_ignored_sigchld_is_no_loss() {
     ]);
     assert_eq!(command.current_dir(project.path()).status().unwrap().code(), Some(6));
 }
+
+#[test]
+fn what_was_ignored_stays_ignored() {
+    let project = bare();
+    let ignores = "trap '' HUP; exec \"$0\" up -- sh -c 'kill -HUP $$; exit 3'";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", ignores, env!("CARGO_BIN_EXE_runner")])
+        .current_dir(project.path());
+    assert_eq!(command.status().unwrap().code(), Some(3), "as under nohup");
+}

@@ -9,11 +9,12 @@ use super::super::args::{Global, Up, UpFormat};
 use super::super::outcome::Outcome;
 use super::super::reach::{self, Start};
 use super::super::{Result, project, terminal};
+use super::given::Given;
 use crate::api::boot::Console;
 use crate::api::wire::UpRequest;
 use crate::config;
 use crate::config::command_line;
-use crate::config::find::CommandLine;
+use crate::config::find::{self, CommandLine};
 use crate::guardian::alone;
 use crate::view::words;
 
@@ -25,8 +26,24 @@ fn is_init() -> bool {
     std::process::id() == 1
 }
 
+/// `up -- CMD` and no more, in a folder without a project: what stands in an image's ENTRYPOINT. Known before the command line is
+/// taken apart, which costs as much as all the rest (`benches/init.rs`).
+pub fn of_bare_words() -> Option<u8> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != "up" || words.next()? != "--" || std::env::var_os("RUNNER_FILE").is_some() {
+        return None;
+    }
+    let command: Vec<OsString> = words.collect();
+    let around = project::around(&find::Options::default()).ok();
+    if command.is_empty() || around.is_some_and(|around| find::locate(&find::Options::default(), &around).is_ok()) {
+        return None;
+    }
+    // What goes wrong is said by the long way.
+    u8::try_from(alone::run(&command).ok()?).ok()
+}
+
 /// Comes back only with an error, or with the code of a command that needs no project.
-pub fn up(global: &Global, args: &Up) -> Result<u8> {
+pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
     let mut location = match project::locate(global) {
         Err(_) if is_alone(global, args) => {
             let code = alone::run(&args.command).map_err(Outcome::io("start the command"))?;
@@ -40,6 +57,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         config::select(&loaded.project, words)?;
     }
     project::check_profiles(global, &loaded.project)?;
+    let given = given.for_services(&loaded.project);
     let style = terminal::for_stdout(global);
     let named = !args.names.is_empty() && !args.command.is_empty();
     let start = Start {
@@ -48,6 +66,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: true,
         colour: style.color,
         ends: false,
+        given: &given,
         console: Some(Console {
             up: UpRequest {
                 names: args
@@ -78,7 +97,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         reach::Reached::Started { .. } => Err(Outcome::failed("this process did not become the guardian")),
         reach::Reached::Joined(_) => Err(Outcome::Failed {
             message: "a runner is up for this project already".to_owned(),
-            suggestion: Some("`runner up` without `--` joins it; `-p NAME` starts a second copy".to_owned()),
+            suggestion: Some(
+                "`runner run NAME -- CMD` runs a command beside it, in the place of one of its services; `-p NAME` starts a second copy"
+                    .to_owned(),
+            ),
         }),
     }
 }
