@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::find::Location;
+use crate::sys::places::nameless;
 
 /// Passed as one JSON argument; holds no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub enum ConsoleFormat {
 
 /// Where guardian and daemon write about themselves.
 pub fn own_log(state_dir: &Path) -> PathBuf {
+    if nameless::is_nowhere(state_dir) {
+        return PathBuf::from("/dev/null");
+    }
     state_dir.join("runner.log")
 }
 

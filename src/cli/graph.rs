@@ -198,6 +198,7 @@ mod tests {
         let inputs = Inputs {
             env: Vec::new(),
             euid: nix::unistd::geteuid().as_raw(),
+            state_dir: None,
         };
         load(&location, &inputs, &mut HashedPorts::new("", |_| true))
             .expect("valid")

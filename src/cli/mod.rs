@@ -18,6 +18,7 @@ mod help;
 mod inspect;
 mod logs;
 mod ls;
+mod nowhere;
 mod orphans;
 mod outcome;
 mod plan;

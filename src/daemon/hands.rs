@@ -15,7 +15,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use self::notify::uses_notify;
 use self::pid_files::RunFile;
 use self::refusals::{output_refused, port_trouble};
 use super::errand::{self, End, Errand, Tickets, Underway};
-use super::launch::{Captured, Setting, Surroundings};
+use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
 use super::recovery::Finds;
 use super::surroundings::Witness;
@@ -42,6 +42,7 @@ use crate::probe::Notification;
 use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
 use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
 use crate::sys;
+use crate::sys::places::nameless;
 use crate::sys::ports::PortTrouble;
 
 /// What reaches the loop from tasks and from the pump.
@@ -79,6 +80,8 @@ struct Run {
     witness: Rc<Witness>,
     /// Removed with the run.
     fifos: Vec<PathBuf>,
+    /// What it prints into where there is no place for FIFOs.
+    pipes: Vec<OwnedFd>,
     /// Patterns of log checks, in the order in which the pump numbers them.
     patterns: Vec<String>,
     logged: bool,
@@ -97,6 +100,7 @@ impl Run {
             setting: Rc::new(setting),
             witness: Rc::default(),
             fifos: Vec::new(),
+            pipes: Vec::new(),
             patterns: patterns::of(service),
             logged: false,
             end: None,
@@ -311,11 +315,14 @@ impl Hands {
         self.runs.insert(id, run);
         let output = self.open_output(id, service, &setting)?;
         let record = self.record(declared, service, id, ticket, &setting);
-        let mut launch = setting.launch(ticket, &service.command, output, Some(record));
+        let mut launch = setting.launch(ticket, &service.command, output, Role::Service(record));
         launch.keeps = u8::from(notify.is_some());
         self.claims.insert(ticket, Claim::Service(id));
-        let kept: Vec<BorrowedFd> = notify.iter().map(AsFd::as_fd).collect();
-        self.order(&Order::Spawn(Box::new(launch)), &kept);
+        let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
+        // In the order in which the guardian takes them: what is passed on, then what is kept.
+        let beside: Vec<BorrowedFd> = pipes.iter().chain(&notify).map(AsFd::as_fd).collect();
+        let order = Order::Spawn(Box::new(launch));
+        order_with(&mut self.guardian, &order, &beside);
         point!("daemon.spawn-ordered");
         Ok(())
     }
@@ -331,13 +338,19 @@ impl Hands {
         let run = self.runs.get_mut(&id).expect("just inserted");
         let refused = |error: io::Error| output_refused(service, &error);
         let mut open = |stream: &str| {
+            if nameless::is_nowhere(&self.runtime_dir) {
+                let (reader, writer) = sys::fifo::nameless(owner).map_err(refused)?;
+                run.pipes.push(writer);
+                return Ok((Stdio::Passed, reader));
+            }
             let path = self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run));
             run.fifos.push(path.clone());
             let made = sys::fifo::make(&path, owner).and_then(|()| sys::fifo::open_reader(&path));
-            made.map(|reader| (path, OwnedFd::from(reader))).map_err(refused)
+            let stdio = Stdio::Fifo(path.into_os_string().into_vec());
+            made.map(|reader| (stdio, OwnedFd::from(reader))).map_err(refused)
         };
-        let (out_path, out) = open("out")?;
-        let (err_path, err) = open("err")?;
+        let (to_out, out) = open("out")?;
+        let (to_err, err) = open("err")?;
         let opened = OpenRun {
             service: service.name.clone(),
             run: id.run,
@@ -349,11 +362,10 @@ impl Hands {
         };
         self.pump.open(opened).map_err(refused)?;
         run.logged = true;
-        let fifo = |path: PathBuf| Stdio::Fifo(path.as_os_str().as_bytes().to_vec());
-        Ok([Stdio::Null, fifo(out_path), fifo(err_path)])
+        Ok([Stdio::Null, to_out, to_err])
     }
 
-    /// What the next runner needs to recognise this run as ours.
+    /// What the next runner needs to recognise this run as ours. `None`: there is nowhere to write it.
     fn record(
         &self,
         declared: &Service,
@@ -361,7 +373,10 @@ impl Hands {
         id: Incarnation,
         ticket: Ticket,
         setting: &Setting,
-    ) -> Record {
+    ) -> Option<Record> {
+        if nameless::is_nowhere(&self.runtime_dir) {
+            return None;
+        }
         let instance = &self.surroundings.instance;
         let mut launched = Launched::new(
             declared,
@@ -380,7 +395,7 @@ impl Hands {
             .given("NOTIFY_SOCKET")
             .map(|address| String::from_utf8_lossy(address).into_owned());
         launched.fifos = self.runs.get(&id).map_or_else(Vec::new, |run| run.fifos.clone());
-        launched.record(&self.runtime_dir)
+        Some(launched.record(&self.runtime_dir))
     }
 
     fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope) {
@@ -475,10 +490,14 @@ impl Hands {
     }
 
     fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) {
-        // A guardian that is gone is noticed by the loop, at the reading end.
-        if let Err(error) = self.guardian.queue(order, descriptors) {
-            tracing::error!(%error, "could not pass an order to the guardian");
-        }
+        order_with(&mut self.guardian, order, descriptors);
+    }
+}
+
+fn order_with(guardian: &mut Link, order: &Order, descriptors: &[BorrowedFd<'_>]) {
+    // A guardian that is gone is noticed by the loop, at the reading end.
+    if let Err(error) = guardian.queue(order, descriptors) {
+        tracing::error!(%error, "could not pass an order to the guardian");
     }
 }
 

@@ -58,6 +58,15 @@ pub struct Setting {
     given: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// What a process is in its run.
+#[derive(Debug)]
+pub enum Role {
+    /// The service itself, with its record where there is a place for it.
+    Service(Option<Record>),
+    /// A probe, a stop command.
+    Errand,
+}
+
 /// What all runs of a project have in common.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -181,8 +190,12 @@ impl Setting {
             .collect()
     }
 
-    /// A process of this run: the service itself with a record, anything else without.
-    pub fn launch(&self, ticket: Ticket, command: &Argv, stdio: [Stdio; 3], record: Option<Record>) -> Launch {
+    /// A process of this run.
+    pub fn launch(&self, ticket: Ticket, command: &Argv, stdio: [Stdio; 3], role: Role) -> Launch {
+        let (is_service, record) = match role {
+            Role::Service(record) => (true, record),
+            Role::Errand => (false, None),
+        };
         let environment = self.environment();
         let path = environment
             .get(&b"PATH"[..])
@@ -207,11 +220,9 @@ impl Setting {
             nice: self.service.nice,
             limits: self.limits(),
             stdio,
-            cgroup: record
-                .is_some()
-                .then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
-            pid_file: record.is_some() && self.service.followed_pid_file().is_some(),
-            reap_tree: record.is_none(),
+            cgroup: is_service.then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
+            pid_file: is_service && self.service.followed_pid_file().is_some(),
+            reap_tree: !is_service,
             record,
             keeps: 0,
         }

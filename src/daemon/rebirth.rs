@@ -8,7 +8,6 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
 use crate::guardian;
@@ -34,7 +33,7 @@ impl Estate {
 /// Never returns but with an error: then everything is as it was.
 pub fn become_guardian(boot: &Boot, estate: &Estate, held: Vec<OwnedFd>) -> io::Error {
     match prepare(boot, estate, &held) {
-        Ok(words) => passing::become_program(Path::new("/proc/self/exe"), &words),
+        Ok(words) => passing::become_again(&words),
         Err(error) => error,
     }
 }

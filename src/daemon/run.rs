@@ -27,6 +27,7 @@ use super::story::Story;
 use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
+use crate::api::loss;
 use crate::api::server::Call;
 use crate::api::wire::{self};
 use crate::guardian;
@@ -35,6 +36,7 @@ use crate::logs::Pump;
 use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
+use crate::sys::places::nameless;
 use definition::{Definition, News};
 use door::{Door, name_guardian};
 
@@ -127,7 +129,9 @@ impl Daemon {
             Ok(greeting) => greeting,
             Err(error) => return Err(recover::without_guardian(&boot, &estate, error)),
         };
-        sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
+        if !nameless::is_nowhere(&boot.runtime_dir) {
+            sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
+        }
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
         let pump = Pump::start(move |fact| {
@@ -140,8 +144,8 @@ impl Daemon {
         let (book, past, unreadable) = Book::open(&boot.runtime_dir);
         let now = sys::clock::now();
         let mut session = past.session.clone().unwrap_or_else(|| Session::new(now.wall_ns));
-        if greeting.before.is_none() && !boot.goes_on {
-            // Whoever starts it now says how it ends.
+        if past.session.is_none() || greeting.before.is_none() && !boot.goes_on {
+            // Whoever starts it now says how it ends, or has said it where nothing could be written.
             session = session.begun_anew(!boot.foreground);
         }
         session.stop_asked |= boot.ends;
@@ -158,6 +162,9 @@ impl Daemon {
         let (news_sink, news) = mpsc::unbounded_channel();
         let (store, mut complaints) = Store::open(&boot.state_dir);
         complaints.extend(unreadable);
+        if greeting.before.is_none() && !boot.goes_on {
+            complaints.extend(loss::of(&boot.state_dir, &boot.runtime_dir));
+        }
         let mut world = World::new(now.wall_ns as u64);
         world.restore(session.settle_wishes(store.found()).clone());
         let mut daemon = Daemon {

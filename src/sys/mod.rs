@@ -24,6 +24,7 @@ pub mod pidfd;
 pub mod places;
 pub mod ports;
 pub mod processes;
+pub mod program;
 pub mod reap;
 pub mod signals;
 pub mod spawn;

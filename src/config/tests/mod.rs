@@ -67,6 +67,7 @@ impl Folder {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             euid: nix::unistd::geteuid().as_raw(),
+            state_dir: None,
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))
     }

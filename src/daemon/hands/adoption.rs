@@ -1,6 +1,6 @@
 //! Taking over what an earlier daemon started: its ticket, its streams, its end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::probe::NotifySocket;
 use crate::reconcile::{ExitStatus, Fact, Incarnation};
 use crate::spec::{LogTarget, Service, Signal};
 use crate::sys;
+use crate::sys::places::nameless;
 
 impl Hands {
     /// What was found of earlier runs; each waits for its `Adopt`.
@@ -56,6 +57,19 @@ impl Hands {
         let fifos = paths.filter_map(|path| sys::fifo::open_both(path).ok());
         let processes = self.runs.values().filter_map(|run| run.witness.process.take());
         fifos.map(OwnedFd::from).chain(processes).collect()
+    }
+
+    /// Ends at once what nobody could take over: without a place for records the next guardian finds nothing of it.
+    pub fn end_what_is_unrecorded(&self) {
+        if !nameless::is_nowhere(&self.runtime_dir) {
+            return;
+        }
+        for run in self.runs.values() {
+            if let Some(process) = &*run.witness.process.borrow() {
+                let killed = sys::pidfd::signal_group(process.as_fd(), libc::SIGKILL);
+                drop(killed.or_else(|_| sys::pidfd::signal(process.as_fd(), libc::SIGKILL)));
+            }
+        }
     }
 
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
@@ -109,6 +123,7 @@ impl Hands {
             setting: Rc::new(setting.clone()),
             witness: Rc::default(),
             fifos: Vec::new(),
+            pipes: Vec::new(),
             patterns: Vec::new(),
             logged: false,
             end: None,

@@ -162,6 +162,7 @@ impl Daemon {
         tracing::error!(%error, "the guardian is gone: becoming another one");
         point!("daemon.guardian-missed");
         self.conclude();
+        self.hands.end_what_is_unrecorded();
         let held = self.hands.hold_on();
         // What was read and not yet written is written.
         self.hands.stop_pump();

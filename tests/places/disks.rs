@@ -1,0 +1,83 @@
+//! Disks that can't be written.
+
+use crate::bed::{Bed, STRANGER, WEB, named, read_only};
+use crate::common::{eventually, stderr, stdout};
+use crate::namespace::is_inside;
+
+const ONLY: &str = "can't be written";
+const NOWHERE: &str = "nothing can be written here";
+
+/// One tmpfs is enough for everything, also for what is lost and taken over.
+fn with_one_tmpfs(uid: u32) {
+    let bed = Bed::new(uid, WEB);
+    read_only(&["/tmp"]);
+    bed.basic_suite();
+    let up = bed.succeed(&["up", "-d"]);
+    assert_eq!(stderr(&up).matches(ONLY).count(), 1, "{}", stderr(&up));
+    assert_eq!(bed.warnings().iter().filter(|words| words.contains(ONLY)).count(), 2, "once a project");
+    let pid = bed.pid("web");
+    bed.kill("runner-daemon");
+    eventually("another daemon is there", || bed.runner(&["ps"]).status.success());
+    assert_eq!(bed.pid("web"), pid);
+    bed.kill("runner-guardian");
+    eventually("another guardian is there", || bed.runner(&["ps"]).status.success());
+    assert_eq!(bed.pid("web"), pid);
+    bed.succeed(&["down"]);
+    assert!(stdout(&bed.succeed(&["logs", "web"])).contains("hello"), "the logs stay");
+    bed.succeed(&["clean", "--yes"]);
+    assert_eq!(std::fs::read_dir("/mnt/app").unwrap().count(), 1);
+}
+
+#[test]
+fn en_01_a_read_only_root_with_one_tmpfs() {
+    if is_inside("disks::en_01_a_read_only_root_with_one_tmpfs") {
+        with_one_tmpfs(0);
+    }
+}
+
+#[test]
+fn en_01_a_read_only_root_with_one_tmpfs_as_nobody_known() {
+    if is_inside("disks::en_01_a_read_only_root_with_one_tmpfs_as_nobody_known") {
+        with_one_tmpfs(STRANGER);
+    }
+}
+
+fn nowhere(uid: u32) {
+    let bed = Bed::new(uid, WEB);
+    read_only(&[]);
+    let said = bed.basic_suite();
+    assert_eq!(said.matches(NOWHERE).count(), 1, "{said}");
+    bed.succeed(&["up", "-d"]);
+    let pid = bed.pid("web");
+    // Nobody can say what runs: it is stopped and started, and never runs twice.
+    bed.kill("runner-daemon");
+    eventually("another daemon is there", || {
+        let ps = bed.runner(&["ps", "--json"]);
+        ps.status.success() && stdout(&ps).contains("\"ready\"") && bed.pid("web") != pid
+    });
+    let pid = bed.pid("web");
+    bed.kill("runner-guardian");
+    eventually("another guardian is there", || {
+        let ps = bed.runner(&["ps", "--json"]);
+        ps.status.success() && stdout(&ps).contains("\"ready\"") && bed.pid("web") != pid
+    });
+    assert_eq!(named("sleep").len(), 1, "none of the lives before");
+    bed.succeed(&["down"]);
+    eventually("all are gone", || {
+        ["sleep", "runner-daemon", "runner-guardian"].iter().all(|name| named(name).is_empty())
+    });
+}
+
+#[test]
+fn en_01_nowhere_to_write() {
+    if is_inside("disks::en_01_nowhere_to_write") {
+        nowhere(0);
+    }
+}
+
+#[test]
+fn en_01_nowhere_to_write_as_nobody_known() {
+    if is_inside("disks::en_01_nowhere_to_write_as_nobody_known") {
+        nowhere(STRANGER);
+    }
+}
