@@ -45,7 +45,7 @@ pub fn run() -> u8 {
     if completions::answered() {
         return 0;
     }
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
@@ -54,6 +54,7 @@ pub fn run() -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+    cli.global.complete(std::env::var_os(args::FILE_VARIABLE));
     let Some(verb) = &cli.verb else {
         return help::print_short_help();
     };
