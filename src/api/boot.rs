@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::wire::UpRequest;
 use crate::config::find::Location;
 use crate::sys::places::nameless;
 
@@ -33,6 +34,8 @@ pub struct Boot {
 /// How the daemon shows what is printed, on the stdout and stderr that `up` was started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Console {
+    /// What was typed: the first daemon does it, and those that follow it do not.
+    pub up: UpRequest,
     pub format: ConsoleFormat,
     pub colour: bool,
     pub quiet: bool,

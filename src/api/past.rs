@@ -29,7 +29,7 @@ pub type Source = (ServiceName, PathBuf);
 pub fn sources(project: &Project, words: &[String]) -> Result<Vec<Source>, Unknown> {
     let of_name = |name: &ServiceName| match &project.services[name.as_str()].log {
         LogTarget::File(file) => Some((name.clone(), file.file.clone())),
-        LogTarget::Off => None,
+        LogTarget::Off | LogTarget::Inherited => None,
     };
     if words.is_empty() {
         return Ok(project.services.keys().filter_map(of_name).collect());

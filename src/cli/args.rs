@@ -169,7 +169,8 @@ pub struct Up {
     pub http: Option<String>,
     #[arg(long, hide = true, default_value = "text")]
     pub log_format: String,
-    #[arg(last = true, hide = true)]
+    /// One more service, essential, with this terminal: its exit code is ours. Without a services.toml it is all there is
+    #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
 }
 

@@ -159,7 +159,7 @@ impl Orphans {
             let is_named = names.is_empty() || names.iter().any(|named| named == name.as_str());
             match launched.remnant.log() {
                 LogTarget::File(log) if is_named => Some((name.clone(), log.file.clone())),
-                LogTarget::File(_) | LogTarget::Off => None,
+                LogTarget::File(_) | LogTarget::Off | LogTarget::Inherited => None,
             }
         };
         Ok(self.launched.iter().filter_map(source).collect())
@@ -224,6 +224,7 @@ impl Orphans {
             foreground: false,
             colour: false,
             ends: true,
+            console: None,
         };
         let (Reached::Joined(stream) | Reached::Started { stream, .. }) = reach::or_start(&start)?;
         Ok((stream, Holder::of(&state_dir.join("lock"))))

@@ -108,12 +108,17 @@ fn options(global: &Global) -> find::Options {
 /// Reads the file and says nothing about it.
 pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Problems>)> {
     let location = locate(global)?;
+    let loaded = read_at(&location);
+    Ok((location, loaded))
+}
+
+fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
     };
-    let load = |inputs| config::load(&location, &inputs, &mut config::port_source(&location, None));
+    let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());
     if let Ok(Loaded { project, .. }) = &loaded
         && spare::refusal(&project.state_dir).is_some()
@@ -121,7 +126,7 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
         let state_dir = Some(spare::state_dir(&location.key));
         loaded = load(Inputs { state_dir, ..inputs });
     }
-    Ok((location, loaded))
+    loaded
 }
 
 /// Where the state of a project is whose file can't be read: where it is when the file says nothing.
@@ -135,7 +140,12 @@ pub fn state_dir(location: &Location) -> PathBuf {
 
 /// Reads the file; problems go to stderr as `check` shows them. Warnings are shown and do not stop anything.
 pub fn load(global: &Global) -> Result<Read> {
-    let (location, loaded) = read(global)?;
+    load_at(global, locate(global)?)
+}
+
+/// As [`load`], of a project that was found.
+pub fn load_at(global: &Global, location: Location) -> Result<Read> {
+    let loaded = read_at(&location);
     let style = terminal::for_stderr(global);
     match loaded {
         Ok(loaded) => {

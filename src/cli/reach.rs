@@ -11,14 +11,14 @@ use super::Result;
 use super::call::{PATIENCE, silent};
 use super::{nowhere, orphans, terminal};
 use super::outcome::Outcome;
-use crate::api::boot::{Boot, DAEMON_VERB, for_guardian};
+use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::api::loss;
 use crate::config::find::Location;
 use crate::fault::point;
-use crate::guardian;
-use crate::sys::detach::start_detached;
+use crate::guardian::{self, Voice};
+use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, nameless};
 use crate::sys::{self};
@@ -81,6 +81,8 @@ pub struct Start<'a> {
     pub colour: bool,
     /// Only to stop what is left of a runner that was killed.
     pub ends: bool,
+    /// In place: this process becomes the guardian, and its daemon shows what there is to see.
+    pub console: Option<Console>,
 }
 
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
@@ -171,12 +173,17 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
         colour: start.colour,
         goes_on: false,
         ends: start.ends,
-        console: None,
+        console: start.console.clone(),
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
-    let words = guardian::words(&own_log(start.state_dir), &kept, &[], &daemon);
+    let log = own_log(start.state_dir);
+    let voice = match start.console {
+        Some(_) => Voice::Console,
+        None => Voice::Log(&log),
+    };
+    let words = guardian::words(voice, &kept, &[], &daemon);
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
     let descriptors = [
         (held.as_fd().as_raw_fd(), for_guardian::LOCK),
@@ -184,6 +191,10 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
         (owner_end.as_raw_fd(), for_guardian::OWNER),
     ];
     let program = sys::program::own().map_err(Outcome::io("find runner's own program file"))?;
+    if start.console.is_some() {
+        let error = become_detached(&program, &words, &descriptors);
+        return Err(Outcome::io("become the guardian")(error));
+    }
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;
     point!("client.guardian-started");

@@ -1,5 +1,6 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
+mod in_place;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -37,6 +38,15 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         };
         return plan::dry_run(global, &request, args.json);
     }
+    if in_place::is_meant(args) {
+        return in_place::up(global, args);
+    }
+    if !args.command.is_empty() {
+        return Err(Outcome::Usage {
+            message: "a command behind `--` needs this terminal: `-d` has none for it".to_owned(),
+            suggestion: Some("declare it in services.toml, or leave out `-d`".to_owned()),
+        });
+    }
     let loaded = project::load(global)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
@@ -50,6 +60,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: !args.detach,
         colour: style.color,
         ends: false,
+        console: None,
     };
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
     let mut screen = Screen::new(style, names, !args.detach, global.quiet);
@@ -147,7 +158,6 @@ fn refuse_what_comes_later(args: &Up) -> Result<()> {
         (args.tui, "--tui"),
         (args.http.is_some(), "--http"),
         (args.log_format != "text", "--log-format"),
-        (!args.command.is_empty(), "up -- CMD"),
     ];
     match later.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),

@@ -46,6 +46,21 @@ pub struct Location {
     pub key: String,
     /// `-p`: wins over the name in the file.
     pub name_override: Option<String>,
+    /// What stands behind `--`: one service more, which no file declares.
+    #[serde(default)]
+    pub command: Option<CommandLine>,
+}
+
+/// CMD of `up [NAME...] -- CMD ARG...`, and where and beside whom it was typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandLine {
+    pub words: Vec<String>,
+    /// Absolute.
+    pub working_dir: PathBuf,
+    pub umask: u32,
+    /// Services that it is to wait for; none: all that start by themselves.
+    pub names: Vec<String>,
+    pub profiles: Vec<String>,
 }
 
 impl Location {
@@ -57,6 +72,7 @@ impl Location {
             local: Some(dir.join(LOCAL_NAME)),
             dir,
             name_override,
+            command: None,
         }
     }
 
@@ -124,6 +140,7 @@ pub fn locate(options: &Options, around: &Surroundings) -> Result<Location, Loca
         files,
         local,
         name_override: options.project.clone(),
+        command: None,
     })
 }
 

@@ -12,6 +12,7 @@
 mod access;
 mod check;
 mod command;
+pub mod command_line;
 mod document;
 mod draft;
 mod envfile;
@@ -211,6 +212,12 @@ fn services(
                 },
             );
         }
+    }
+    if only.is_none()
+        && let Some(typed) = &recipe.location.command
+        && let Some(command) = command_line::service(typed, document, settings, &shared, sink)
+    {
+        services.insert(command.name.clone(), command);
     }
     (services, commands)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::command_line;
 use super::document::Document;
 use super::draft::Draft;
 use super::find::Location;
@@ -104,7 +105,7 @@ impl Recipe {
             state_dir,
             ..
         } = self.settings.clone();
-        let project = Project {
+        let mut project = Project {
             name,
             dir: self.location.dir.clone(),
             files,
@@ -117,6 +118,9 @@ impl Recipe {
                 .map(|(name, service)| (name, Arc::new(service)))
                 .collect(),
         };
+        if let Some(typed) = &self.location.command {
+            command_line::depend(typed, &mut project);
+        }
         let may_move = |service: &Arc<Service>| {
             service.on_port_conflict == PortConflict::Next || service.ports.values().any(|port| port.auto)
         };

@@ -17,18 +17,24 @@ pub fn main(boot: OsString) -> u8 {
     sys::limits::make_room_for_descriptors();
     // `SG-01`: only the signals of the loop mean anything, and they are listened to from `start` on.
     sys::signals::ignore_strays();
-    tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_target(false)
-        .with_writer(|| OwnLog)
-        .init();
     let boot: Boot = match serde_json::from_slice(boot.as_encoded_bytes()) {
         Ok(boot) => boot,
         Err(error) => {
-            tracing::error!(%error, "`__daemon` is for runner's own use");
+            eprintln!("`__daemon` is for runner's own use: {error}");
             return 2;
         }
     };
+    // Where our stderr is the user's, what happens is told as events.
+    let level = match boot.console {
+        Some(_) => tracing::Level::ERROR,
+        None => tracing::Level::INFO,
+    };
+    tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(level)
+        .with_writer(|| OwnLog)
+        .init();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -40,6 +40,9 @@ pub struct Session {
     pub began_ns: i64,
     pub generation: u64,
     pub released: bool,
+    /// What was typed when it was started in place is done.
+    #[serde(default)]
+    pub begun: bool,
     pub reload: bool,
     pub exit: Option<ExitPolicy>,
     pub exit_code_from: Option<ServiceName>,
@@ -63,6 +66,7 @@ impl Session {
             began_ns,
             generation: 0,
             released: false,
+            begun: false,
             reload: true,
             exit: None,
             exit_code_from: None,
@@ -78,6 +82,7 @@ impl Session {
     pub fn begun_anew(self, released: bool) -> Session {
         Session {
             released,
+            begun: false,
             reload: true,
             exit: None,
             exit_code_from: None,

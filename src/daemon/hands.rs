@@ -329,8 +329,10 @@ impl Hands {
 
     /// FIFOs for both streams, read by the pump; or nowhere with `log = false`.
     fn open_output(&mut self, id: Incarnation, service: &Service, setting: &Setting) -> Result<[Stdio; 3], Failure> {
-        if service.log == LogTarget::Off {
-            return Ok([Stdio::Null, Stdio::Null, Stdio::Null]);
+        match service.log {
+            LogTarget::Off => return Ok([Stdio::Null, Stdio::Null, Stdio::Null]),
+            LogTarget::Inherited => return Ok([Stdio::Inherited, Stdio::Inherited, Stdio::Inherited]),
+            LogTarget::File(_) => {}
         }
         let owner = setting
             .credentials()

@@ -12,10 +12,8 @@ use crate::guardian::records::{cgroup, mark};
 use crate::reconcile::{Failure, Incarnation, Reason};
 use crate::spec::{Argv, Service};
 use crate::sys;
+use crate::sys::search::{DEFAULT_PATH, candidates};
 use crate::sys::users::{Account, Ids};
-
-/// Used where neither the captured environment nor the file gives a PATH, as Docker does.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Variables of runner's own surroundings that mean something only there.
 const PRIVATE: &[&str] = &[
@@ -200,7 +198,7 @@ impl Setting {
         let path = environment
             .get(&b"PATH"[..])
             .map_or(OsStr::new(""), |path| OsStr::from_bytes(path));
-        let programs = candidates(&command.words[0], path);
+        let programs = candidates(OsStr::new(&command.words[0]), path);
         let mark = format!("{MARK}={}", mark(&self.surroundings.instance, ticket));
         let mut env: Vec<Vec<u8>> = environment
             .iter()
@@ -231,30 +229,4 @@ impl Setting {
 
 fn bytes<T: AsRef<OsStr> + ?Sized>(text: &T) -> &[u8] {
     text.as_ref().as_bytes()
-}
-
-/// Where execvp(3) would look. An empty element of PATH is the working folder.
-pub fn candidates(program: &str, path: &OsStr) -> Vec<Vec<u8>> {
-    if program.contains('/') {
-        return vec![program.as_bytes().to_vec()];
-    }
-    path.as_bytes()
-        .split(|&byte| byte == b':')
-        .map(|folder| match folder {
-            b"" => [b"./", program.as_bytes()].concat(),
-            folder => [folder, b"/", program.as_bytes()].concat(),
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bare_name_is_looked_for_along_path_and_a_path_is_taken_as_it_is() {
-        let along = candidates("sh", OsStr::new("/usr/bin::/bin"));
-        assert_eq!(along, [b"/usr/bin/sh".to_vec(), b"./sh".to_vec(), b"/bin/sh".to_vec()]);
-        assert_eq!(candidates("./bin/sh", OsStr::new("/usr/bin")), [b"./bin/sh".to_vec()]);
-    }
 }

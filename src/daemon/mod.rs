@@ -21,6 +21,7 @@ mod reading;
 mod rebirth;
 mod recovery;
 mod run;
+mod showing;
 mod store;
 mod story;
 mod surroundings;

@@ -24,7 +24,7 @@ const SLICE: usize = 16 * 1024;
 fn log_file(project: &Project, name: &ServiceName) -> Option<PathBuf> {
     match &project.services.get(name)?.log {
         LogTarget::File(file) => Some(file.file.clone()),
-        LogTarget::Off => None,
+        LogTarget::Off | LogTarget::Inherited => None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
-use crate::guardian;
+use crate::guardian::{self, Voice};
 use crate::sys::passing;
 
 /// What belongs to the project and not to who runs it.
@@ -51,7 +51,12 @@ fn prepare(boot: &Boot, estate: &Estate, held: &[OwnedFd]) -> io::Result<Vec<CSt
     }
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
     let mut words = vec![OsString::from("runner")];
-    words.extend(guardian::words(&own_log(&boot.state_dir), &kept, &spare, &daemon));
+    let log = own_log(&boot.state_dir);
+    let voice = match boot.console {
+        Some(_) => Voice::Console,
+        None => Voice::Log(&log),
+    };
+    words.extend(guardian::words(voice, &kept, &spare, &daemon));
     let word = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
     words.into_iter().map(word).collect()
 }

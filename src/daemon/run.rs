@@ -5,6 +5,7 @@ mod answers;
 mod definition;
 mod door;
 mod farewell;
+mod in_place;
 mod recover;
 
 use std::io;
@@ -22,6 +23,7 @@ use super::hands::{Hands, Inbox};
 use super::launch::Captured;
 use super::link::Link;
 use super::rebirth::Estate;
+use super::showing::Showing;
 use super::store::Store;
 use super::story::Story;
 use super::waiting::Waiting;
@@ -82,6 +84,8 @@ struct Daemon {
     asked_meanwhile: bool,
     /// Nobody stays with the project: the owner's end is no reason to stop.
     released: bool,
+    /// In place: what shows everything.
+    showing: Option<Showing>,
 }
 
 /// Everything that the loop waits for.
@@ -190,7 +194,9 @@ impl Daemon {
             renewal: None,
             lost: false,
             asked_meanwhile: false,
+            showing: None,
         };
+        daemon.show();
         daemon.definition.reload = daemon.session.reload;
         for complaint in complaints {
             daemon.warn(complaint);
@@ -198,6 +204,8 @@ impl Daemon {
         if let Err(error) = daemon.recover(greeting, past).await {
             return Err(recover::without_guardian(&daemon.boot, &daemon.estate, error));
         }
+        daemon.begin_in_place();
+        let owner = daemon.boot.console.is_none().then_some(owner);
         let signals = Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -210,7 +218,7 @@ impl Daemon {
                 inbox,
                 news,
                 calls,
-                owner: Some(owner),
+                owner,
                 signals,
             },
         ))
@@ -289,7 +297,7 @@ impl Daemon {
             Happened::News(news) => self.hear(news),
             Happened::Call(call) => self.answer(call),
             Happened::Signal(name) => self.stop(Cause::new(Author::Signal, name)),
-            Happened::Hangup => self.read_for_hangup(),
+            Happened::Hangup => self.hang_up(),
             Happened::OwnerGone => {
                 inputs.owner = None;
                 // It may vanish after its Ctrl-C: that is no second one.

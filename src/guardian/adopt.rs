@@ -132,6 +132,8 @@ impl Guard {
                 ..Launcher::default()
             },
             followed,
+            // Nobody passes a terminal on to what is none of our children.
+            on_terminal: false,
         }
     }
 

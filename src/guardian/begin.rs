@@ -1,4 +1,5 @@
-//! How a guardian comes to life: started detached by a client (`sys::detach`), it starts the daemon as its first child.
+//! How a guardian comes to life: started detached by a client (`sys::detach`), or become in place by `up` (PID 1, `up -- CMD`), it
+//! starts the daemon as its first child.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -8,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::cgroups::Cgroups;
-use super::guard::{self, Guard};
+use super::guard::{self, Guard, Speech};
 use super::link::GuardianLink;
 use super::renewal;
 use super::revival::Revival;
@@ -16,17 +17,27 @@ use crate::fault::point;
 use crate::sys::spawn::Calls;
 use crate::sys::{identity, passing};
 
-/// Hidden verb: `runner __guardian --log FILE --keep N --spare N -- DAEMON-ARGS...`.
+/// Hidden verb: `runner __guardian (--log FILE | --console) --keep N --spare N -- DAEMON-ARGS...`.
 pub const VERB: &str = "__guardian";
 /// Hidden verb for tests and benches: no daemon; orders come over [`ORDER_DESCRIPTOR`].
 pub const BARE_VERB: &str = "__guardian-bare";
 /// Where the daemon (and the bare guardian) finds its end of the order socket.
 pub const ORDER_DESCRIPTOR: RawFd = 3;
 
+/// Where a guardian and its daemon speak.
+#[derive(Clone, Copy, Debug)]
+pub enum Voice<'a> {
+    /// Its few lines, and whatever the daemon writes to stdout and stderr, are appended there.
+    Log(&'a Path),
+    /// It keeps the stdout and stderr that it was started with, and its daemon has the same.
+    Console,
+}
+
 /// The words of [`VERB`].
 #[derive(Default)]
 struct Beginning {
     log: Option<PathBuf>,
+    console: bool,
     /// The inherited descriptors, in order: each daemon gets them as 4, 5, ...
     descriptors: Vec<OwnedFd>,
     /// Only held, until what they belong to is adopted.
@@ -35,8 +46,12 @@ struct Beginning {
 }
 
 /// The words with which a guardian is begun, behind the name of the program.
-pub fn words(log: &Path, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![VERB.into(), "--log".into(), log.into()];
+pub fn words(voice: Voice, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec![VERB.into()];
+    match voice {
+        Voice::Log(log) => words.extend(["--log".into(), log.into()]),
+        Voice::Console => words.push("--console".into()),
+    }
     for (word, numbers) in [("--keep", keep), ("--spare", spare)] {
         words.extend(
             numbers
@@ -51,7 +66,7 @@ pub fn words(log: &Path, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> 
 
 /// Runs a guardian with its daemon. `args` are the words behind the verb:
 ///
-/// - `--log FILE`: its few lines, and whatever the daemon writes to stdout and stderr, are appended there,
+/// - `--log FILE` or `--console`: as of [`Voice`],
 /// - `--keep N`: an inherited descriptor (the lock, say), for it and for each of its daemons,
 /// - `--spare N`: an inherited descriptor that is held until the daemon has said what it adopts,
 /// - `--`: the words with which `/proc/self/exe` becomes the daemon.
@@ -118,6 +133,10 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
             beginning.daemon_args = args.collect();
             return Ok(beginning);
         }
+        if word == "--console" {
+            beginning.console = true;
+            continue;
+        }
         let value = args
             .next()
             .ok_or_else(|| wrong("a word of the guardian's command line has no value"))?;
@@ -145,9 +164,10 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
 fn begin(beginning: Beginning) -> io::Result<i32> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut guard = Guard::new(GuardianLink::over(ours.into()), Calls::default(), true, Cgroups::find())?;
-    guard.log = match &beginning.log {
-        Some(path) => Some(File::options().append(true).create(true).open(path)?),
-        None => None,
+    guard.voice = match (&beginning.log, beginning.console) {
+        (_, true) => Speech::Console,
+        (Some(path), _) => Speech::Log(File::options().append(true).create(true).open(path)?),
+        (None, _) => Speech::Silent,
     };
     guard.spare = beginning.spare;
     guard.revival = Some(Revival::new(beginning.daemon_args, beginning.descriptors));

@@ -16,6 +16,7 @@ use super::link::GuardianLink;
 use super::orders::{Before, Order, Report, Target, Ticket};
 use super::record;
 use super::revival::Revival;
+use super::terminal;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
@@ -46,6 +47,8 @@ pub(super) struct Guard {
     /// Live main processes.
     pub mains: HashMap<u32, Ticket>,
     pub sessions: HashMap<u32, Ticket>,
+    /// Of whoever is in ours, that says nothing.
+    pub own_session: u32,
     pub marks: HashMap<Vec<u8>, Ticket>,
     pub fifos: HashMap<(u64, u64), Ticket>,
     /// Children of ours that are no main process: orphans of services.
@@ -77,7 +80,16 @@ pub(super) struct Guard {
     wants_output: bool,
     /// Some may have arrived already, which epoll does not tell.
     more_orders: bool,
-    pub log: Option<File>,
+    pub voice: Speech,
+}
+
+/// Where our few words go, and what the daemon prints.
+#[derive(Debug)]
+pub(super) enum Speech {
+    Silent,
+    Log(File),
+    /// Our own stdout and stderr.
+    Console,
 }
 
 impl Guard {
@@ -90,6 +102,10 @@ impl Guard {
             Signal::SIGINT,
             Signal::SIGQUIT,
             Signal::SIGHUP,
+            Signal::SIGUSR1,
+            Signal::SIGUSR2,
+            Signal::SIGWINCH,
+            Signal::SIGCONT,
         ];
         let signals = SignalQueue::over(&collected)?;
         // A client that went away must not end us, and Rust ignores SIGPIPE anyway: children get the default back.
@@ -110,6 +126,7 @@ impl Guard {
             held: HashMap::new(),
             mains: HashMap::new(),
             sessions: HashMap::new(),
+            own_session: nix::unistd::getsid(None).map_or(0, |session| session.as_raw().unsigned_abs()),
             marks: HashMap::new(),
             fifos: HashMap::new(),
             strays: HashMap::new(),
@@ -131,7 +148,7 @@ impl Guard {
             closing: None,
             wants_output: false,
             more_orders: false,
-            log: None,
+            voice: Speech::Silent,
         })
     }
 
@@ -229,7 +246,16 @@ impl Guard {
     fn read_signals(&mut self) {
         while let Some(signal) = self.signals.next() {
             match signal {
-                libc::SIGCHLD => self.reap(),
+                libc::SIGCHLD => {
+                    self.reap();
+                    self.on_terminal().into_iter().for_each(terminal::follow_stop);
+                }
+                libc::SIGCONT => self.on_terminal().into_iter().for_each(terminal::go_on),
+                own if terminal::ITS_OWN.contains(&own) => {
+                    self.on_terminal()
+                        .into_iter()
+                        .for_each(|command| drop(pidfd::signal_child(command, own)));
+                }
                 other => self.pass_on(other),
             }
         }
@@ -410,16 +436,14 @@ impl Guard {
         }
     }
 
-    /// One line to our log file, if there is one: we have no other voice.
+    /// One line to our log file or stderr: we have no other voice.
     pub(super) fn note(&mut self, text: &str) {
         use std::io::Write;
-        if let Some(log) = &mut self.log {
-            let _ = writeln!(
-                log,
-                "{} guardian[{}]: {text}",
-                clock::wall_ns() / 1_000_000_000,
-                std::process::id()
-            );
+        let now = clock::wall_ns() / 1_000_000_000;
+        match &mut self.voice {
+            Speech::Silent => {}
+            Speech::Log(log) => drop(writeln!(log, "{now} guardian[{}]: {text}", std::process::id())),
+            Speech::Console => drop(writeln!(io::stderr(), "runner  guardian: {text}")),
         }
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Held {
     /// What such a one has left.
     pub watched: Vec<OwnedFd>,
     pub launcher: Launcher,
+    /// It has our descriptors 0-2 and stays in our session: CMD of `up -- CMD`.
+    pub on_terminal: bool,
 }
 
 /// What may tell a daemon's launcher later.
@@ -105,6 +107,7 @@ impl Held {
             adopted: false,
             watched: Vec::new(),
             launcher: Launcher::default(),
+            on_terminal: false,
         }
     }
 }

@@ -152,6 +152,7 @@ impl Guard {
 
     fn remember(&mut self, session: u32, ticket: Ticket) {
         if session > 1
+            && session != self.own_session
             && !self.sessions.contains_key(&session)
             && let Some(held) = self.held.get_mut(&ticket)
             && held.sessions.len() < SESSIONS

@@ -14,7 +14,7 @@ use super::held::{Held, Launcher, Life};
 use super::orders::{Identity, Launch, Report, Stdio, Ticket};
 use super::record;
 use crate::fault::point;
-use crate::sys::spawn::{Image, Progress, Refusal, Stage};
+use crate::sys::spawn::{Image, Progress, Refusal, Session, Stage};
 use crate::sys::{fifo, identity};
 
 /// Descriptors 0, 1 and 2 of a launch, opened.
@@ -68,6 +68,7 @@ impl Guard {
                 pid_file: launch.pid_file,
                 ended_well: false,
             },
+            on_terminal: image.session == Session::Ours,
             ..Held::new(ticket, found.clone(), uid)
         };
         let written = launch
@@ -125,6 +126,7 @@ impl Guard {
         for (index, stdio) in launch.stdio.iter().enumerate() {
             let number = match stdio {
                 Stdio::Null => self.null.as_raw_fd(),
+                Stdio::Inherited => RawFd::try_from(index).unwrap_or_default(),
                 Stdio::Fifo(path) => {
                     let path = PathBuf::from(OsString::from_vec(path.clone()));
                     let opened = fifo::open_both(&path).and_then(|file| {
@@ -235,5 +237,9 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
         descriptors,
         gate_is_open: launch.record.is_none(),
         cgroup: None,
+        session: match launch.stdio[0] {
+            Stdio::Inherited => Session::Ours,
+            _ => Session::Own,
+        },
     })
 }

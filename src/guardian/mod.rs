@@ -14,6 +14,7 @@
 //! A nested runner ends by its own rule, when its client does.
 
 mod adopt;
+pub mod alone;
 mod begin;
 mod cgroups;
 mod closing;
@@ -31,8 +32,9 @@ pub mod renewal;
 mod revival;
 pub mod seal;
 mod sweep;
+mod terminal;
 
-pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, run_bare, run_verb, words};
+pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, Voice, run_bare, run_verb, words};
 
 /// What `ps` calls a guardian and a daemon (prctl(2), PR_SET_NAME): by it one runner knows the processes of another.
 pub const NAME: &std::ffi::CStr = c"runner-guardian";

@@ -109,6 +109,9 @@ pub enum Stdio {
     Fifo(Vec<u8>),
     /// The next descriptor that came with this order.
     Passed,
+    /// The guardian's own of this number. Who has it as 0 stays in the guardian's session, in a group of its own, which
+    /// gets the terminal.
+    Inherited,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

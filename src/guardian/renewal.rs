@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::begin::VERB;
 use super::cgroups::Cgroups;
-use super::guard::Guard;
+use super::guard::{Guard, Speech};
 use super::held::{Held, Launcher, Life};
 use super::link::GuardianLink;
 use super::orders::{Before, Identity, Ticket};
@@ -33,6 +33,8 @@ struct Saved {
     version: u32,
     next_ticket: u64,
     log: Option<RawFd>,
+    #[serde(default)]
+    console: bool,
     words: Vec<Vec<u8>>,
     descriptors: Vec<RawFd>,
     /// What we raised our own limit of descriptors from.
@@ -64,6 +66,8 @@ struct SavedLaunch {
     cgroup: Option<String>,
     adopted: bool,
     launcher: Launcher,
+    #[serde(default)]
+    on_terminal: bool,
 }
 
 impl Guard {
@@ -94,7 +98,11 @@ impl Guard {
         let saved = Saved {
             version: VERSION,
             next_ticket: self.next_ticket,
-            log: self.log.as_ref().map(AsRawFd::as_raw_fd),
+            log: match &self.voice {
+                Speech::Log(log) => Some(log.as_raw_fd()),
+                Speech::Silent | Speech::Console => None,
+            },
+            console: matches!(self.voice, Speech::Console),
             words: revival.words().iter().map(|word| word.as_bytes().to_vec()).collect(),
             descriptors: revival.descriptors().iter().map(AsRawFd::as_raw_fd).collect(),
             raised: self.forker.descriptor_limit(),
@@ -145,6 +153,7 @@ fn saved(held: &Held) -> SavedLaunch {
         cgroup: held.cgroup.as_ref().map(crate::sys::cgroup::Group::name),
         adopted: held.adopted,
         launcher: held.launcher.clone(),
+        on_terminal: held.on_terminal,
     }
 }
 
@@ -167,7 +176,11 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
     let (ours, _) = std::os::unix::net::UnixStream::pair()?;
     let mut guard = Guard::new(GuardianLink::over(ours.into()), Calls::default(), true, Cgroups::find())?;
     guard.forker.restore_limit(saved.raised);
-    guard.log = saved.log.and_then(passing::inherited).map(File::from);
+    guard.voice = match saved.log.and_then(passing::inherited) {
+        _ if saved.console => Speech::Console,
+        Some(log) => Speech::Log(log.into()),
+        None => Speech::Silent,
+    };
     let words = saved.words.into_iter().map(OsString::from_vec).collect();
     let descriptors = saved.descriptors.into_iter().filter_map(passing::inherited).collect();
     guard.revival = Some(Revival::new(words, descriptors));
@@ -227,6 +240,7 @@ impl Guard {
             cgroup: launch.cgroup.and_then(|name| self.cgroups.known(&name)),
             adopted: launch.adopted,
             launcher: launch.launcher,
+            on_terminal: launch.on_terminal,
             ..Held::new(launch.ticket, launch.identity, launch.uid)
         };
         let (ticket, life) = (held.ticket, held.life);

@@ -12,13 +12,13 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::closing::code;
-use super::guard::Guard;
+use super::guard::{Guard, Speech};
 use super::held::Life;
 use super::link::GuardianLink;
 use super::orders::{Before, Target, Ticket};
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
-use crate::sys::spawn::{Image, Progress};
+use crate::sys::spawn::{Image, Progress, Session};
 use crate::sys::{clock, detach, program};
 
 /// So many deaths within [`WINDOW_NS`] are followed by a new daemon at once; each one more doubles the wait.
@@ -187,8 +187,12 @@ impl Guard {
     /// Forks a daemon; `orders` is its end of the order socket.
     pub(super) fn start_daemon(&mut self, orders: &UnixStream) -> io::Result<u32> {
         let revival = self.revival.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-        let output = self.log.as_ref().unwrap_or(&self.null).as_raw_fd();
-        let mut descriptors = vec![self.null.as_raw_fd(), output, output, orders.as_raw_fd()];
+        let [output, errors] = match &self.voice {
+            Speech::Silent => [self.null.as_raw_fd(); 2],
+            Speech::Log(log) => [log.as_raw_fd(); 2],
+            Speech::Console => [1, 2],
+        };
+        let mut descriptors = vec![self.null.as_raw_fd(), output, errors, orders.as_raw_fd()];
         descriptors.extend(revival.descriptors.iter().map(AsRawFd::as_raw_fd));
         let word = |text: &OsString| CString::new(text.as_bytes()).map_err(io::Error::from);
         let mut argv = vec![c"runner".to_owned()];
@@ -207,6 +211,7 @@ impl Guard {
             descriptors,
             gate_is_open: true,
             cgroup: None,
+            session: Session::Own,
         };
         let failed = |errno| io::Error::from_raw_os_error(errno);
         let forked = self.forker.fork(&image).map_err(|refusal| failed(refusal.errno))?;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Author, Cause};
 use super::fact::{ExitStatus, ServiceId};
-use super::failure::Failure;
+use super::failure::{Failure, Reason};
 use super::machine::{Life, Machine};
 use super::words;
 use crate::spec::{ExitPolicy, ServiceName};
@@ -98,7 +98,22 @@ fn end_of(machine: &Machine) -> Option<(u8, String, Option<&Failure>)> {
     }
 }
 
+/// As of a shell: the program is not there; it is, and can't be executed.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
 impl super::world::World {
+    /// What `up -- CMD` ends with, whatever has ended it: the code of CMD, if that came to be executed at all.
+    pub(super) fn code_of_command_line(&self) -> Option<u8> {
+        let machine = self.machines().find(|machine| machine.spec.is_command_line())?;
+        match (&machine.last_end, machine.life.failure()) {
+            (Some(end), _) => Some(code_of(Some(end.status))),
+            (None, Some(failure)) if failure.reason == Reason::CommandNotFound => Some(NOT_FOUND),
+            (None, Some(failure)) if failure.reason.is_permanent() => Some(NOT_EXECUTABLE),
+            (None, _) => None,
+        }
+    }
+
     /// Whether the services that ended by themselves in this step end the project.
     pub(super) fn judge_ends(&self, ended: &[ServiceId]) -> Option<Ends> {
         if ended.is_empty() || self.is_ending() {

@@ -15,6 +15,11 @@ impl Service {
         let file = self.pid_file.as_ref()?;
         (file.mode != PidFileMode::Write).then_some(file.path.as_path())
     }
+
+    /// CMD of `up -- CMD`: its code is runner's, always.
+    pub fn is_command_line(&self) -> bool {
+        self.log == LogTarget::Inherited
+    }
 }
 
 /// What an edit of a key means for a running service.
@@ -217,6 +222,8 @@ pub enum SupervisorExit {
 pub enum LogTarget {
     /// Nowhere: `log = false`.
     Off,
+    /// It has runner's own stdin, stdout and stderr: CMD of `up -- CMD`.
+    Inherited,
     File(LogFile),
 }
 

@@ -270,7 +270,7 @@ impl Written for PidFile {
 impl Written for LogTarget {
     fn written(&self) -> Option<Value> {
         Some(match self {
-            LogTarget::Off => json!(false),
+            LogTarget::Off | LogTarget::Inherited => json!(false),
             LogTarget::File(log) => json!({
                 "file": path(&log.file),
                 "max_size": size_text(log.max_size),

@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::spawn::{Calls, Forker, Image, Progress};
+use super::spawn::{Calls, Forker, Image, Progress, Session};
+use super::{passing, places};
 
 /// Starts `program` in a session of its own, its standard streams on /dev/null, in `/`, with umask 077. It is no child
 /// of ours: the process in between ends at once, so whoever adopts orphans becomes its parent.
@@ -47,8 +48,26 @@ pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], 
         descriptors,
         gate_is_open: true,
         cgroup: None,
+        session: Session::Own,
     };
     through_an_orphan(&image)
+}
+
+/// Becomes `program` in our session, with our standard streams, in `/`, with umask 077. `keep` as of [`start_detached`].
+/// Comes back only with an error.
+pub fn become_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)]) -> io::Error {
+    let prepared = || -> io::Result<Vec<CString>> {
+        std::env::set_current_dir("/")?;
+        places::set_umask(0o077);
+        passing::place(keep)?;
+        let word = |text: &OsStr| CString::new(text.as_bytes()).map_err(io::Error::from);
+        let words = std::iter::once(OsStr::new("runner")).chain(args.iter().copied());
+        words.map(word).collect()
+    };
+    match prepared() {
+        Ok(words) => passing::become_program(program, &words),
+        Err(error) => error,
+    }
 }
 
 /// Our environment, ready to execute.

@@ -26,6 +26,7 @@ pub mod ports;
 pub mod processes;
 pub mod program;
 pub mod reap;
+pub mod search;
 pub mod signals;
 pub mod spawn;
 pub mod tty;

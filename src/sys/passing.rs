@@ -67,6 +67,33 @@ pub fn let_through(number: RawFd) -> io::Result<()> {
     }
 }
 
+/// Puts descriptors of ours (left) at agreed numbers (right), where they go through execve(2). Whatever stood there is closed.
+///
+/// # Errors
+/// No descriptors are left.
+pub fn place(wanted: &[(RawFd, RawFd)]) -> io::Result<()> {
+    let above = wanted.iter().map(|(_, there)| there + 1).max().unwrap_or(0);
+    let mut copies = Vec::with_capacity(wanted.len());
+    for &(here, there) in wanted {
+        // Nothing that is still to be placed may stand where something else goes.
+        // SAFETY: numbers only; the copy is nobody's yet.
+        #[allow(unsafe_code)]
+        let copy = unsafe { libc::fcntl(here, libc::F_DUPFD_CLOEXEC, above) };
+        if copy < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        copies.push((copy, there));
+    }
+    for (copy, there) in copies {
+        // SAFETY: by the agreement nobody uses what stands at this number; without O_CLOEXEC it goes through execve(2).
+        #[allow(unsafe_code)]
+        if unsafe { libc::dup2(copy, there) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Takes that back, where the execve(2) has failed.
 pub fn close_on_exec(number: RawFd) {
     // SAFETY: F_SETFD touches no memory; it fails when the number is not open.

@@ -178,6 +178,17 @@ pub fn keep_own_access() {
     umask(mask & Mode::from_bits_truncate(0o077));
 }
 
+pub fn set_umask(mask: u32) {
+    umask(Mode::from_bits_truncate(mask as _));
+}
+
+/// The mask of who started us.
+pub fn own_umask() -> u32 {
+    let mask = umask(Mode::from_bits_truncate(0o077));
+    umask(mask);
+    mask.bits() as u32
+}
+
 /// Connects to a Unix socket, and waits at most so long for a place in its queue.
 ///
 /// # Errors

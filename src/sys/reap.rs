@@ -27,6 +27,11 @@ pub fn look(pid: u32) -> Child {
     child(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
 }
 
+/// Whether this child was stopped since somebody has asked last.
+pub fn was_stopped(pid: u32) -> bool {
+    matches!(wait(libc::P_PID, pid, libc::WSTOPPED | libc::WNOHANG), Ok(Some(_)))
+}
+
 fn child(pid: u32, flags: i32) -> Child {
     match wait(libc::P_PID, pid, flags) {
         Ok(Some((_, status))) => Child::Ended(status),

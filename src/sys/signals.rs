@@ -62,6 +62,13 @@ pub fn default(signal: i32) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// As Ctrl-Z does it, for who waits for us; returns when somebody has let us go on.
+#[allow(unsafe_code)]
+pub fn stop_ourselves() {
+    // SAFETY: numbers only.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+}
+
 /// Signals as a descriptor: blocked everywhere in this process, read when the loop has time for them.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
@@ -89,6 +96,13 @@ impl SignalQueue {
         }
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(SignalQueue(SignalFd::with_flags(&collected, flags)?))
+    }
+
+    /// As [`SignalQueue::over`], collecting everything that is blocked: for who passes signals on.
+    pub fn over_everything() -> io::Result<SignalQueue> {
+        SignalQueue::over(&[])?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(SignalQueue(SignalFd::with_flags(&SigSet::thread_get_mask()?, flags)?))
     }
 
     /// The next signal's number; `None` when there is none now.

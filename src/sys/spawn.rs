@@ -78,6 +78,18 @@ pub struct Image {
     pub gate_is_open: bool,
     /// The control group that it is born into, where the kernel can do that.
     pub cgroup: Option<RawFd>,
+    pub session: Session,
+}
+
+/// Where a child belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Session {
+    /// A session, and thereby a group, of its own, without a terminal.
+    #[default]
+    Own,
+    /// A group of its own in our session. If its descriptor 0 is our terminal and we are in its foreground, its group is
+    /// from now on.
+    Ours,
 }
 
 /// A child that stands at its gate, or is through it already where that was open.

@@ -31,6 +31,33 @@ fn size() -> Option<(u16, u16)> {
         })
 }
 
+/// Makes our group the foreground of the terminal at descriptor 0, if this child's group (it leads one) is; `false`: it
+/// is not. With SIGTTOU blocked.
+#[allow(unsafe_code)]
+pub fn take_back(child: u32) -> bool {
+    // SAFETY: numbers only.
+    unsafe { is_foreground(child) && libc::tcsetpgrp(0, libc::getpgrp()) == 0 }
+}
+
+/// Makes this child's group the foreground of the terminal at descriptor 0, if ours is.
+#[allow(unsafe_code)]
+pub fn give_to(child: u32) {
+    // SAFETY: numbers only.
+    unsafe {
+        if is_foreground(libc::getpgrp().unsigned_abs())
+            && let Ok(child) = i32::try_from(child)
+        {
+            libc::tcsetpgrp(0, child);
+        }
+    }
+}
+
+#[allow(unsafe_code)]
+fn is_foreground(group: u32) -> bool {
+    // SAFETY: numbers only.
+    i32::try_from(group).is_ok_and(|group| unsafe { libc::tcgetpgrp(0) } == group)
+}
+
 /// Returns when nobody can read any more what is written to `output`: the pipe has no reader, the terminal was hung up.
 /// Never for a file.
 pub fn wait_until_unread(output: BorrowedFd<'_>) {

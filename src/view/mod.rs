@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod doctor;
 pub mod escape;
 pub mod events;
+pub mod failures;
 pub mod lines;
 pub mod style;
 pub mod table;

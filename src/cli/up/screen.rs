@@ -18,6 +18,7 @@ use crate::sys;
 use crate::view::acted;
 use crate::view::block;
 use crate::view::console::Console;
+use crate::view::failures::Failures;
 use crate::view::style::Style;
 
 /// Text that may wait for the writer before no more frames are taken.
@@ -38,7 +39,7 @@ pub struct Screen {
     /// Lines of the block that stands below the text.
     block: usize,
     settled: bool,
-    failures: Vec<wire::Event>,
+    failures: Failures,
 }
 
 impl Screen {
@@ -71,7 +72,7 @@ impl Screen {
             written: Some(written),
             block: 0,
             settled: false,
-            failures: Vec::new(),
+            failures: Failures::default(),
         }
     }
 
@@ -117,15 +118,9 @@ impl Screen {
             EventKind::Started { .. } | EventKind::Waiting { .. } | EventKind::ConfigApplied { .. } => {
                 self.settled = false;
             }
-            EventKind::Failed { .. } => {
-                self.failures.retain(|earlier| earlier.service != event.service);
-                self.failures.push(event.clone());
-            }
-            EventKind::Ready { .. } | EventKind::Completed { .. } => {
-                self.failures.retain(|earlier| earlier.service != event.service);
-            }
             _ => {}
         }
+        self.failures.hear(event);
         let tells = match event.kind {
             EventKind::Failed { .. } | EventKind::Restarting { .. } => true,
             EventKind::ConfigApplied { .. } | EventKind::ConfigRejected { .. } => self.full || self.joins,
@@ -217,9 +212,7 @@ impl Screen {
         }
         let mut text = Vec::new();
         if code != 0 {
-            for failure in &self.failures {
-                self.console.event(failure, &mut text);
-            }
+            self.failures.tell(&mut self.console, &mut text);
         }
         let _ = std::io::stderr().write_all(&text);
         terminal::say(format_args!("runner  ended: {because}"));

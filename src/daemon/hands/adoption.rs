@@ -184,7 +184,7 @@ impl Hands {
         let target = match &service.log {
             LogTarget::File(_) => service.log.clone(),
             // It counts from the next start on.
-            LogTarget::Off => return,
+            LogTarget::Off | LogTarget::Inherited => return,
         };
         run.fifos.extend(paths);
         let opened = OpenRun {

@@ -2,6 +2,7 @@
 //!
 //! What a file says is passed to the guardian, which alone judges whether the process may be believed to be the service.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{Claim, Hands, Inbox, Run, refusals};
 use crate::daemon::files::{Interest, Touched, Watch};
-use crate::daemon::launch::{self, Setting};
+use crate::daemon::launch::Setting;
 use crate::guardian::orders::{Adoption, Identity, Order};
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation};
 use crate::spec::{PidFileMode, Service};
@@ -304,7 +305,7 @@ fn is_success(service: &Service, status: ExitStatus) -> bool {
 
 /// Device and inode of the file that would be executed.
 fn executable(setting: &Setting, program: &str) -> Option<(u64, u64)> {
-    let candidates = launch::candidates(program, &setting.path()).into_iter();
+    let candidates = sys::search::candidates(OsStr::new(program), &setting.path()).into_iter();
     let files = candidates.filter_map(|path| {
         let path = setting.working_dir().join(std::ffi::OsStr::from_bytes(&path));
         std::fs::metadata(path).ok()

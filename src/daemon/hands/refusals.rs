@@ -1,11 +1,11 @@
 //! Why something could not be started, as one of the typed reasons.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::daemon::launch::{self, Setting};
+use crate::daemon::launch::Setting;
 use crate::guardian::orders::{Credentials, Stage};
 use crate::reconcile::{Failure, Reason};
 use crate::spec::{LogTarget, Port, Service};
@@ -17,7 +17,7 @@ use crate::sys::users::Ids;
 /// What a failed launch means. `command` is its first word; the launch is what was tried.
 pub(super) fn explain(setting: &Setting, command: &str, stage: Stage, errno: i32, index: u32) -> Failure {
     let path = setting.path();
-    let programs: Vec<PathBuf> = launch::candidates(command, &path)
+    let programs: Vec<PathBuf> = sys::search::candidates(OsStr::new(command), &path)
         .into_iter()
         .map(|program| OsString::from_vec(program).into())
         .collect();
@@ -65,7 +65,7 @@ pub(super) fn pid_file_refused(service: &Service, path: &Path, error: &io::Error
 pub(super) fn output_refused(service: &Service, error: &io::Error) -> Failure {
     let place = match &service.log {
         LogTarget::File(file) => file.file.display().to_string(),
-        LogTarget::Off => "the output".to_owned(),
+        LogTarget::Off | LogTarget::Inherited => "the output".to_owned(),
     };
     Failure {
         reason: Reason::OutputRefused,

@@ -52,6 +52,7 @@ impl Daemon {
             self.story.hide(loaded.mask);
             let cause = Cause::new(Author::User, typed("up", &request.names));
             self.configure(Arc::new(loaded.project), loaded.recipe, cause, Some(asked));
+            self.session.begun = true;
             match console {
                 Some(stream) => Ok(UpAnswer::Console(stream)),
                 None => self.ps().map(UpAnswer::Ps),

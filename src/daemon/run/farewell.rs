@@ -35,6 +35,7 @@ impl Daemon {
             story,
             waiting,
             definition,
+            showing,
             ..
         } = self;
         // Nothing more will come: followers see the end of their streams, and whoever waits or calls late is answered by
@@ -43,6 +44,9 @@ impl Daemon {
         drop((story, waiting, definition, inputs.calls, inputs.news));
         if !door.close(FAREWELL).await {
             tracing::info!("a client did not read its last words");
+        }
+        if let Some(showing) = showing {
+            showing.finish(FAREWELL).await;
         }
         let _ = hands.guardian().queue(&Order::Finish, &[]);
         let _ = hands.guardian().flush();

@@ -65,7 +65,7 @@ impl World {
             && self.tally.living == 0
         {
             out.push(Action::End(Ending {
-                code: ends.code,
+                code: self.code_of_command_line().unwrap_or(ends.code),
                 because: ends.because.clone(),
             }));
             self.over = true;

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 
-use super::{Forker, Image, Lent, Stage};
+use super::{Forker, Image, Lent, Session, Stage};
 use crate::sys::users::Ids;
 
 #[allow(unsafe_code)]
@@ -131,10 +131,12 @@ pub(super) fn child(prepared: &mut Prepared) -> ! {
         if let Some(end) = prepared.shared_from {
             own_table(prepared.channel, end);
         }
-        clean_signals(prepared.ignored);
-        if libc::setsid() < 0 {
+        if prepared.image.session == Session::Ours {
+            lead_a_group(prepared.descriptors.first().copied());
+        } else if libc::setsid() < 0 {
             refuse(prepared.channel, Stage::Session, 0);
         }
+        clean_signals(prepared.ignored);
         let channel = place_descriptors(prepared);
         let image = prepared.image;
         if let Some((soft, hard)) = prepared.descriptor_limit {
@@ -179,6 +181,21 @@ unsafe fn own_table(channel: RawFd, end: u32) {
 #[cfg(not(target_os = "linux"))]
 #[allow(unsafe_code)]
 unsafe fn own_table(_: RawFd, _: u32) {}
+
+/// While signals are blocked: who gives a terminal away is in its background already (SIGTTOU).
+#[allow(unsafe_code)]
+unsafe fn lead_a_group(terminal: Option<RawFd>) {
+    // SAFETY: numbers only; async-signal-safe calls.
+    unsafe {
+        let before = libc::getpgrp();
+        libc::setpgid(0, 0);
+        if let Some(terminal) = terminal
+            && libc::tcgetpgrp(terminal) == before
+        {
+            libc::tcsetpgrp(terminal, libc::getpgrp());
+        }
+    }
+}
 
 #[allow(unsafe_code)]
 unsafe fn clean_signals(ignored: &[i32]) {
