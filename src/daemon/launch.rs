@@ -79,18 +79,11 @@ impl Setting {
     /// Looks up users and limits; a failure is one of the typed reasons.
     pub fn of(id: Incarnation, service: &Arc<Service>, surroundings: &Arc<Surroundings>) -> Result<Setting, Failure> {
         let account = sys::users::resolve(service.user.as_deref(), service.group.as_deref())?;
-        let us = nix::unistd::Uid::effective();
-        if let Some(account) = account
-            .as_ref()
-            .filter(|account| !us.is_root() && account.ids.uid != us.as_raw())
-        {
+        if let Some((message, what)) = account.as_ref().and_then(sys::users::obstacle) {
             return Err(Failure {
                 reason: Reason::PermissionDenied,
-                message: format!("only root can start a service as another user (`{}`)", account.name),
-                suggestion: Some(format!(
-                    "start runner as root, or take `user` away from services.{}",
-                    service.name
-                )),
+                message,
+                suggestion: Some(format!("{what}, or take `user` away from services.{}", service.name)),
             });
         }
         Ok(Setting {

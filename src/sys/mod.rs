@@ -5,6 +5,7 @@
 //! pidfds or epoll answer "not there" and the callers go on without.
 
 pub mod becoming;
+pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
 pub mod detach;

@@ -15,7 +15,10 @@ pub const WEB: &str = "[services.web]\n\
 /// A project below a disk of its own, and who works on it.
 pub struct Bed {
     pub dir: PathBuf,
-    pub uid: u32,
+    /// What stands before each `runner`.
+    through: Vec<String>,
+    /// Where processes can be seen by the test.
+    pub proc: &'static str,
 }
 
 impl Bed {
@@ -25,20 +28,29 @@ impl Bed {
         let dir = PathBuf::from("/mnt/app");
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("services.toml"), services_toml).unwrap();
-        Bed { dir, uid }
+        let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        Bed {
+            dir,
+            through: ["setpriv", &uid, &gid, "--clear-groups"].map(str::to_owned).to_vec(),
+            proc: "/proc",
+        }
     }
 
-    /// A command, as our user.
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("setpriv");
-        let (uid, gid) = (format!("--reuid={}", self.uid), format!("--regid={}", self.uid));
-        command.args([&uid, &gid, "--clear-groups", program]);
+    /// Each `runner` is typed through another program.
+    pub fn through(mut self, words: &[&str]) -> Bed {
+        self.through.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.through[0]);
+        command.args(&self.through[1..]).arg(env!("CARGO_BIN_EXE_runner")).args(words);
         command.current_dir(&self.dir).stdin(Stdio::null());
         command
     }
 
     pub fn runner(&self, words: &[&str]) -> Output {
-        self.command(env!("CARGO_BIN_EXE_runner")).args(words).output().unwrap()
+        self.command(words).output().unwrap()
     }
 
     #[track_caller]
@@ -101,20 +113,33 @@ impl Bed {
 
     /// Ends a process of this name that belongs to our runner: `runner-daemon`, `runner-guardian`.
     pub fn kill(&self, name: &str) {
-        let found = named(name);
+        let found = self.named(name);
         assert_eq!(found.len(), 1, "{name}: {found:?}");
         succeeds(Command::new("kill").args(["-KILL", &found[0].to_string()]));
-        eventually("it is gone", || !named(name).contains(&found[0]));
+        eventually("it is gone", || !self.named(name).contains(&found[0]));
+    }
+
+    pub fn named(&self, name: &str) -> Vec<u32> {
+        named(self.proc, name)
+    }
+
+    /// Kills the daemon: the service is taken over.
+    #[track_caller]
+    pub fn outlives_its_daemon(&self, service: &str) {
+        let pid = self.pid(service);
+        self.kill("runner-daemon");
+        eventually("another daemon is there", || self.runner(&["ps"]).status.success());
+        assert_eq!(self.pid(service), pid);
     }
 }
 
 /// Processes of this name that live, in our namespace.
-pub fn named(name: &str) -> Vec<u32> {
-    let folders = std::fs::read_dir("/proc").unwrap().flatten();
+fn named(proc: &str, name: &str) -> Vec<u32> {
+    let folders = std::fs::read_dir(proc).unwrap().flatten();
     let pids = folders.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_it = |pid: &u32| {
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let comm = std::fs::read_to_string(format!("{proc}/{pid}/comm")).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("{proc}/{pid}/status")).unwrap_or_default();
         comm.trim() == name && !status.contains("State:\tZ")
     };
     pids.filter(is_it).collect()

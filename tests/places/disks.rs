@@ -1,6 +1,6 @@
 //! Disks that can't be written.
 
-use crate::bed::{Bed, STRANGER, WEB, named, read_only};
+use crate::bed::{Bed, STRANGER, WEB, read_only};
 use crate::common::{eventually, stderr, stdout};
 use crate::namespace::is_inside;
 
@@ -15,10 +15,8 @@ fn with_one_tmpfs(uid: u32) {
     let up = bed.succeed(&["up", "-d"]);
     assert_eq!(stderr(&up).matches(ONLY).count(), 1, "{}", stderr(&up));
     assert_eq!(bed.warnings().iter().filter(|words| words.contains(ONLY)).count(), 2, "once a project");
+    bed.outlives_its_daemon("web");
     let pid = bed.pid("web");
-    bed.kill("runner-daemon");
-    eventually("another daemon is there", || bed.runner(&["ps"]).status.success());
-    assert_eq!(bed.pid("web"), pid);
     bed.kill("runner-guardian");
     eventually("another guardian is there", || bed.runner(&["ps"]).status.success());
     assert_eq!(bed.pid("web"), pid);
@@ -61,10 +59,10 @@ fn nowhere(uid: u32) {
         let ps = bed.runner(&["ps", "--json"]);
         ps.status.success() && stdout(&ps).contains("\"ready\"") && bed.pid("web") != pid
     });
-    assert_eq!(named("sleep").len(), 1, "none of the lives before");
+    assert_eq!(bed.named("sleep").len(), 1, "none of the lives before");
     bed.succeed(&["down"]);
     eventually("all are gone", || {
-        ["sleep", "runner-daemon", "runner-guardian"].iter().all(|name| named(name).is_empty())
+        ["sleep", "runner-daemon", "runner-guardian"].iter().all(|name| bed.named(name).is_empty())
     });
 }
 

@@ -7,6 +7,9 @@ mod common;
 #[path = "../common/namespace.rs"]
 mod namespace;
 
+#[path = "../fixture/mod.rs"]
+mod fixture;
+
 mod bed;
 mod disks;
 mod filters;

@@ -59,17 +59,21 @@ impl Hands {
         fifos.map(OwnedFd::from).chain(processes).collect()
     }
 
-    /// Ends at once what nobody could take over: without a place for records the next guardian finds nothing of it.
-    pub fn end_what_is_unrecorded(&self) {
+    /// Ends at once what nobody could take over: without a place for records the next guardian finds nothing of it. `false`:
+    /// something runs that is not held, so that only a number would say who it is.
+    pub fn end_what_is_unrecorded(&self) -> bool {
         if !nameless::is_nowhere(&self.runtime_dir) {
-            return;
+            return true;
         }
-        for run in self.runs.values() {
-            if let Some(process) = &*run.witness.process.borrow() {
+        let end = |run: &Run| match &*run.witness.process.borrow() {
+            Some(process) => {
                 let killed = sys::pidfd::signal_group(process.as_fd(), libc::SIGKILL);
                 drop(killed.or_else(|_| sys::pidfd::signal(process.as_fd(), libc::SIGKILL)));
+                true
             }
-        }
+            None => run.witness.pid.get().is_none(),
+        };
+        self.runs.values().filter(|run| !end(run)).count() == 0
     }
 
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {

@@ -162,7 +162,11 @@ impl Daemon {
         tracing::error!(%error, "the guardian is gone: becoming another one");
         point!("daemon.guardian-missed");
         self.conclude();
-        self.hands.end_what_is_unrecorded();
+        if !self.hands.end_what_is_unrecorded() {
+            tracing::error!("nothing can be written here, so another guardian would start a second one of what still runs");
+            self.lost = true;
+            return;
+        }
         let held = self.hands.hold_on();
         // What was read and not yet written is written.
         self.hands.stop_pump();

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::{Forker, Image, Lent, Session, Stage};
+use crate::sys::capabilities;
 use crate::sys::users::Ids;
 
 #[allow(unsafe_code)]
@@ -84,10 +85,11 @@ impl Prepared<'_> {
     }
 }
 
-/// An unprivileged runner can't set groups, and need not when it is that user.
+/// Who may not set users and groups need not when it is that user: anybody but root, and root without capabilities.
 fn already(ids: &Ids) -> bool {
     let (uid, gid) = (nix::unistd::Uid::effective(), nix::unistd::Gid::effective());
-    !uid.is_root() && uid.as_raw() == ids.uid && gid.as_raw() == ids.gid
+    let is_it = uid.as_raw() == ids.uid && gid.as_raw() == ids.gid;
+    is_it && !capabilities::may_change_user(capabilities::effective())
 }
 
 fn highest_descriptor() -> RawFd {
