@@ -17,6 +17,8 @@ pub const BATCH: usize = 64 * 1024;
 
 /// Why there is nothing to read.
 pub const NO_LOG: &str = "what is named has `log = false`";
+/// The same of CMD of `up -- CMD`.
+pub const NOT_CAPTURED: &str = "what stands behind `--` has runner's own stdout and stderr: it is not captured";
 
 /// The log of one service.
 pub type Source = (ServiceName, PathBuf);

@@ -45,6 +45,9 @@ pub fn run() -> u8 {
     if completions::answered() {
         return 0;
     }
+    if let Some(code) = up::in_place::of_bare_words() {
+        return code;
+    }
     let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -31,7 +31,7 @@ pub fn locate(global: &Global) -> Result<Location> {
 }
 
 /// A working folder that was deleted under us matters only to relative paths.
-fn around(options: &find::Options) -> Result<find::Surroundings> {
+pub fn around(options: &find::Options) -> Result<find::Surroundings> {
     let is_absolute = |path: &PathBuf| path.is_absolute();
     let named = options.directory.as_ref().is_some_and(is_absolute)
         || !options.files.is_empty() && options.directory.is_none() && options.files.iter().all(is_absolute);

@@ -1,6 +1,6 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
-mod in_place;
+pub mod in_place;
 mod screen;
 
 use std::os::fd::OwnedFd;

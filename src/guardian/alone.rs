@@ -18,7 +18,7 @@ use crate::sys::exec_failure::{self, Attempt};
 use crate::sys::processes::OwnChildren;
 use crate::sys::reap::{self, Child};
 use crate::sys::signals::{self, SignalQueue};
-use crate::sys::spawn::{Calls, Forker, Image, Progress, Refusal, Session};
+use crate::sys::spawn::{Forker, Image, Progress, Refusal, Session};
 use crate::sys::{clock, detach, pidfd, search, tty};
 
 /// What is left of the command has so long after SIGTERM.
@@ -41,13 +41,7 @@ pub fn run(words: &[OsString]) -> io::Result<i32> {
     if !is_init {
         signals::become_subreaper()?;
     }
-    // One child: a copied table of descriptors costs less than what makes a thousand children cheap.
-    let calls = Calls {
-        clone3: false,
-        pidfd: false,
-        close_range: true,
-    };
-    let mut forker = Forker::new(calls, None);
+    let mut forker = Forker::of_one();
     let image = image(words)?;
     let forked = forker.fork(&image).map_err(failed)?;
     forker.settle(&forked);

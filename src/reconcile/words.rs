@@ -129,6 +129,8 @@ pub(super) fn ended(service: &Service, status: ExitStatus, out_of_memory: bool, 
         (_, ExitStatus::Signal(signal)) if signal == Signal::KILL => {
             Some("somebody sent SIGKILL, or the kernel was out of memory (see `dmesg`)".to_owned())
         }
+        // It has said everything where it was typed.
+        _ if service.is_command_line() => None,
         _ => Some(format!("see `runner logs {}`", service.name)),
     };
     Failure {

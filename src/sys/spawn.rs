@@ -229,6 +229,23 @@ impl Forker {
         }
     }
 
+    /// For one child that is to be started as we were: what we ignore it ignores too, but for SIGPIPE, which Rust ignores.
+    pub fn of_one() -> Forker {
+        // A copied table of descriptors costs less than what makes a thousand children cheap.
+        let calls = Calls {
+            clone3: false,
+            pidfd: false,
+            close_range: true,
+        };
+        Forker {
+            calls,
+            ignored: vec![libc::SIGPIPE],
+            descriptor_limit: None,
+            #[cfg(target_os = "linux")]
+            shelf: None,
+        }
+    }
+
     /// The original limit of descriptors, where this process has raised its own.
     pub fn descriptor_limit(&self) -> Option<(u64, u64)> {
         self.descriptor_limit

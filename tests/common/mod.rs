@@ -99,7 +99,12 @@ impl Project {
     }
 
     pub fn assert_nothing_is_left(&self) {
-        let left = self.processes();
+        self.assert_no_process_but(&[]);
+    }
+
+    pub fn assert_no_process_but(&self, others: &[u32]) {
+        let mut left = self.processes();
+        left.retain(|pid| !others.contains(pid));
         let words = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         assert!(
             left.is_empty(),
@@ -124,7 +129,7 @@ pub struct Up {
 }
 
 impl Up {
-    fn start(mut command: Command) -> Up {
+    pub fn start(mut command: Command) -> Up {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sink, lines) = channel();
         let read = |stream: Box<dyn Read + Send>, is_err: bool| {

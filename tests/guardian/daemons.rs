@@ -114,6 +114,10 @@ fn pf_08_a_predecessor_that_ends_at_the_same_moment_is_no_end() {
     // Both news wait for the guardian when it looks.
     let guardian = nix::unistd::Pid::from_raw(nest.pid() as i32);
     nix::sys::signal::kill(guardian, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    // On a loaded machine a signal takes its time, and the news would be looked at one by one.
+    while processes::stat(nest.pid()).unwrap().state != 'T' {
+        std::thread::yield_now();
+    }
     std::fs::write(&gate, "go").unwrap();
     while lives(run.identity.pid) {
         std::thread::yield_now();

@@ -13,7 +13,7 @@ use crate::api::boot::{Console, ConsoleFormat};
 use crate::api::wire::UpRequest;
 use crate::config;
 use crate::config::command_line;
-use crate::config::find::CommandLine;
+use crate::config::find::{self, CommandLine};
 use crate::guardian::alone;
 use crate::view::words;
 
@@ -23,6 +23,22 @@ pub fn is_meant(args: &Up) -> bool {
 
 fn is_init() -> bool {
     std::process::id() == 1
+}
+
+/// `up -- CMD` and no more, in a folder without a project: what stands in an image's ENTRYPOINT. Known before the command line is
+/// taken apart, which costs as much as all the rest (`benches/init.rs`).
+pub fn of_bare_words() -> Option<u8> {
+    let mut words = std::env::args_os().skip(1);
+    if words.next()? != "up" || words.next()? != "--" || std::env::var_os("RUNNER_FILE").is_some() {
+        return None;
+    }
+    let command: Vec<OsString> = words.collect();
+    let around = project::around(&find::Options::default()).ok();
+    if command.is_empty() || around.is_some_and(|around| find::locate(&find::Options::default(), &around).is_ok()) {
+        return None;
+    }
+    // What goes wrong is said by the long way.
+    u8::try_from(alone::run(&command).ok()?).ok()
 }
 
 /// Comes back only with an error, or with the code of a command that needs no project.

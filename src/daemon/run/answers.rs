@@ -97,7 +97,12 @@ impl Daemon {
         let project = self.in_force()?;
         let sources = past::sources(&project, &request.services).map_err(no_such_service)?;
         if sources.is_empty() && !request.services.is_empty() {
-            return Err(Refusal::new(409, "no output is kept", past::NO_LOG));
+            let names = checked_names(&project, &request.services).unwrap_or_default();
+            let why = match names.iter().any(|name| project.services[name].is_command_line()) {
+                true => past::NOT_CAPTURED,
+                false => past::NO_LOG,
+            };
+            return Err(Refusal::new(409, "no output is kept", why));
         }
         Ok(reading::stream(sources, request, self.hands.pump()))
     }
