@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::UpRequest;
 use crate::config::find::Location;
-use crate::sys::places::nameless;
 
 /// Passed as one JSON argument; holds no secret.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,9 +55,6 @@ pub enum ConsoleFormat {
 
 /// Where guardian and daemon write about themselves.
 pub fn own_log(state_dir: &Path) -> PathBuf {
-    if nameless::is_nowhere(state_dir) {
-        return PathBuf::from("/dev/null");
-    }
     state_dir.join("runner.log")
 }
 

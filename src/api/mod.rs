@@ -8,7 +8,6 @@ pub mod client;
 pub mod events;
 pub mod frames;
 pub mod history;
-pub mod loss;
 pub mod metrics;
 pub mod openapi;
 mod params;

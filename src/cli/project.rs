@@ -121,7 +121,7 @@ fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());
     if let Ok(Loaded { project, .. }) = &loaded
-        && spare::refusal(&project.state_dir).is_some()
+        && spare::is_needed(&project.state_dir, &location.default_state_dir())
     {
         let state_dir = Some(spare::state_dir(&location.key));
         loaded = load(Inputs { state_dir, ..inputs });

@@ -14,13 +14,12 @@ use super::outcome::Outcome;
 use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
-use crate::api::loss;
 use crate::config::find::Location;
 use crate::fault::point;
 use crate::guardian::{self, Voice};
 use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
-use crate::sys::places::{self, Place, nameless};
+use crate::sys::places::{self, Place, loss, nameless};
 use crate::sys::{self};
 
 /// Where sockets live when no better place can be written.
@@ -178,7 +177,7 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
-    let log = own_log(start.state_dir);
+    let log = nameless::or_nothing(own_log(start.state_dir));
     let voice = match start.console {
         Some(_) => Voice::Console,
         None => Voice::Log(&log),

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStringExt;
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
 use crate::guardian::{self, Voice};
 use crate::sys::passing;
+use crate::sys::places::nameless;
 
 /// What belongs to the project and not to who runs it.
 pub struct Estate {
@@ -51,7 +52,7 @@ fn prepare(boot: &Boot, estate: &Estate, held: &[OwnedFd]) -> io::Result<Vec<CSt
     }
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
     let mut words = vec![OsString::from("runner")];
-    let log = own_log(&boot.state_dir);
+    let log = nameless::or_nothing(own_log(&boot.state_dir));
     let voice = match boot.console {
         Some(_) => Voice::Console,
         None => Voice::Log(&log),

@@ -29,7 +29,6 @@ use super::story::Story;
 use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
-use crate::api::loss;
 use crate::api::server::Call;
 use crate::api::wire::{self};
 use crate::guardian;
@@ -38,7 +37,7 @@ use crate::logs::Pump;
 use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
-use crate::sys::places::nameless;
+use crate::sys::places::{loss, nameless};
 use definition::{Definition, News};
 use door::{Door, name_guardian};
 

@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
+pub mod loss;
 pub mod nameless;
 pub mod spare;
 

@@ -99,14 +99,14 @@ fn en_config_map_swaps_are_taken_whole_once_and_only_when_they_are_good() {
     assert!(rejected["problems"][0]["line"] == 2, "{rejected}");
     assert_eq!(running.picture(), before, "the last good one is in force");
     assert!(running.ps()["config_error"].is_string());
-    env.swap(&[]);
-    running.rejected();
-    assert_eq!(running.picture(), before);
-    env.swap(&[("web.env", "COLOUR=blue\n")]);
     config.swap(&[("services.toml", &main_file(2))]);
     let applied = running.applied();
     assert_eq!(changed(&applied), [pair("web", "restart")]);
     assert_eq!(running.picture()["still"], before["still"]);
+    env.swap(&[]);
+    running.rejected();
+    env.swap(&[("web.env", "COLOUR=green\n")]);
+    assert_eq!(changed(&running.applied()), [pair("web", "restart")]);
 
     dropped.swap(&[("b.toml", &stays("b", ""))]);
     let applied = running.hear("a to be taken away", |event| {

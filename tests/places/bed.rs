@@ -25,6 +25,10 @@ impl Bed {
     /// On a fresh tmpfs at /mnt, which nobody outside of the namespace sees.
     pub fn new(uid: u32, services_toml: &str) -> Bed {
         succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "places", "/mnt"]));
+        // Of other tests, whose projects have the same path, nothing is seen.
+        for (folder, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777"), ("/dev/shm", "mode=1777")] {
+            succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", mode, "places", folder]));
+        }
         let dir = PathBuf::from("/mnt/app");
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("services.toml"), services_toml).unwrap();
@@ -147,9 +151,6 @@ fn named(proc: &str, name: &str) -> Vec<u32> {
 
 /// Makes everything read-only that can be written here, but these folders.
 pub fn read_only(but: &[&str]) {
-    for folder in but {
-        succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=1777", "places", folder]));
-    }
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
         let is_of_the_kernel = ["/proc", "/sys"].iter().any(|folder| Path::new(point).starts_with(folder));

@@ -40,6 +40,6 @@ fn en_04_calls_that_are_not_there() {
 #[test]
 fn en_04_calls_that_are_not_allowed() {
     if is_inside("filters::en_04_calls_that_are_not_allowed") {
-        through_a_filter("EPERM");
+        through_a_filter("THREADS");
     }
 }

@@ -32,6 +32,14 @@ pub fn is_nowhere(path: &Path) -> bool {
     path.starts_with(NOWHERE)
 }
 
+/// A file for whoever writes without being asked: one in such a place goes nowhere.
+pub fn or_nothing(path: PathBuf) -> PathBuf {
+    if is_nowhere(&path) {
+        return PathBuf::from("/dev/null");
+    }
+    path
+}
+
 /// The abstract name for a path in such a place.
 pub fn name_of(path: &Path) -> Option<&str> {
     path.strip_prefix(NOWHERE).ok()?.iter().next()?.to_str()

@@ -24,6 +24,12 @@ pub fn refusal(state_dir: &Path) -> Option<io::Error> {
     }
 }
 
+/// Whether the state has to go elsewhere. A folder that the file names by itself has to be there and writable, unless its file
+/// system is read-only: then nobody could make it so from here.
+pub fn is_needed(state_dir: &Path, usual: &Path) -> bool {
+    refusal(state_dir).is_some_and(|why| why.raw_os_error() == Some(libc::EROFS) || state_dir == usual)
+}
+
 /// Where the state goes instead: a private folder in memory or below /tmp, whose path follows from project and user alone; else
 /// a place that is nowhere.
 pub fn state_dir(key: &str) -> PathBuf {

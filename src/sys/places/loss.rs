@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::sys::places::{nameless, spare};
+use super::{nameless, spare};
 
 /// `None`: everything is where it should be.
 pub fn of(state_dir: &Path, runtime_dir: &Path) -> Option<String> {
