@@ -81,3 +81,19 @@ fn graph_in_every_format() {
     assert!(shown("mermaid").starts_with("graph TD"));
     assert_eq!(shown("json"), stdout(&project.run(&["graph", "--json"])));
 }
+
+#[test]
+fn ap_09_an_http_address_for_everybody_is_refused_before_anything_is_started() {
+    let project = Project::new("[services.a]\ncommand = \"sleep 1000\"\n");
+    for (address, words) in [
+        ("0.0.0.0:7070", "`0.0.0.0:7070` can be reached from other machines"),
+        (":7070", "`:7070` can be reached from other machines"),
+        ("localhost", "expected an address such as `127.0.0.1:7070`"),
+        ("127.0.0.1:7070", "`--http` is not supported yet"),
+    ] {
+        let up = project.run(&["up", "-d", "--http", address]);
+        assert_eq!(up.status.code(), Some(2), "{address}");
+        assert!(stderr(&up).contains(words), "{address}: {}", stderr(&up));
+    }
+    assert!(!project.file(".runner").exists());
+}

@@ -28,6 +28,18 @@ pub struct Boot {
     /// `up` has become the guardian in place (PID 1, `up -- CMD`): there is no client, and the daemon shows the output itself.
     #[serde(default)]
     pub console: Option<Console>,
+    /// [`watchdog_us`] of the process that was started.
+    #[serde(default)]
+    pub watchdog_us: Option<u64>,
+}
+
+/// Within what time (µs) whoever started this process wants a sign of life each time, by sd_watchdog_enabled(3): `None` where it
+/// does not, or means another process.
+pub fn watchdog_us() -> Option<u64> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let is_us = variable("WATCHDOG_PID").is_none_or(|pid| pid.parse() == Ok(std::process::id()));
+    let asked = variable("WATCHDOG_USEC")?.parse().ok()?;
+    (is_us && asked > 0).then_some(asked)
 }
 
 /// How the daemon shows what is printed, on the stdout and stderr that `up` was started with.
@@ -72,6 +84,8 @@ pub mod for_guardian {
     pub const LISTENER: i32 = 4;
     /// Ends when the client that started the project is gone.
     pub const OWNER: i32 = 5;
+    /// The first of the sockets that were given to runner for its services.
+    pub const SOCKETS: i32 = 6;
 }
 
 /// Numbers of the descriptors with which the guardian starts the daemon, behind the order socket.

@@ -60,6 +60,7 @@ fn take_over(global: &Global, names: &[String]) -> Result<()> {
         foreground: false,
         colour: false,
         ends: false,
+        given: &[],
         console: None,
     };
     reach::or_start(&start).map(drop)

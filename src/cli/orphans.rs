@@ -224,6 +224,7 @@ impl Orphans {
             foreground: false,
             colour: false,
             ends: true,
+            given: &[],
             console: None,
         };
         let (Reached::Joined(stream) | Reached::Started { stream, .. }) = reach::or_start(&start)?;

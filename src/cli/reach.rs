@@ -11,12 +11,12 @@ use super::Result;
 use super::call::{PATIENCE, silent};
 use super::{nowhere, orphans, terminal};
 use super::outcome::Outcome;
-use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian};
+use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
 use crate::config::find::Location;
 use crate::fault::point;
-use crate::guardian::{self, Voice};
+use crate::guardian::{self, Passed, Voice};
 use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
 use crate::sys::places::{self, Place, loss, nameless};
@@ -80,6 +80,8 @@ pub struct Start<'a> {
     pub colour: bool,
     /// Only to stop what is left of a runner that was killed.
     pub ends: bool,
+    /// Sockets that whoever started us has bound for services (sd_listen_fds(3)).
+    pub given: &'a [OwnedFd],
     /// In place: this process becomes the guardian, and its daemon shows what there is to see.
     pub console: Option<Console>,
 }
@@ -173,6 +175,7 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
         goes_on: false,
         ends: start.ends,
         console: start.console.clone(),
+        watchdog_us: watchdog_us(),
     };
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
@@ -182,13 +185,20 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
         Some(_) => Voice::Console,
         None => Voice::Log(&log),
     };
-    let words = guardian::words(voice, &kept, &[], &daemon);
+    let given: Vec<i32> = (for_guardian::SOCKETS..).take(start.given.len()).collect();
+    let passed = Passed {
+        keep: &kept,
+        given: &given,
+        ..Passed::default()
+    };
+    let words = guardian::words(voice, passed, &daemon);
     let words: Vec<&OsStr> = words.iter().map(OsString::as_os_str).collect();
-    let descriptors = [
+    let mut descriptors = vec![
         (held.as_fd().as_raw_fd(), for_guardian::LOCK),
         (listener.as_raw_fd(), for_guardian::LISTENER),
         (owner_end.as_raw_fd(), for_guardian::OWNER),
     ];
+    descriptors.extend(start.given.iter().map(AsRawFd::as_raw_fd).zip(given));
     let program = sys::program::own().map_err(Outcome::io("find runner's own program file"))?;
     if start.console.is_some() {
         let error = become_detached(&program, &words, &descriptors);

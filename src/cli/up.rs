@@ -1,6 +1,8 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
+mod given;
 pub mod in_place;
+mod later;
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -20,6 +22,7 @@ use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
 use crate::config::find::Location;
 use crate::view::words;
+use given::Given;
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
@@ -28,7 +31,9 @@ const REDRAW: Duration = Duration::from_millis(250);
 const WORD: Duration = Duration::from_secs(30);
 
 pub fn up(global: &Global, args: &Up) -> Result<u8> {
-    refuse_what_comes_later(args)?;
+    // Before anything is opened that could have their numbers.
+    let given = Given::take();
+    later::refuse(args)?;
     if args.dry_run {
         let request = UpRequest {
             names: args.names.clone(),
@@ -39,7 +44,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         return plan::dry_run(global, &request, args.json);
     }
     if in_place::is_meant(args) {
-        return in_place::up(global, args);
+        return in_place::up(global, args, given);
     }
     if !args.command.is_empty() {
         return Err(Outcome::Usage {
@@ -53,6 +58,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         config::select(&loaded.project, words)?;
     }
     project::check_profiles(global, &loaded.project)?;
+    let given = given.for_services(&loaded.project);
     let style = terminal::for_stdout(global);
     let start = Start {
         location: &loaded.location,
@@ -60,8 +66,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: !args.detach,
         colour: style.color,
         ends: false,
+        given: &given,
         console: None,
     };
+    let given = given.len();
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
     let mut screen = Screen::new(style, names, !args.detach, global.quiet);
     let request = UpRequest {
@@ -77,6 +85,9 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
+        if owner.is_none() && given > 0 {
+            terminal::say("warning: runner is up already, and the sockets that were passed to this `up` are not used");
+        }
         if !global.quiet {
             let verb = if owner.is_some() { "" } else { "joined " };
             let leaves = match owner.is_none() && !args.detach {
@@ -150,18 +161,6 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
                 return Ok(Asked { frames, owner, holder });
             }
         }
-    }
-}
-
-fn refuse_what_comes_later(args: &Up) -> Result<()> {
-    let later = [
-        (args.tui, "--tui"),
-        (args.http.is_some(), "--http"),
-        (args.log_format != "text", "--log-format"),
-    ];
-    match later.iter().find(|(used, _)| *used) {
-        Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
-        None => Ok(()),
     }
 }
 

@@ -20,6 +20,7 @@ mod environment;
 mod fields;
 pub mod find;
 mod graph;
+mod http;
 mod include;
 mod kept;
 mod later;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use http::{HttpFault, http_fault};
 pub use kept::KeptPorts;
 pub use mask::Mask;
 pub use names::{Names, names};

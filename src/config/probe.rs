@@ -47,12 +47,12 @@ pub(super) fn probe(table: Fields<'_>, place: Place, around: &Around<'_>, sink: 
     })
 }
 
-/// The probe of a service that declares TCP ports and no `ready`.
-pub(super) fn of_ports(ports: &IndexMap<String, Port>) -> Option<Probe> {
+/// The probe of a service that declares TCP ports and no `ready`. At what runner has bound itself (`sockets`) a connection says nothing.
+pub(super) fn of_ports(ports: &IndexMap<String, Port>, sockets: &[String]) -> Option<Probe> {
     let mut checks: Vec<Check> = ports
-        .values()
-        .filter(|port| port.protocol == Protocol::Tcp)
-        .map(|port| {
+        .iter()
+        .filter(|(name, port)| port.protocol == Protocol::Tcp && !sockets.contains(name))
+        .map(|(_, port)| {
             // Whichever loopback it listens on: nobody said.
             Check::Tcp(TcpTarget {
                 host: "localhost".into(),

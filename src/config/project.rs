@@ -38,14 +38,10 @@ pub(super) fn settings(document: &Document, location: &Location, captured: &Capt
     {
         sink.push(Problem::error(node.place, fault));
     }
-    if let Some(node) = project.node("http") {
-        let address = node.text().unwrap_or_default();
-        if address.parse::<std::net::SocketAddr>().is_err() {
-            sink.push(Problem::error(
-                node.place,
-                "expected an address such as `127.0.0.1:7070`",
-            ));
-        }
+    if let Some(node) = project.node("http")
+        && let Some(fault) = super::http_fault(node.text().unwrap_or_default())
+    {
+        sink.push(Problem::error(node.place, fault.message).maybe_suggest(fault.suggestion));
     }
     for hook in project.items("webhooks") {
         let url = hook

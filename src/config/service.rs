@@ -114,6 +114,7 @@ impl Builder<'_> {
             .iter()
             .map(|(name, port)| (name.clone(), port.port))
             .collect();
+        let sockets = self.sockets(&ports);
         let kind = self.draft.kind;
         self.oneshot_only();
         self.not_empty();
@@ -134,7 +135,7 @@ impl Builder<'_> {
         let health = self.probe("health", &ports);
         let written = fields.has("ready");
         let default_ready = || match kind {
-            Kind::Simple if !written => probe::of_ports(&ports),
+            Kind::Simple if !written => probe::of_ports(&ports, &sockets),
             Kind::Simple | Kind::Oneshot => None,
         };
         let ready_is_default = ready.is_none() && !written;
@@ -189,6 +190,7 @@ impl Builder<'_> {
             description: fields.text("description").map(str::to_owned),
             labels: self.labels(),
             ports,
+            sockets,
         };
         command.map(|_| service)
     }
@@ -204,6 +206,28 @@ impl Builder<'_> {
         };
         let place = self.fields.table.get(key)?.key;
         probe::probe(table, place, &around, self.sink)
+    }
+
+    fn sockets(&mut self, ports: &IndexMap<String, Port>) -> Vec<String> {
+        let mut sockets: Vec<String> = Vec::new();
+        for item in self.fields.items("sockets") {
+            let Some(name) = item.text() else { continue };
+            if sockets.iter().any(|other| other == name) {
+                self.complain(item.place, "sockets", format!("`{name}` stands here twice"), "");
+            } else if ports.contains_key(name) {
+                sockets.push(name.to_owned());
+            } else if !self.failed.contains("ports") {
+                let hint = match ports.is_empty() {
+                    true => format!("declare it: `ports = {{ {name} = 3000 }}`"),
+                    false => {
+                        let names: Vec<String> = ports.keys().map(|port| format!("`{port}`")).collect();
+                        format!("its ports are {}", names.join(", "))
+                    }
+                };
+                self.complain(item.place, "sockets", format!("there is no port `{name}`"), &hint);
+            }
+        }
+        sockets
     }
 
     fn environment(&mut self, mut env: IndexMap<String, String>, shared: &Shared<'_>) -> IndexMap<String, String> {

@@ -11,6 +11,7 @@ mod patterns;
 mod pid_files;
 mod probing;
 mod refusals;
+mod sockets;
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -27,7 +28,8 @@ use tokio::task::AbortHandle;
 use self::holders::Conflict;
 use self::notify::uses_notify;
 use self::pid_files::RunFile;
-use self::refusals::{output_refused, port_trouble};
+use self::refusals::output_refused;
+use self::sockets::Sockets;
 use super::errand::{self, End, Errand, Tickets, Underway};
 use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
@@ -147,6 +149,7 @@ pub struct Hands {
     /// Of the definition in force, where ports of it may move.
     recipe: Option<Arc<Recipe>>,
     moved: MovedPorts,
+    sockets: Sockets,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -183,6 +186,7 @@ impl Hands {
             conflicts: HashMap::new(),
             recipe: None,
             moved: MovedPorts::new(),
+            sockets: Sockets::default(),
             oom_kills: Cell::new(sys::oom::kills()),
         }
     }
@@ -292,7 +296,7 @@ impl Hands {
             false => Vec::new(),
         };
         let (declared, service) = (service, &self.actual(service)?);
-        match port_trouble(service) {
+        match self.secure_ports(service)? {
             None => {}
             Some(PortTrouble::Taken(owner)) => {
                 self.port_is_taken(id, service, owner);
@@ -318,6 +322,7 @@ impl Hands {
         let record = self.record(declared, service, id, ticket, &setting);
         let mut launch = setting.launch(ticket, &service.command, output, Role::Service(record));
         launch.keeps = u8::from(notify.is_some());
+        self.hand_over_sockets(service, &mut launch);
         self.claims.insert(ticket, Claim::Service(id));
         let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
         // In the order in which the guardian takes them: what is passed on, then what is kept.

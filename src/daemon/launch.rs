@@ -211,6 +211,7 @@ impl Setting {
             nice: self.service.nice,
             limits: self.limits(),
             stdio,
+            sockets: Vec::new(),
             cgroup: is_service.then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
             pid_file: is_service && self.service.followed_pid_file().is_some(),
             reap_tree: !is_service,

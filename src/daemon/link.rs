@@ -23,6 +23,8 @@ pub struct Greeting {
     /// There was another daemon.
     pub before: Option<Before>,
     pub held: Vec<Inherited>,
+    /// Bound for services; with `true` by whoever started runner.
+    pub sockets: Vec<(OwnedFd, bool)>,
     /// What was said since.
     pub later: Vec<Report>,
 }
@@ -44,11 +46,24 @@ impl Link {
     pub async fn greeting(&mut self) -> io::Result<Greeting> {
         let mut reports: VecDeque<Report> = self.reports().await?.into();
         let Some(Report::Hello {
-            next_ticket, before, ..
+            next_ticket,
+            before,
+            sockets: count,
+            ..
         }) = reports.pop_front()
         else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no greeting"));
         };
+        let mut sockets = Vec::new();
+        for _ in 0..count {
+            if reports.is_empty() {
+                reports = self.reports().await?.into();
+            }
+            let Some(Report::Socket { given }) = reports.pop_front() else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a socket is missing"));
+            };
+            sockets.extend(self.link.take_descriptor().map(|socket| (socket, given)));
+        }
         let (held, later) = match before {
             Some(_) => self.holdings(reports).await?,
             None => (Vec::new(), reports),
@@ -57,6 +72,7 @@ impl Link {
             next_ticket,
             before,
             held,
+            sockets,
             later: later.into(),
         })
     }

@@ -27,6 +27,7 @@ mod story;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod upward;
 mod waiting;
 
 pub use begin::main;

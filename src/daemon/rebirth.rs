@@ -10,9 +10,18 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
-use crate::guardian::{self, Voice};
+use crate::guardian::{self, Passed, Voice};
 use crate::sys::passing;
 use crate::sys::places::nameless;
+
+/// What goes to the next guardian beside the estate.
+#[derive(Default)]
+pub struct Held {
+    /// Of what runs: what it prints into, and its processes.
+    pub spare: Vec<OwnedFd>,
+    /// Bound for services: by us, and by whoever started runner.
+    pub sockets: (Vec<RawFd>, Vec<RawFd>),
+}
 
 /// What belongs to the project and not to who runs it.
 pub struct Estate {
@@ -32,22 +41,23 @@ impl Estate {
 }
 
 /// Never returns but with an error: then everything is as it was.
-pub fn become_guardian(boot: &Boot, estate: &Estate, held: Vec<OwnedFd>) -> io::Error {
-    match prepare(boot, estate, &held) {
+pub fn become_guardian(boot: &Boot, estate: &Estate, held: &Held) -> io::Error {
+    match prepare(boot, estate, held) {
         Ok(words) => passing::become_again(&words),
         Err(error) => error,
     }
 }
 
-fn prepare(boot: &Boot, estate: &Estate, held: &[OwnedFd]) -> io::Result<Vec<CString>> {
+fn prepare(boot: &Boot, estate: &Estate, held: &Held) -> io::Result<Vec<CString>> {
     let boot = Boot {
         goes_on: true,
         ..boot.clone()
     };
     let boot_text = serde_json::to_string(&boot)?;
     let kept = [&estate.lock, &estate.listener, &estate.owner].map(AsRawFd::as_raw_fd);
-    let spare: Vec<RawFd> = held.iter().map(AsRawFd::as_raw_fd).collect();
-    for number in kept.iter().chain(&spare) {
+    let spare: Vec<RawFd> = held.spare.iter().map(AsRawFd::as_raw_fd).collect();
+    let (sockets, given) = &held.sockets;
+    for number in kept.iter().chain(&spare).chain(sockets).chain(given) {
         passing::let_through(*number)?;
     }
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
@@ -57,7 +67,13 @@ fn prepare(boot: &Boot, estate: &Estate, held: &[OwnedFd]) -> io::Result<Vec<CSt
         Some(_) => Voice::Console,
         None => Voice::Log(&log),
     };
-    words.extend(guardian::words(voice, &kept, &spare, &daemon));
+    let passed = Passed {
+        keep: &kept,
+        spare: &spare,
+        sockets,
+        given,
+    };
+    words.extend(guardian::words(voice, passed, &daemon));
     let word = |text: OsString| CString::new(text.into_vec()).map_err(io::Error::from);
     words.into_iter().map(word).collect()
 }

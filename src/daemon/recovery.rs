@@ -39,7 +39,8 @@ pub fn hear(finds: &mut Finds, report: &Report) {
     let ticket = match report {
         Report::Executed { ticket } | Report::SpawnFailed { ticket, .. } | Report::Exited { ticket, .. } => *ticket,
         Report::Emptied { ticket } | Report::Followed { ticket, .. } => *ticket,
-        Report::Hello { .. } | Report::Held(_) | Report::HeldAll | Report::Spawned { .. } => return,
+        Report::Hello { .. } | Report::Socket { .. } | Report::Held(_) | Report::HeldAll => return,
+        Report::Spawned { .. } => return,
         Report::KillFailed { .. } | Report::NotFollowed { .. } => return,
         // Answers to the daemon that asked.
         Report::TakenOver { .. } | Report::NotTakenOver { .. } => return,

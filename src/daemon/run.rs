@@ -22,10 +22,11 @@ use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
 use super::launch::Captured;
 use super::link::Link;
-use super::rebirth::Estate;
+use super::rebirth::{Estate, Held};
 use super::showing::Showing;
 use super::store::Store;
 use super::story::Story;
+use super::upward::Upward;
 use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
@@ -34,7 +35,7 @@ use crate::api::wire::{self};
 use crate::guardian;
 use crate::guardian::orders::Report;
 use crate::logs::Pump;
-use crate::reconcile::{Action, Author, Cause, Ending, EventKind, Fact, Request, World};
+use crate::reconcile::{Action, Author, Cause, Ending, Event, EventKind, Fact, Request, StateName, World};
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
 use crate::sys::places::{loss, nameless};
@@ -60,6 +61,7 @@ struct Daemon {
     store: Store,
     waiting: Waiting,
     meter: present::Meter,
+    upward: Upward,
     definition: Definition,
     /// The project is ours as long as the lock is open here or in the guardian.
     estate: Estate,
@@ -130,7 +132,7 @@ impl Daemon {
         let owner = pipe::Receiver::from_owned_fd(Estate::copy(&estate.owner)?)?;
         let greeting = match guardian.greeting().await {
             Ok(greeting) => greeting,
-            Err(error) => return Err(recover::without_guardian(&boot, &estate, error)),
+            Err(error) => return Err(recover::without_guardian(&boot, &estate, &Held::default(), error)),
         };
         if !nameless::is_nowhere(&boot.runtime_dir) {
             sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
@@ -168,6 +170,8 @@ impl Daemon {
         if greeting.before.is_none() && !boot.goes_on {
             complaints.extend(loss::of(&boot.state_dir, &boot.runtime_dir));
         }
+        let (upward, complaint) = Upward::new(&boot, now.mono_ns);
+        complaints.extend(complaint);
         let mut world = World::new(now.wall_ns as u64);
         world.restore(session.settle_wishes(store.found()).clone());
         let mut daemon = Daemon {
@@ -182,6 +186,7 @@ impl Daemon {
             store,
             waiting: Waiting::default(),
             meter: present::Meter::default(),
+            upward,
             exit: session.exit,
             exit_code_from: session.exit_code_from.clone(),
             ending: None,
@@ -201,7 +206,11 @@ impl Daemon {
             daemon.warn(complaint);
         }
         if let Err(error) = daemon.recover(greeting, past).await {
-            return Err(recover::without_guardian(&daemon.boot, &daemon.estate, error));
+            let held = Held {
+                spare: Vec::new(),
+                sockets: daemon.hands.held_sockets(),
+            };
+            return Err(recover::without_guardian(&daemon.boot, &daemon.estate, &held, error));
         }
         daemon.begin_in_place();
         let owner = daemon.boot.console.is_none().then_some(owner);
@@ -251,6 +260,7 @@ impl Daemon {
             self.world.next_deadline(),
             self.waiting.deadline(),
             self.definition.deadline(),
+            self.upward.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min().map(instant);
         let Inputs {
@@ -367,6 +377,10 @@ impl Daemon {
         self.tell_story();
         self.keep_book();
         let now = sys::clock::now().mono_ns;
+        // Before the answer to `up -d`, which ends then.
+        if let Some(complaint) = self.upward.speak(now) {
+            self.warn(complaint);
+        }
         for (waiter, outcome) in self.waiting.over(now, &self.world) {
             let answer = self.acted(waiter.names.as_deref(), outcome);
             drop(waiter.reply.send(answer));
@@ -396,6 +410,7 @@ impl Daemon {
         let by_hand = matches!(fact, Fact::Asked { .. } | Fact::Configured { .. });
         let now = sys::clock::now();
         let mut actions = Vec::new();
+        let mut rests = Vec::new();
         self.world.step(now, fact, &mut actions);
         for action in actions {
             match action {
@@ -404,6 +419,8 @@ impl Daemon {
                         sys::memory::give_back();
                     }
                     self.waiting.hear(&event);
+                    rests.extend(self.whose_sockets_may_rest(&event));
+                    self.upward.hear(&event.kind, now.mono_ns, || self.world.snapshot());
                     let lines = reading::last_lines(
                         self.definition.project.as_deref(),
                         event.service.as_ref(),
@@ -417,8 +434,33 @@ impl Daemon {
                 other => self.hands.perform(other),
             }
         }
+        self.close_sockets_at_rest(rests);
         if by_hand {
             self.keep_wishes();
+        }
+    }
+
+    /// Services with sockets that such an event may have brought to rest.
+    fn whose_sockets_may_rest(&self, event: &Event) -> Vec<ServiceName> {
+        let owners = || self.hands.socket_owners();
+        match event.kind {
+            EventKind::Settled { .. } => owners(),
+            EventKind::Stopped | EventKind::Completed { .. } | EventKind::Failed { .. } => owners()
+                .into_iter()
+                .filter(|owner| event.service.as_ref() == Some(owner))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Who is to be started again, or waits for something else, keeps its sockets: its clients queue.
+    fn close_sockets_at_rest(&mut self, services: Vec<ServiceName>) {
+        use StateName::{Completed, Failed, Stopped};
+        for name in services {
+            let state = self.world.service(&name).map(|service| service.state);
+            if state.is_none_or(|state| matches!(state, Stopped | Completed | Failed)) {
+                self.hands.close_sockets_of(&name);
+            }
         }
     }
 }

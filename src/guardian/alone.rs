@@ -162,6 +162,7 @@ fn image(words: &[OsString]) -> io::Result<Image> {
         nice: None,
         limits: Vec::new(),
         descriptors: vec![0, 1, 2],
+        listens: false,
         gate_is_open: true,
         cgroup: None,
         session: Session::Ours,

@@ -13,11 +13,12 @@ use super::guard::{self, Guard, Speech};
 use super::link::GuardianLink;
 use super::renewal;
 use super::revival::Revival;
+use super::sockets::Sockets;
 use crate::fault::point;
 use crate::sys::spawn::Calls;
 use crate::sys::{identity, passing};
 
-/// Hidden verb: `runner __guardian (--log FILE | --console) --keep N --spare N -- DAEMON-ARGS...`.
+/// Hidden verb: `runner __guardian (--log FILE | --console) --keep N --spare N --socket N --given N -- DAEMON-ARGS...`.
 pub const VERB: &str = "__guardian";
 /// Hidden verb for tests and benches: no daemon; orders come over [`ORDER_DESCRIPTOR`].
 pub const BARE_VERB: &str = "__guardian-bare";
@@ -42,17 +43,38 @@ struct Beginning {
     descriptors: Vec<OwnedFd>,
     /// Only held, until what they belong to is adopted.
     spare: Vec<OwnedFd>,
+    sockets: Sockets,
     daemon_args: Vec<OsString>,
 }
 
+/// The descriptors with which a guardian is begun, beside 0-2.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passed<'a> {
+    pub keep: &'a [RawFd],
+    pub spare: &'a [RawFd],
+    pub sockets: &'a [RawFd],
+    pub given: &'a [RawFd],
+}
+
 /// The words with which a guardian is begun, behind the name of the program.
-pub fn words(voice: Voice, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -> Vec<OsString> {
+pub fn words(voice: Voice, passed: Passed<'_>, daemon: &[&OsStr]) -> Vec<OsString> {
     let mut words: Vec<OsString> = vec![VERB.into()];
     match voice {
         Voice::Log(log) => words.extend(["--log".into(), log.into()]),
         Voice::Console => words.push("--console".into()),
     }
-    for (word, numbers) in [("--keep", keep), ("--spare", spare)] {
+    let Passed {
+        keep,
+        spare,
+        sockets,
+        given,
+    } = passed;
+    for (word, numbers) in [
+        ("--keep", keep),
+        ("--spare", spare),
+        ("--socket", sockets),
+        ("--given", given),
+    ] {
         words.extend(
             numbers
                 .iter()
@@ -69,6 +91,7 @@ pub fn words(voice: Voice, keep: &[RawFd], spare: &[RawFd], daemon: &[&OsStr]) -
 /// - `--log FILE` or `--console`: as of [`Voice`],
 /// - `--keep N`: an inherited descriptor (the lock, say), for it and for each of its daemons,
 /// - `--spare N`: an inherited descriptor that is held until the daemon has said what it adopts,
+/// - `--socket N`, `--given N`: an inherited socket that is bound for services; the second sort is never closed,
 /// - `--`: the words with which `/proc/self/exe` becomes the daemon.
 ///
 /// The daemon gets the order socket as 3 and the kept descriptors as 4, 5, ... in the order of the words.
@@ -106,12 +129,13 @@ pub fn run_bare(without: impl IntoIterator<Item = OsString>) -> i32 {
             _ => {}
         }
     }
-    let guard = guard::inherited_link(ORDER_DESCRIPTOR).and_then(|link| Guard::new(link, calls, groups, cgroups));
+    let guard = guard::inherited_link(ORDER_DESCRIPTOR).and_then(|link| {
+        let mut guard = Guard::new(link, calls, groups, cgroups)?;
+        guard.greet()?;
+        Ok(guard)
+    });
     match guard {
-        Ok(mut guard) => {
-            guard.greet();
-            guard.run()
-        }
+        Ok(mut guard) => guard.run(),
         Err(error) => {
             eprintln!("could not start the guardian: {error}");
             70
@@ -154,6 +178,8 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> io::Result<Beginning> {
             beginning.descriptors.push(descriptor);
         } else if word == "--spare" {
             beginning.spare.push(descriptor);
+        } else if word == "--socket" || word == "--given" {
+            beginning.sockets.hold(descriptor, word == "--given");
         } else {
             return Err(wrong("a word of the guardian's command line is unknown"));
         }
@@ -170,8 +196,9 @@ fn begin(beginning: Beginning) -> io::Result<i32> {
         (None, _) => Speech::Silent,
     };
     guard.spare = beginning.spare;
+    guard.sockets = beginning.sockets;
     guard.revival = Some(Revival::new(beginning.daemon_args, beginning.descriptors));
-    guard.greet();
+    guard.greet()?;
     point!("guardian.begun");
     guard.daemon = Some(guard.start_daemon(&theirs)?);
     point!("guardian.daemon-started");

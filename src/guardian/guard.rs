@@ -16,6 +16,7 @@ use super::link::GuardianLink;
 use super::orders::{Before, Order, Report, Target, Ticket};
 use super::record;
 use super::revival::Revival;
+use super::sockets::Sockets;
 use super::terminal;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
@@ -71,6 +72,8 @@ pub(super) struct Guard {
     pub renewal: Option<Vec<u8>>,
     /// Descriptors that hold something for what is to be adopted.
     pub spare: Vec<OwnedFd>,
+    /// Bound for services.
+    pub sockets: Sockets,
     /// How daemons are started, where we have one.
     pub revival: Option<Revival>,
     pub daemon: Option<u32>,
@@ -141,6 +144,7 @@ impl Guard {
             next_ticket: first_ticket(),
             renewal: None,
             spare: Vec::new(),
+            sockets: Sockets::default(),
             revival: None,
             daemon: None,
             daemon_ended: None,
@@ -153,14 +157,20 @@ impl Guard {
     }
 
     /// First message on a new connection.
-    pub(super) fn greet(&mut self) {
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(super) fn greet(&mut self) -> io::Result<()> {
         self.report(&Report::Hello {
             next_ticket: self.next_ticket,
             pid: std::process::id(),
+            sockets: self.sockets.count(),
             before: None,
         });
+        self.hand_down_sockets()?;
         // The first round may wait for long.
         self.flush();
+        Ok(())
     }
 
     /// A new daemon is at the other end of this link: it is told what we hold.
@@ -174,8 +184,10 @@ impl Guard {
         self.report(&Report::Hello {
             next_ticket: self.next_ticket,
             pid: std::process::id(),
+            sockets: self.sockets.count(),
             before: Some(before),
         });
+        self.hand_down_sockets()?;
         for held in self.held.values().filter(|held| !held.reap_tree) {
             let kept: Vec<_> = held.kept.iter().map(AsFd::as_fd).collect();
             self.link.queue(&Report::Held(Box::new(held.holding())), &kept)?;
@@ -321,6 +333,8 @@ impl Guard {
             Order::Follow { ticket, pid } => self.follow(ticket, pid),
             Order::TakeOver(adoption) => self.take_over(*adoption),
             Order::Release { ticket } => self.release(ticket),
+            Order::HoldSocket => self.hold_socket(),
+            Order::CloseSocket(to) => self.sockets.close(to),
             Order::Adopt(orphans) => self.adopt(orphans),
             Order::Renew { program } => self.renewal = Some(program),
             Order::Finish => self.finished = true,

@@ -45,7 +45,13 @@ impl Guard {
             .credentials
             .as_ref()
             .map_or_else(own_uid, |credentials| credentials.uid);
-        let mut image = image(launch, streams.numbers)?;
+        let mut numbers = streams.numbers;
+        numbers.extend(
+            self.sockets
+                .lend(&launch.sockets)
+                .map_err(|(error, index)| at(Stage::Stdio, &error, 3 + index))?,
+        );
+        let mut image = image(launch, numbers)?;
         let (forked, cgroup) = self.fork_into(&mut image, launch.cgroup.as_deref())?;
         point!("guardian.forked");
         let held = forked.pidfd.as_ref().map(AsFd::as_fd);
@@ -235,6 +241,7 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
         nice: launch.nice,
         limits: std::mem::take(&mut launch.limits),
         descriptors,
+        listens: !launch.sockets.is_empty(),
         gate_is_open: launch.record.is_none(),
         cgroup: None,
         session: match launch.stdio[0] {

@@ -31,10 +31,11 @@ pub mod records;
 pub mod renewal;
 mod revival;
 pub mod seal;
+mod sockets;
 mod sweep;
 mod terminal;
 
-pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, VERB, Voice, run_bare, run_verb, words};
+pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, Passed, VERB, Voice, run_bare, run_verb, words};
 
 /// What `ps` calls a guardian and a daemon (prctl(2), PR_SET_NAME): by it one runner knows the processes of another.
 pub const NAME: &std::ffi::CStr = c"runner-guardian";

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::reconcile::ExitStatus;
+use crate::sys::sockets::BoundTo;
 
 /// One forked thing (a service's run, an exec probe, a stop command), chosen by the daemon, unique for the
 /// boot. The guardian tells in `Hello` from where to count.
@@ -38,6 +39,10 @@ pub enum Order {
     TakeOver(Box<Adoption>),
     /// The end was taken into account: forget the ticket, close its descriptors, remove its record.
     Release { ticket: Ticket },
+    /// Hold the bound socket that came with this order, for launches and for the next daemon.
+    HoldSocket,
+    /// Close it, unless it was there before us.
+    CloseSocket(BoundTo),
     /// Hold what another guardian has launched, and what it has left. Answered by `Held` for what is there, or of which it is
     /// known how it has ended, then `HeldAll`; the record of everything else is removed.
     Adopt(Vec<Orphan>),
@@ -64,7 +69,7 @@ pub struct Launch {
     /// Tried in this order like execvp(3): absolute paths, or paths relative to `working_dir`.
     pub programs: Vec<Vec<u8>>,
     pub argv: Vec<Vec<u8>>,
-    /// `KEY=value`, complete. The guardian adds nothing.
+    /// `KEY=value`, complete: only `LISTEN_PID` is added where there are `sockets`.
     pub env: Vec<Vec<u8>>,
     pub working_dir: Vec<u8>,
     pub credentials: Option<Credentials>,
@@ -74,6 +79,8 @@ pub struct Launch {
     pub limits: Vec<(u32, u64, u64)>,
     /// Descriptors 0, 1, 2.
     pub stdio: [Stdio; 3],
+    /// Descriptors 3, 4, ...: of the sockets that the guardian holds.
+    pub sockets: Vec<BoundTo>,
     /// Written (temporary file, rename) before the gate opens: a JSON object to which the guardian adds the identity.
     pub record: Option<Record>,
     /// `PROJECT.runner/NAME`: the control group that it is born into where groups can be made; else its process group and
@@ -158,10 +165,16 @@ pub enum Stage {
 pub enum Report {
     /// First message on a new connection. `before`: there was another daemon; a `Held` for each thing that it has left
     /// follows, then `HeldAll`.
+    /// So many `Socket` come right behind it.
     Hello {
         next_ticket: u64,
         pid: u32,
+        sockets: u32,
         before: Option<Before>,
+    },
+    /// A socket that is held comes with it. `given`: whoever started runner has bound it, and it is never closed.
+    Socket {
+        given: bool,
     },
     /// Its descriptors (`keeps` of the launch) come with it.
     Held(Box<Holding>),

@@ -40,6 +40,9 @@ struct Saved {
     /// What we raised our own limit of descriptors from.
     raised: Option<(u64, u64)>,
     held: Vec<SavedLaunch>,
+    /// With whether they were given.
+    #[serde(default)]
+    sockets: Vec<(RawFd, bool)>,
     asked_to_end: bool,
 }
 
@@ -107,6 +110,7 @@ impl Guard {
             descriptors: revival.descriptors().iter().map(AsRawFd::as_raw_fd).collect(),
             raised: self.forker.descriptor_limit(),
             held: self.held.values().filter(|held| !held.reap_tree).map(saved).collect(),
+            sockets: self.sockets.numbers().collect(),
             asked_to_end: revival.asked_to_end,
         };
         let mut file = passing::nameless_file(c"runner-guardian")?;
@@ -115,6 +119,7 @@ impl Guard {
         let mut passed = vec![file.as_raw_fd()];
         passed.extend(saved.log);
         passed.extend(&saved.descriptors);
+        passed.extend(saved.sockets.iter().map(|(number, _)| number));
         for launch in &saved.held {
             passed.extend(launch.pidfd.iter().chain(&launch.followed));
             passed.extend(launch.kept.iter().chain(&launch.fifos));
@@ -185,6 +190,11 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
     let descriptors = saved.descriptors.into_iter().filter_map(passing::inherited).collect();
     guard.revival = Some(Revival::new(words, descriptors));
     guard.next_ticket = saved.next_ticket;
+    for (number, given) in saved.sockets {
+        if let Some(socket) = passing::inherited(number) {
+            guard.sockets.hold(socket, given);
+        }
+    }
     for launch in saved.held {
         guard.hold_saved(launch);
     }

@@ -209,6 +209,7 @@ impl Guard {
             nice: None,
             limits: Vec::new(),
             descriptors,
+            listens: false,
             gate_is_open: true,
             cgroup: None,
             session: Session::Own,

@@ -81,6 +81,7 @@ impl Remnant {
             limits: IndexMap::new(),
             kind: self.kind,
             ports: self.ports.clone(),
+            sockets: Vec::new(),
             pid_file: self.pid_file.clone(),
             success_exit_codes: vec![0],
             timeout: None,

@@ -10,6 +10,21 @@ use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::probe::{Probe, TcpTarget};
 
 impl Service {
+    /// The ports of `sockets`, in order, with their names.
+    pub fn socket_ports(&self) -> impl Iterator<Item = (&str, &Port)> {
+        let named = |name: &String| self.ports.get_key_value(name.as_str());
+        self.sockets
+            .iter()
+            .filter_map(named)
+            .map(|(name, port)| (name.as_str(), port))
+    }
+
+    /// The ports that it binds itself.
+    pub fn own_ports(&self) -> impl Iterator<Item = (&str, &Port)> {
+        let own = self.ports.iter().filter(|(name, _)| !self.sockets.contains(name));
+        own.map(|(name, port)| (name.as_str(), port))
+    }
+
     /// The PID file by which the service says which process it is.
     pub fn followed_pid_file(&self) -> Option<&Path> {
         let file = self.pid_file.as_ref()?;
@@ -49,6 +64,8 @@ pub struct Service {
     pub limits: IndexMap<Resource, Limit>,
     pub kind: Kind,
     pub ports: IndexMap<String, Port>,
+    /// Names of `ports` that runner binds and hands over, in the order in which the service gets them from descriptor 3 on.
+    pub sockets: Vec<String>,
     pub pid_file: Option<PidFile>,
     // live
     pub success_exit_codes: Vec<u8>,

@@ -29,6 +29,7 @@ pub mod program;
 pub mod reap;
 pub mod search;
 pub mod signals;
+pub mod sockets;
 pub mod spawn;
 pub mod tty;
 pub mod usage;

@@ -1,6 +1,7 @@
 //! Ports: whether they are free, and who holds them.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
 
@@ -48,7 +49,7 @@ pub struct PortOwner {
 /// address of the machine alone is no conflict. Only when it fails are the tables of sockets read.
 pub fn conflict(ports: &[PortToCheck]) -> Option<PortTrouble> {
     ports.iter().find_map(|port| match obstacle(*port)? {
-        Obstacle::Taken => Some(PortTrouble::Taken(owner(*port))),
+        Obstacle::Taken => Some(taken(*port)),
         Obstacle::Denied => Some(PortTrouble::Denied { port: port.number }),
     })
 }
@@ -74,6 +75,11 @@ fn obstacle(port: PortToCheck) -> Option<Obstacle> {
         })
 }
 
+/// Somebody holds this port.
+pub fn taken(port: PortToCheck) -> PortTrouble {
+    PortTrouble::Taken(owner(port))
+}
+
 /// Whether this port can be had.
 pub fn can_be_had(port: PortToCheck) -> bool {
     obstacle(port).is_none()
@@ -88,6 +94,22 @@ pub fn is_free(number: u16) -> bool {
 
 /// Binds without listening, so that nobody can connect to the test.
 fn bind(address: SocketAddr, protocol: Protocol) -> nix::Result<()> {
+    let socket = unbound(&address, protocol)?;
+    if address.is_ipv6() {
+        socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    // For UDP it would let two sockets share the port.
+    if protocol == Protocol::Tcp {
+        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
+    socket::bind(
+        std::os::fd::AsRawFd::as_raw_fd(&socket),
+        &SockaddrStorage::from(address),
+    )
+}
+
+/// A socket for such an address, close-on-exec.
+pub(super) fn unbound(address: &SocketAddr, protocol: Protocol) -> nix::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::Inet
     } else {
@@ -101,18 +123,7 @@ fn bind(address: SocketAddr, protocol: Protocol) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC;
     #[cfg(not(target_os = "linux"))]
     let flags = SockFlag::empty();
-    let socket = socket::socket(family, kind, flags, None)?;
-    if family == AddressFamily::Inet6 {
-        socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
-    }
-    // For UDP it would let two sockets share the port.
-    if protocol == Protocol::Tcp {
-        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-    }
-    socket::bind(
-        std::os::fd::AsRawFd::as_raw_fd(&socket),
-        &SockaddrStorage::from(address),
-    )
+    socket::socket(family, kind, flags, None)
 }
 
 impl PortTrouble {

@@ -74,6 +74,8 @@ pub struct Image {
     pub limits: Vec<(u32, u64, u64)>,
     /// Ours, in the order in which the child has them from 0 on. Everything else is closed in the child.
     pub descriptors: Vec<RawFd>,
+    /// Those from 3 on are sockets that were bound for it: it learns its own number as `LISTEN_PID` (sd_listen_fds(3)).
+    pub listens: bool,
     /// Nothing has to be written down before it executes: it does not wait.
     pub gate_is_open: bool,
     /// The control group that it is born into, where the kernel can do that.

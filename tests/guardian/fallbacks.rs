@@ -8,6 +8,7 @@ use runner::reconcile::ExitStatus;
 use runner::spec::Signal;
 
 use crate::nest::{Nest, marked, none_left, shown};
+use crate::sockets;
 
 pub fn the_basics_hold(mut nest: Nest) {
     let before = nest.holds();
@@ -15,6 +16,10 @@ pub fn the_basics_hold(mut nest: Nest) {
     assert_eq!(shown(&nest.run(&["show", "descriptors"]).1, "descriptors"), "0 1 2");
     let launch = nest.program(Path::new("/nosuch"), &["it"]);
     assert_eq!(nest.refused(launch), (Stage::Exec, libc::ENOENT, 0));
+
+    // Few of them, and more than the shelf has places.
+    sockets::are_handed_over(&mut nest, 1);
+    sockets::are_handed_over(&mut nest, 6);
 
     // A stop that is obeyed, by one who was stopped.
     let mut run = nest.start(&["catch", "TERM", "3", "say", "ready", "raise", "STOP", "wait"]);

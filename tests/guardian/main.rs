@@ -13,5 +13,6 @@ mod daemons;
 mod exits;
 mod fallbacks;
 mod setup;
+mod sockets;
 mod spawn;
 mod stops;

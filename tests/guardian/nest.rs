@@ -129,6 +129,7 @@ impl Nest {
             nice: None,
             limits: Vec::new(),
             stdio: [Stdio::Null, Stdio::Null, Stdio::Null],
+            sockets: Vec::new(),
             record: None,
             cgroup: Some(format!("test-{}.runner/test.{}", self.pid(), ticket.0)),
             pid_file: false,

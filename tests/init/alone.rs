@@ -162,6 +162,8 @@ fn what_was_ignored_stays_ignored() {
     let project = bare();
     let ignores = "trap '' HUP; exec \"$0\" up -- sh -c 'kill -HUP $$; exit 3'";
     let mut command = Command::new("sh");
-    command.args(["-c", ignores, env!("CARGO_BIN_EXE_runner")]).current_dir(project.path());
+    command
+        .args(["-c", ignores, env!("CARGO_BIN_EXE_runner")])
+        .current_dir(project.path());
     assert_eq!(command.status().unwrap().code(), Some(3), "as under nohup");
 }

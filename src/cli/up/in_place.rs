@@ -9,6 +9,7 @@ use super::super::args::{Global, Up};
 use super::super::outcome::Outcome;
 use super::super::reach::{self, Start};
 use super::super::{Result, project, terminal};
+use super::given::Given;
 use crate::api::boot::{Console, ConsoleFormat};
 use crate::api::wire::UpRequest;
 use crate::config;
@@ -42,7 +43,7 @@ pub fn of_bare_words() -> Option<u8> {
 }
 
 /// Comes back only with an error, or with the code of a command that needs no project.
-pub fn up(global: &Global, args: &Up) -> Result<u8> {
+pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
     let mut location = match project::locate(global) {
         Err(_) if is_alone(global, args) => {
             let code = alone::run(&args.command).map_err(Outcome::io("start the command"))?;
@@ -56,6 +57,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         config::select(&loaded.project, words)?;
     }
     project::check_profiles(global, &loaded.project)?;
+    let given = given.for_services(&loaded.project);
     let style = terminal::for_stdout(global);
     let named = !args.names.is_empty() && !args.command.is_empty();
     let start = Start {
@@ -64,6 +66,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         foreground: true,
         colour: style.color,
         ends: false,
+        given: &given,
         console: Some(Console {
             up: UpRequest {
                 names: args
@@ -94,7 +97,10 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         reach::Reached::Started { .. } => Err(Outcome::failed("this process did not become the guardian")),
         reach::Reached::Joined(_) => Err(Outcome::Failed {
             message: "a runner is up for this project already".to_owned(),
-            suggestion: Some("`runner up` without `--` joins it; `-p NAME` starts a second copy".to_owned()),
+            suggestion: Some(
+                "`runner run NAME -- CMD` runs a command beside it, in the place of one of its services; `-p NAME` starts a second copy"
+                    .to_owned(),
+            ),
         }),
     }
 }

@@ -251,6 +251,7 @@ fn process(service: &mut Service, chance: &mut Chance) {
             service.ports.insert(name.to_owned(), port);
         }
     }
+    service.sockets = service.ports.keys().filter(|_| chance.once_in(3)).cloned().collect();
     for (name, port) in service.ports.iter().rev() {
         service.env.insert("PORT".into(), port.number.to_string());
         service.env.insert(ports::variable(name), port.number.to_string());
@@ -331,7 +332,7 @@ fn probes(service: &mut Service, chance: &mut Chance) {
         service.ready = Some(probe(chance, true));
         service.start_timeout = Some(chance.duration());
     } else if service.kind == Kind::Simple {
-        service.ready = probe::of_ports(&service.ports);
+        service.ready = probe::of_ports(&service.ports, &service.sockets);
         service.ready_is_default = service.ready.is_some();
     }
 }

@@ -111,7 +111,7 @@ impl Hands {
         } = inherited;
         let setting = Setting::of(id, service, &self.surroundings);
         // A user that is no more: its probes and commands can't run, but it can be watched and stopped.
-        let setting = setting.unwrap_or_else(|failure| {
+        let mut setting = setting.unwrap_or_else(|failure| {
             self.troubles.push((service.name.clone(), failure.message));
             let nobody = Arc::new(Service {
                 user: None,
@@ -120,6 +120,9 @@ impl Hands {
             });
             Setting::without_account(id, &nobody, &self.surroundings)
         });
+        if let Some(address) = &notify {
+            setting.give("NOTIFY_SOCKET", address.clone().into_bytes());
+        }
         let mut run = Run {
             ticket: holding.ticket,
             mark: mark.unwrap_or_default(),
@@ -141,6 +144,7 @@ impl Hands {
             run.notify = self.listen_again(id, kept.into_iter().next(), notify.as_deref());
             run.witness.watchdog_at.set(Some(tokio::time::Instant::now()));
         }
+        self.adopt_sockets(service, Some(&holding.main).filter(|_| holding.end.is_none()));
         self.by_name.insert((service.name.clone(), id.run), id);
         self.claims.insert(holding.ticket, Claim::Service(id));
         self.runs.insert(id, run);

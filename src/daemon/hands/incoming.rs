@@ -159,7 +159,8 @@ impl Hands {
     fn take_notification(&mut self, id: Incarnation, notification: Notification) {
         let Some(run) = self.runs.get(&id) else { return };
         let Some(pid) = run.witness.pid.get() else { return };
-        if !is_of_tree(notification.sender_pid, pid) {
+        let address = run.setting.given("NOTIFY_SOCKET");
+        if !is_of_tree(notification.sender_pid, pid) && !knows(notification.sender_pid, address) {
             tracing::warn!(service = %run.service.name, sender = notification.sender_pid, "a notification of a stranger");
             return;
         }
@@ -193,7 +194,7 @@ impl Hands {
         recovery::hear(&mut self.finds, &report);
         match report {
             // Those belong to the greeting.
-            Report::Hello { .. } | Report::Held(_) | Report::HeldAll => {}
+            Report::Hello { .. } | Report::Socket { .. } | Report::Held(_) | Report::HeldAll => {}
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.see(id, &identity);
@@ -317,6 +318,12 @@ impl Hands {
         }
         self.order(&Order::Release { ticket }, &[]);
     }
+}
+
+/// Somebody who has left the tree (a daemon, or the daemon of a runner that is the service) was started with the address of
+/// this run, which nobody can know beforehand.
+fn knows(pid: u32, address: Option<&[u8]>) -> bool {
+    address.is_some() && sys::processes::environment_value(pid, "NOTIFY_SOCKET").as_deref() == address
 }
 
 /// The main process itself, somebody in its session, or somebody below it.

@@ -8,7 +8,7 @@ use super::Hands;
 use super::refusals::check;
 use crate::config::{MovedPorts, Recipe};
 use crate::reconcile::{Fact, Failure, Incarnation, Reason};
-use crate::spec::Service;
+use crate::spec::{Port, Service};
 use crate::sys::ports::{self, PortTrouble};
 
 impl Hands {
@@ -28,15 +28,19 @@ impl Hands {
         given.extend(self.moved.values().flat_map(|ports| ports.values()));
         let mut words = Vec::new();
         for (name, port) in &service.ports {
+            let is_ours = |port: &Port| service.sockets.contains(name) && self.sockets.holds(port.into());
+            if is_ours(port) {
+                continue;
+            }
             let Some(PortTrouble::Taken(owner)) = ports::conflict(&[check(port)]) else {
                 continue;
             };
             let is_free = |number: &u16| {
-                let moved = crate::spec::Port {
+                let moved = Port {
                     number: *number,
                     ..*port
                 };
-                !given.contains(number) && ports::can_be_had(check(&moved))
+                !given.contains(number) && (is_ours(&moved) || ports::can_be_had(check(&moved)))
             };
             let next = (port.number..=u16::MAX).skip(1).find(is_free).ok_or_else(|| Failure {
                 reason: Reason::PortInUse,

@@ -38,9 +38,9 @@ pub(super) fn explain(setting: &Setting, command: &str, stage: Stage, errno: i32
     })
 }
 
-/// Why the declared ports can't be used, if so.
+/// Why the ports that it binds itself can't be used, if so.
 pub(super) fn port_trouble(service: &Service) -> Option<PortTrouble> {
-    let wanted: Vec<PortToCheck> = service.ports.values().map(check).collect();
+    let wanted: Vec<PortToCheck> = service.own_ports().map(|(_, port)| check(port)).collect();
     sys::ports::conflict(&wanted)
 }
 

@@ -417,6 +417,7 @@ impl Daemon {
         self.definition.ends = Some(ends);
         self.definition.recipe = recipe.clone();
         self.hands.follow(recipe);
+        self.hands.declare_sockets(&project);
         if let Err(error) = self.definition.ports.keep(&project) {
             self.warn(format!(
                 "the numbers of `auto` ports could not be kept on the disk: {error}"

@@ -11,7 +11,7 @@ use crate::api::wire::{self, Refusal};
 use crate::config::{Loaded, Problems};
 use crate::daemon::book::Past;
 use crate::daemon::link::Greeting;
-use crate::daemon::rebirth::Estate;
+use crate::daemon::rebirth::{Estate, Held};
 use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
 use crate::daemon::{rebirth, recovery};
@@ -27,8 +27,13 @@ impl Daemon {
     /// Takes over what there is. Nothing was left where the project begins now.
     pub(super) async fn recover(&mut self, greeting: Greeting, past: Past) -> io::Result<()> {
         let Greeting {
-            before, held, later, ..
+            before,
+            held,
+            sockets,
+            later,
+            ..
         } = greeting;
+        self.hands.inherit_sockets(sockets);
         let mut records = records::read_all(&self.boot.runtime_dir);
         for complaint in std::mem::take(&mut records.complaints) {
             self.warn(complaint);
@@ -167,11 +172,14 @@ impl Daemon {
             self.lost = true;
             return;
         }
-        let held = self.hands.hold_on();
+        let held = Held {
+            spare: self.hands.hold_on(),
+            sockets: self.hands.held_sockets(),
+        };
         // What was read and not yet written is written.
         self.hands.stop_pump();
         point!("daemon.rebirth");
-        let error = rebirth::become_guardian(&self.boot, &self.estate, held);
+        let error = rebirth::become_guardian(&self.boot, &self.estate, &held);
         tracing::error!(%error, "could not become a guardian; services run on, `runner up` takes them over");
         self.lost = true;
     }
@@ -263,13 +271,13 @@ impl Daemon {
 
 /// The guardian that was to give us what runs is gone itself: the next one tries again. Comes back where that is not so, or
 /// where nothing ran yet.
-pub(super) fn without_guardian(boot: &Boot, estate: &Estate, error: io::Error) -> io::Error {
+pub(super) fn without_guardian(boot: &Boot, estate: &Estate, held: &Held, error: io::Error) -> io::Error {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     if !boot.goes_on || !matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) {
         return error;
     }
     tracing::error!(%error, "the guardian is gone before it was asked what runs: becoming another one");
-    rebirth::become_guardian(boot, estate, Vec::new())
+    rebirth::become_guardian(boot, estate, held)
 }
 
 fn ended(status: ExitStatus) -> String {

@@ -30,6 +30,7 @@ pub fn service(called: &str) -> Service {
         limits: IndexMap::new(),
         kind: Kind::Simple,
         ports: IndexMap::new(),
+        sockets: Vec::new(),
         pid_file: None,
         success_exit_codes: vec![0],
         timeout: None,

@@ -26,6 +26,8 @@ pub(super) struct Prepared<'a> {
     image: &'a Image,
     argv: Vec<*const libc::c_char>,
     env: Vec<*const libc::c_char>,
+    /// The entry of `env` in which the child writes down its own number.
+    listen_pid: Option<ListenPid>,
     /// Whether user and groups have to be set at all: who asks for what we are already needs no privilege.
     credentials: Option<&'a Ids>,
     descriptors: Vec<RawFd>,
@@ -53,10 +55,17 @@ impl<'a> Prepared<'a> {
             pointers.push(std::ptr::null());
             pointers
         };
+        let mut env = pointers(&image.env);
+        // On the heap, so that it stays where the pointer says.
+        let listen_pid = image.listens.then(ListenPid::default);
+        if let Some(entry) = &listen_pid {
+            env.insert(0, entry.as_ptr());
+        }
         Prepared {
             image,
             argv: pointers(&image.argv),
-            env: pointers(&image.env),
+            env,
+            listen_pid,
             credentials: image.credentials.as_ref().filter(|ids| !already(ids)),
             descriptors,
             shared_from,
@@ -70,6 +79,40 @@ impl<'a> Prepared<'a> {
             } else {
                 highest_descriptor()
             },
+        }
+    }
+}
+
+/// `LISTEN_PID=NUMBER`, of which only the child knows the number.
+struct ListenPid(Vec<u8>);
+
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// The longest number of a process, and the NUL.
+const LONGEST_PID: usize = 11;
+
+impl Default for ListenPid {
+    fn default() -> Self {
+        let mut text = LISTEN_PID.to_vec();
+        text.resize(LISTEN_PID.len() + LONGEST_PID, 0);
+        ListenPid(text)
+    }
+}
+
+impl ListenPid {
+    fn as_ptr(&self) -> *const libc::c_char {
+        self.0.as_ptr().cast()
+    }
+
+    /// Async-signal-safe: the text has room for every number, and what is behind it stays NUL.
+    fn write(&mut self, pid: u32) {
+        let (mut rest, mut digits, mut count) = (pid, [0u8; LONGEST_PID], 0);
+        while count == 0 || rest > 0 {
+            digits[count] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            count += 1;
+        }
+        for (place, digit) in self.0[LISTEN_PID.len()..].iter_mut().zip(digits[..count].iter().rev()) {
+            *place = *digit;
         }
     }
 }
@@ -162,6 +205,9 @@ pub(super) fn child(prepared: &mut Prepared) -> ! {
             refuse(channel, Stage::WorkingDir, 0);
         }
         pass_gate(channel);
+        if let Some(entry) = &mut prepared.listen_pid {
+            entry.write(libc::getpid().unsigned_abs());
+        }
         execute(prepared, channel)
     }
 }
@@ -346,5 +392,22 @@ unsafe fn execute(prepared: &Prepared, channel: RawFd) -> ! {
     match forbidden {
         Some(index) => refuse_with(channel, Stage::Exec, libc::EACCES, index),
         None => refuse_with(channel, Stage::Exec, last.0, last.1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    #[test]
+    fn a_child_can_write_down_any_number() {
+        for pid in [1, 9, 10, 4_194_304, u32::MAX] {
+            let mut entry = ListenPid::default();
+            entry.write(pid);
+            let text = CStr::from_bytes_until_nul(&entry.0).unwrap();
+            assert_eq!(text.to_str().unwrap(), format!("LISTEN_PID={pid}"));
+        }
     }
 }
