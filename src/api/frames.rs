@@ -20,19 +20,26 @@ pub enum Frame {
         service: String,
         run: u32,
         stream: Stream,
+        /// Wall clock, ns since 1970, when it was taken.
+        time_ns: i64,
         bytes: Bytes,
     },
-    /// The reader was too slow.
+    /// The reader was too slow for so many lines, of which `run` and `time_ns` are those of the last.
     Skipped {
         service: String,
+        run: u32,
         stream: Stream,
+        time_ns: i64,
         lines: u64,
     },
+    /// It was too slow for so many events.
+    Missed(u64),
 }
 
 const EVENT: u8 = b'E';
 const OUTPUT: u8 = b'O';
 const SKIPPED: u8 = b'S';
+const MISSED: u8 = b'M';
 
 impl Frame {
     pub fn encode(&self, out: &mut BytesMut) {
@@ -41,6 +48,7 @@ impl Frame {
             Frame::Event(_) => EVENT,
             Frame::Output { .. } => OUTPUT,
             Frame::Skipped { .. } => SKIPPED,
+            Frame::Missed(_) => MISSED,
         });
         out.put_u32_le(0);
         match self {
@@ -51,16 +59,23 @@ impl Frame {
                 service,
                 run,
                 stream,
+                time_ns,
                 bytes,
             } => {
-                put_source(out, service, *stream);
-                out.put_u32_le(*run);
+                put_source(out, service, *run, *stream, *time_ns);
                 out.put_slice(bytes);
             }
-            Frame::Skipped { service, stream, lines } => {
-                put_source(out, service, *stream);
+            Frame::Skipped {
+                service,
+                run,
+                stream,
+                time_ns,
+                lines,
+            } => {
+                put_source(out, service, *run, *stream, *time_ns);
                 out.put_u64_le(*lines);
             }
+            Frame::Missed(events) => out.put_u64_le(*events),
         }
         let length = u32::try_from(out.len() - start - HEADER).expect("a frame is far below 4 GiB");
         out[start + 1..start + HEADER].copy_from_slice(&length.to_le_bytes());
@@ -85,36 +100,44 @@ impl Frame {
         let frame = match kind {
             EVENT => Frame::Event(serde_json::from_slice(&payload).map_err(|error| error.to_string())?),
             OUTPUT => {
-                let (service, stream) = take_source(&mut payload)?;
-                let run = payload.try_get_u32_le().map_err(|error| error.to_string())?;
+                let (service, run, stream, time_ns) = take_source(&mut payload)?;
                 Frame::Output {
                     service,
                     run,
                     stream,
+                    time_ns,
                     bytes: payload,
                 }
             }
             SKIPPED => {
-                let (service, stream) = take_source(&mut payload)?;
-                let lines = payload.try_get_u64_le().map_err(|error| error.to_string())?;
-                Frame::Skipped { service, stream, lines }
+                let (service, run, stream, time_ns) = take_source(&mut payload)?;
+                Frame::Skipped {
+                    service,
+                    run,
+                    stream,
+                    time_ns,
+                    lines: payload.try_get_u64_le().map_err(|error| error.to_string())?,
+                }
             }
+            MISSED => Frame::Missed(payload.try_get_u64_le().map_err(|error| error.to_string())?),
             other => return Err(format!("a frame of unknown kind {other}")),
         };
         Ok(Some(frame))
     }
 }
 
-fn put_source(out: &mut BytesMut, service: &str, stream: Stream) {
+fn put_source(out: &mut BytesMut, service: &str, run: u32, stream: Stream, time_ns: i64) {
     out.put_u8(match stream {
         Stream::Out => 1,
         Stream::Err => 2,
     });
     out.put_u8(u8::try_from(service.len()).expect("config caps names far below 256 bytes"));
     out.put_slice(service.as_bytes());
+    out.put_u32_le(run);
+    out.put_i64_le(time_ns);
 }
 
-fn take_source(payload: &mut Bytes) -> Result<(String, Stream), String> {
+fn take_source(payload: &mut Bytes) -> Result<(String, u32, Stream, i64), String> {
     let stream = match payload.try_get_u8() {
         Ok(1) => Stream::Out,
         Ok(2) => Stream::Err,
@@ -125,7 +148,9 @@ fn take_source(payload: &mut Bytes) -> Result<(String, Stream), String> {
         return Err("a frame that ends in its name".into());
     }
     let name = String::from_utf8(payload.split_to(length).to_vec()).map_err(|error| error.to_string())?;
-    Ok((name, stream))
+    let run = payload.try_get_u32_le().map_err(|error| error.to_string())?;
+    let time_ns = payload.try_get_i64_le().map_err(|error| error.to_string())?;
+    Ok((name, run, stream, time_ns))
 }
 
 #[cfg(test)]
@@ -150,13 +175,17 @@ mod tests {
             service: "web".into(),
             run: 3,
             stream: Stream::Err,
+            time_ns: i64::MIN,
             bytes: Bytes::from_static(b"\0\xff\n"),
         });
         round_trip(Frame::Skipped {
             service: "web@1".into(),
+            run: 2,
             stream: Stream::Out,
+            time_ns: 1,
             lines: 7,
         });
+        round_trip(Frame::Missed(7));
     }
 
     #[test]

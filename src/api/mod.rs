@@ -8,6 +8,7 @@ pub mod client;
 pub mod events;
 pub mod frames;
 pub mod history;
+pub mod lines;
 pub mod metrics;
 pub mod openapi;
 mod params;

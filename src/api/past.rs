@@ -2,14 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::path::PathBuf;
 
-use base64::Engine;
 use bytes::Bytes;
 
-use super::wire;
+use super::lines;
 use crate::config::{self, Unknown};
-use crate::logs::{self, Line, Partial, Query, Seam, Stream};
+use crate::logs::{self, Line, LogPlace, Partial, Query, Seam, Stream};
 use crate::spec::{LogTarget, Project, ServiceName};
 
 /// Encoded lines go out in pieces of about this size.
@@ -21,25 +19,29 @@ pub const NO_LOG: &str = "what is named has `log = false`";
 pub const NOT_CAPTURED: &str = "what stands behind `--` has runner's own stdout and stderr: it is not captured";
 
 /// The log of one service.
-pub type Source = (ServiceName, PathBuf);
+pub type Source = (ServiceName, LogPlace);
 
-/// The logs that the words name; no words: all. A service that is not in the file any more is still read by its name.
-/// Nothing at all: everything named keeps no log.
+/// The logs that the words name; no words: all. `place` knows where they are. A service that is not in the file any more is still
+/// read by its name. Nothing at all: everything named keeps no log.
 ///
 /// # Errors
 /// The first word that names nothing.
-pub fn sources(project: &Project, words: &[String]) -> Result<Vec<Source>, Unknown> {
-    let of_name = |name: &ServiceName| match &project.services[name.as_str()].log {
-        LogTarget::File(file) => Some((name.clone(), file.file.clone())),
-        LogTarget::Off | LogTarget::Inherited => None,
+pub fn sources(
+    project: &Project,
+    words: &[String],
+    place: impl Fn(&ServiceName, &LogTarget) -> Option<LogPlace>,
+) -> Result<Vec<Source>, Unknown> {
+    let of_name = |name: &ServiceName| {
+        let place = place(name, &project.services[name.as_str()].log);
+        place.map(|place| (name.clone(), place))
     };
     if words.is_empty() {
-        return Ok(project.services.keys().filter_map(of_name).collect());
+        return Ok(project.services.keys().filter_map(&of_name).collect());
     }
     let mut sources: Vec<Source> = Vec::new();
     for word in words {
         match config::select(project, std::slice::from_ref(word)) {
-            Ok(names) => sources.extend(names.iter().filter_map(of_name)),
+            Ok(names) => sources.extend(names.iter().filter_map(&of_name)),
             Err(unknown) => sources.push(left_behind(project, word).ok_or(unknown)?),
         }
     }
@@ -55,7 +57,7 @@ fn left_behind(project: &Project, name: &str) -> Option<Source> {
         return None;
     }
     let file = project.state_dir.join("logs").join(format!("{name}.log"));
-    file.is_file().then(|| (ServiceName::new(name), file))
+    file.is_file().then(|| (ServiceName::new(name), LogPlace::Files(file)))
 }
 
 /// How reading went.
@@ -75,8 +77,8 @@ pub fn read(sources: &[Source], seams: &[Seam], query: &Query, emit: &mut dyn Fn
     let mut logs: Vec<Option<logs::Lines>> = Vec::new();
     // The next line of each, the oldest first; of two of the same instant the one that is named first.
     let mut heads = BinaryHeap::new();
-    for (at, (name, file)) in sources.iter().enumerate() {
-        let opened = logs::read_to(file, query, seams.get(at));
+    for (at, (name, log)) in sources.iter().enumerate() {
+        let opened = logs::read_to(log, query, seams.get(at));
         logs.push(past.noted(name, opened));
         past.advance(at, name, &mut logs[at], &mut heads);
     }
@@ -160,42 +162,14 @@ impl Ord for Head {
 
 /// One line as `logs --json` shows it.
 pub fn encode(service: &ServiceName, line: &Line, batch: &mut Vec<u8>) {
-    let (text, base64) = match std::str::from_utf8(&line.bytes) {
-        Ok(text) => (Some(text.to_owned()), None),
-        Err(_) => (
-            None,
-            Some(base64::engine::general_purpose::STANDARD.encode(&line.bytes)),
-        ),
-    };
-    let line = wire::LogLine {
-        time: wire::timestamp(line.time_ns),
-        service: service.to_string(),
-        run: line.run,
-        stream: line.stream,
-        line: text,
-        line_base64: base64,
-        continued: line.continued,
-        skipped: None,
-    };
-    push(&line, batch);
+    let mut head = Vec::new();
+    lines::head(line.time_ns, service.as_str(), line.run, line.stream, &mut head);
+    lines::line(&head, &line.bytes, line.continued, batch);
 }
 
 /// So many lines were missed.
 pub fn encode_gap(service: &ServiceName, run: u32, stream: Stream, time_ns: i64, lines: u64, batch: &mut Vec<u8>) {
-    let gap = wire::LogLine {
-        time: wire::timestamp(time_ns),
-        service: service.to_string(),
-        run,
-        stream,
-        line: None,
-        line_base64: None,
-        continued: false,
-        skipped: Some(lines),
-    };
-    push(&gap, batch);
-}
-
-fn push(line: &wire::LogLine, batch: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *batch, line).expect("writing to memory does not fail");
-    batch.push(b'\n');
+    let mut head = Vec::new();
+    lines::head(time_ns, service.as_str(), run, stream, &mut head);
+    lines::gap(&head, lines, batch);
 }

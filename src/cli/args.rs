@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::completions;
+use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 
 #[derive(Parser, Debug)]
@@ -167,11 +168,29 @@ pub struct Up {
     pub tui: bool,
     #[arg(long, hide = true)]
     pub http: Option<String>,
-    #[arg(long, hide = true, default_value = "text")]
-    pub log_format: String,
+    /// How output is shown
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: UpFormat,
     /// One more service, essential, with this terminal: its exit code is ours. Without a services.toml it is all there is
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UpFormat {
+    /// NAME | LINE, with what happens to services in between
+    Text,
+    /// An object a line, as of `logs --json`; what happens goes to stderr, as of `events --json`
+    Json,
+}
+
+impl From<UpFormat> for ConsoleFormat {
+    fn from(format: UpFormat) -> ConsoleFormat {
+        match format {
+            UpFormat::Text => ConsoleFormat::Text,
+            UpFormat::Json => ConsoleFormat::Json,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -12,7 +12,8 @@ use super::{orphans, project, reach, terminal};
 use crate::api::wire::{LogLine, LogsRequest};
 use crate::api::{past, query};
 use crate::config::find::Location;
-use crate::logs::{Query, Stream, Which};
+use crate::logs::{LogPlace, Query, Stream, Which};
+use crate::spec::{LogTarget, ServiceName};
 use crate::view::lines::{LogView, cri};
 use crate::view::style::Style;
 use crate::view::words;
@@ -80,7 +81,10 @@ fn from_files(global: &Global, location: &Location, request: &LogsRequest, print
     let sources = match &orphans {
         // Their logs are known without services.toml.
         Some(orphans) if !matches!(project::read(global), Ok((_, Ok(_)))) => orphans.logs(&request.services)?,
-        _ => past::sources(&project::load(global)?.project, &request.services)?,
+        _ => {
+            let of_files = |_: &ServiceName, target: &LogTarget| LogPlace::of_files(target);
+            past::sources(&project::load(global)?.project, &request.services, of_files)?
+        }
     };
     if sources.is_empty() && !request.services.is_empty() {
         return Err(Outcome::failed(format!("no output is kept: {}", past::NO_LOG)));

@@ -11,8 +11,8 @@ use crate::api::past::Source;
 use crate::api::wire;
 use crate::config::find::Location;
 use crate::guardian::records::{self, Launched};
+use crate::logs::LogPlace;
 use crate::reconcile::{Memory, Recalled, Recollection, StateName};
-use crate::spec::LogTarget;
 use crate::sys::lock::Lock;
 use crate::sys::places::{self, Place};
 use crate::sys::{clock, processes, usage};
@@ -157,10 +157,8 @@ impl Orphans {
         let source = |launched: &Launched| {
             let name = &launched.remnant.service;
             let is_named = names.is_empty() || names.iter().any(|named| named == name.as_str());
-            match launched.remnant.log() {
-                LogTarget::File(log) if is_named => Some((name.clone(), log.file.clone())),
-                LogTarget::File(_) | LogTarget::Off | LogTarget::Inherited => None,
-            }
+            let place = LogPlace::of_files(launched.remnant.log()).filter(|_| is_named);
+            place.map(|place| (name.clone(), place))
         };
         Ok(self.launched.iter().filter_map(source).collect())
     }

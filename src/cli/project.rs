@@ -117,6 +117,7 @@ fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
+        logs_in_memory: false,
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());

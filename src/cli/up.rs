@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
-use super::args::{Global, Up};
+use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
@@ -21,7 +21,9 @@ use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
 use crate::config::find::Location;
-use crate::view::words;
+use crate::logs::{Origin, Stream};
+use crate::sys;
+use crate::view::{json, words};
 use given::Given;
 use screen::Screen;
 
@@ -71,7 +73,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     let given = given.len();
     let names: Vec<String> = loaded.project.services.keys().map(ToString::to_string).collect();
-    let mut screen = Screen::new(style, names, !args.detach, global.quiet);
+    let mut screen = Screen::new(args.log_format.into(), style, names, !args.detach, global.quiet);
     let request = UpRequest {
         names: args.names.clone(),
         no_deps: args.no_deps,
@@ -88,7 +90,8 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         if owner.is_none() && given > 0 {
             terminal::say("warning: runner is up already, and the sockets that were passed to this `up` are not used");
         }
-        if !global.quiet {
+        // As JSON the events say it.
+        if !global.quiet && args.log_format == UpFormat::Text {
             let verb = if owner.is_some() { "" } else { "joined " };
             let leaves = match owner.is_none() && !args.detach {
                 true => "; Ctrl-C leaves it running",
@@ -115,6 +118,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
                 false => None,
             },
             asked_to_stop: false,
+            format: args.log_format,
             watcher: Watcher::default(),
             diagnose: &|| project::diagnosis(global),
         };
@@ -192,6 +196,7 @@ struct Session<'a> {
     /// `-d`: whether all that was asked for is up, once that is known.
     arrival: Option<Arrival>,
     asked_to_stop: bool,
+    format: UpFormat,
     watcher: Watcher,
     /// Looks at the files that were rejected.
     diagnose: &'a dyn Fn() -> Option<String>,
@@ -251,6 +256,14 @@ impl Signals {
 }
 
 impl Session<'_> {
+    /// Words of our own, beside what the events tell.
+    fn say(&self, words: impl std::fmt::Display) {
+        match self.format {
+            UpFormat::Text => terminal::say(format_args!("runner  {words}")),
+            UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
+        }
+    }
+
     async fn follow(mut self, mut frames: Frames, screen: &mut Screen) -> Result<u8> {
         // Heard all the time: a Ctrl-C at the instant in which the daemon dies is one as well.
         let mut signals = Signals::listen()?;
@@ -275,13 +288,13 @@ impl Session<'_> {
                 if failed {
                     screen.troubles(&acted);
                 } else if !screen.is_quiet() {
-                    terminal::say("runner  all is up: `runner logs -f` shows the output, `runner down` stops it");
+                    self.say("all is up: `runner logs -f` shows the output, `runner down` stops it");
                 }
                 Ok(u8::from(failed))
             }
             End::Detached if self.arrival.is_some() => Err(Outcome::Interrupted),
             End::Detached => {
-                terminal::say("runner  detached: the project goes on; `runner down` stops it");
+                self.say("detached: the project goes on; `runner down` stops it");
                 Ok(0)
             }
             End::TimedOut => Err(self.timed_out(screen).await),
@@ -316,7 +329,7 @@ impl Session<'_> {
                 Err(_) => return None,
             }
         };
-        terminal::say("runner  another daemon has taken over; what was printed meanwhile is in the logs");
+        self.say("another daemon has taken over; what was printed meanwhile is in the logs");
         self.watcher = Watcher::default();
         // It may be the guardian that is another one.
         self.holder = Holder::of(&self.state_dir.join("lock"));
@@ -388,17 +401,23 @@ impl Session<'_> {
     fn show(&self, frame: Frame, screen: &mut Screen) -> Option<End> {
         match frame {
             Frame::Output {
-                service, stream, bytes, ..
-            } => screen.output(&service, stream, &bytes),
-            Frame::Skipped { service, stream, lines } => screen.skipped(&service, stream, lines),
+                service,
+                run,
+                stream,
+                time_ns,
+                bytes,
+            } => screen.output(&origin(&service, run, stream, time_ns), &bytes),
+            Frame::Skipped {
+                service,
+                run,
+                stream,
+                time_ns,
+                lines,
+            } => screen.skipped(&origin(&service, run, stream, time_ns), lines),
+            Frame::Missed(events) => screen.missed(events),
             Frame::Event(event) => {
-                match (&event.kind, self.diagnose) {
-                    (EventKind::ConfigRejected { problems, .. }, diagnose) if !problems.is_empty() => {
-                        match diagnose() {
-                            Some(diagnosis) => screen.rejected(problems, &diagnosis),
-                            None => screen.event(&event),
-                        }
-                    }
+                match &event.kind {
+                    EventKind::ConfigRejected { problems, .. } => screen.rejected(&event, problems, self.diagnose),
                     _ => screen.event(&event),
                 }
                 if let EventKind::Ended { code, because } = event.kind {
@@ -415,9 +434,9 @@ impl Session<'_> {
             return Ok(true);
         }
         if self.asked_to_stop {
-            terminal::say(format_args!("runner  {why} again: killing everything"));
+            self.say(format_args!("{why} again: killing everything"));
         } else {
-            terminal::say(format_args!("runner  {why}: stopping everything; once more to kill"));
+            self.say(format_args!("{why}: stopping everything; once more to kill"));
         }
         let request = DownRequest {
             timeout_ms: None,
@@ -451,7 +470,7 @@ impl Session<'_> {
     async fn say_what_is_waited_for(&mut self, screen: &Screen) {
         if let Some(ps) = self.watcher.look(self.location).await {
             for line in screen.waiting(&ps) {
-                terminal::say(format_args!("runner  still waiting: {line}"));
+                self.say(format_args!("still waiting: {line}"));
             }
         }
     }
@@ -460,6 +479,15 @@ impl Session<'_> {
         if let Some(ps) = self.watcher.look(self.location).await {
             screen.progress(&ps);
         }
+    }
+}
+
+fn origin(service: &str, run: u32, stream: Stream, time_ns: i64) -> Origin<'_> {
+    Origin {
+        service,
+        run,
+        stream,
+        time_ns,
     }
 }
 

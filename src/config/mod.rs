@@ -88,6 +88,8 @@ pub struct Inputs {
     pub euid: u32,
     /// Where the state is, whatever the files say: what they say can't be written.
     pub state_dir: Option<PathBuf>,
+    /// Services whose `log` names no file have theirs in memory.
+    pub logs_in_memory: bool,
 }
 
 /// A project that can be run.
@@ -111,7 +113,7 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     let mut sink = Sink::new(&location.dir);
     let document = document::read(location, inputs.euid, &mut sink);
     let captured = Captured::new(inputs);
-    let mut settings = project::settings(&document, location, &captured, &mut sink);
+    let mut settings = project::settings(&document, location, inputs, &captured, &mut sink);
     if let Some(elsewhere) = &inputs.state_dir {
         settings.state_dir.clone_from(elsewhere);
     }

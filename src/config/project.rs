@@ -26,11 +26,18 @@ pub(super) struct Settings {
     pub exit_code_from: Option<(String, Place)>,
     pub shell: Vec<String>,
     pub state_dir: PathBuf,
+    pub logs_in_memory: bool,
     /// From the project's env files.
     pub env: IndexMap<String, String>,
 }
 
-pub(super) fn settings(document: &Document, location: &Location, captured: &Captured, sink: &mut Sink) -> Settings {
+pub(super) fn settings(
+    document: &Document,
+    location: &Location,
+    inputs: &Inputs,
+    captured: &Captured,
+    sink: &mut Sink,
+) -> Settings {
     let table = Walk::new(sink, Templates::Refused, None, "project").table(&document.project, &PROJECT);
     let project = Fields { table: &table };
     if let Some(node) = project.node("name")
@@ -92,6 +99,7 @@ pub(super) fn settings(document: &Document, location: &Location, captured: &Capt
             Some(written) => location.own_state_dir(written),
             None => location.default_state_dir(),
         },
+        logs_in_memory: inputs.logs_in_memory,
         env: shared_env(project, location, captured, sink),
     }
 }

@@ -424,7 +424,7 @@ impl Builder<'_> {
     }
 
     fn log(&mut self) -> LogTarget {
-        log::log(&self.fields, self.name, &self.settings.state_dir, self.sink)
+        log::log(&self.fields, self.name, self.settings, self.sink)
     }
 
     fn secrets(&mut self) -> Vec<String> {

@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc};
 use crate::api::frames::Frame;
 use crate::api::server::ByteStream;
 use crate::api::wire;
-use crate::logs::{Output, Stream, Subscription};
+use crate::logs::{Output, Subscription};
 
 /// Enough to keep one write of the socket busy.
 const BATCH: usize = 256 * 1024;
@@ -65,23 +65,31 @@ fn encode(chunk: Output, batch: &mut BytesMut) {
             service,
             run,
             stream,
+            time_ns,
             bytes,
-            ..
         } => {
             Frame::Output {
                 service: service.to_string(),
                 run,
                 stream,
+                time_ns,
                 bytes,
             }
             .encode(batch);
         }
         Output::Skipped {
-            service, stream, lines, ..
+            service,
+            run,
+            stream,
+            time_ns,
+            lines,
+            ..
         } => {
             Frame::Skipped {
                 service: service.to_string(),
+                run,
                 stream,
+                time_ns,
                 lines,
             }
             .encode(batch);
@@ -96,10 +104,5 @@ fn encode_event(event: &Arc<wire::Event>, batch: &mut BytesMut) {
 }
 
 fn encode_missed(missed: u64, batch: &mut BytesMut) {
-    Frame::Skipped {
-        service: String::new(),
-        stream: Stream::Out,
-        lines: missed,
-    }
-    .encode(batch);
+    Frame::Missed(missed).encode(batch);
 }

@@ -1,6 +1,5 @@
 //! Reads what services have printed: the last lines for a failure, and `logs`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +9,8 @@ use tokio::time::Instant;
 use crate::api::past::{self, BATCH, Source, encode, encode_gap};
 use crate::api::server::ByteStream;
 use crate::api::wire;
-use crate::logs::{Filter, Follow, Output, Pump, Subscription, Told};
-use crate::spec::{LogTarget, Project, ServiceName};
+use crate::logs::{Filter, Follow, LogPlace, Output, Pump, Subscription, Told};
+use crate::spec::{Project, ServiceName};
 use crate::sys;
 
 const LAST_LINES: usize = 10;
@@ -21,25 +20,25 @@ const FOLLOWER_BUDGET: usize = 1024 * 1024;
 /// So many bytes are cut and matched, then it is the others' turn: this is done on the loop's thread.
 const SLICE: usize = 16 * 1024;
 
-fn log_file(project: &Project, name: &ServiceName) -> Option<PathBuf> {
-    match &project.services.get(name)?.log {
-        LogTarget::File(file) => Some(file.file.clone()),
-        LogTarget::Off | LogTarget::Inherited => None,
-    }
+fn place_of(project: &Project, name: &ServiceName, pump: &Pump) -> Option<LogPlace> {
+    pump.place(name, &project.services.get(name)?.log)
 }
 
 /// The last lines of one run, as text, when asked for. Runs are counted anew in each life of the project, so what is older
 /// than this one (`since_ns`, wall clock) is another run's.
-pub fn last_lines<'a>(
-    project: Option<&'a Project>,
+pub fn last_lines(
+    pump: &Pump,
+    project: Option<&Project>,
     service: Option<&ServiceName>,
     run: u32,
     since_ns: i64,
-) -> impl FnOnce() -> Vec<String> + use<'a> {
-    let file = project.zip(service).and_then(|(project, name)| log_file(project, name));
+) -> impl FnOnce() -> Vec<String> + use<> {
+    let log = project
+        .zip(service)
+        .and_then(|(project, name)| place_of(project, name, pump));
     move || {
-        let Some(file) = file else { return Vec::new() };
-        let lines = crate::logs::last_lines(&file, (run, since_ns), LAST_LINES, LAST_BYTES);
+        let Some(log) = log else { return Vec::new() };
+        let lines = crate::logs::last_lines(&log, (run, since_ns), LAST_LINES, LAST_BYTES);
         lines
             .iter()
             .map(|line| String::from_utf8_lossy(line).into_owned())
@@ -47,7 +46,7 @@ pub fn last_lines<'a>(
     }
 }
 
-/// `logs`: what is in the files, then (to follow) what comes.
+/// `logs`: what is kept, then (to follow) what comes.
 pub fn stream(sources: Vec<Source>, request: wire::LogsRequest, pump: &Pump) -> ByteStream {
     let wire::LogsRequest {
         services,

@@ -422,6 +422,7 @@ impl Daemon {
                     rests.extend(self.whose_sockets_may_rest(&event));
                     self.upward.hear(&event.kind, now.mono_ns, || self.world.snapshot());
                     let lines = reading::last_lines(
+                        self.hands.pump(),
                         self.definition.project.as_deref(),
                         event.service.as_ref(),
                         event.run,

@@ -11,6 +11,7 @@ use std::path::Path;
 use super::Stream;
 use super::index::{self, ENTRY, Entry, RunId};
 use super::journal::numbered;
+use super::place::{LogPlace, Tail};
 use super::seam::Seam;
 
 /// Entries that are read from an index at once.
@@ -55,27 +56,11 @@ impl LogFile {
 
 impl Chunks {
     /// A log that does not exist has no chunks.
-    pub fn open(log: &Path, seam: Option<&Seam>) -> io::Result<Chunks> {
-        let mut files = Vec::new();
-        let mut seen = HashSet::new();
-        let mut number = 0;
-        // From new to old: a rotation meanwhile can show a file twice, but hide none.
-        let mut missing = false;
-        loop {
-            let Some((file, inode)) = open_pair(log, number)? else {
-                // One is missing while they are shifted, and stays so if the pump is killed there.
-                if std::mem::replace(&mut missing, true) {
-                    break;
-                }
-                number += 1;
-                continue;
-            };
-            if seen.insert(inode) {
-                files.push((number, inode, file));
-            }
-            number += 1;
-        }
-        files.reverse();
+    pub fn open(log: &LogPlace, seam: Option<&Seam>) -> io::Result<Chunks> {
+        let mut files = match log {
+            LogPlace::Files(path) => open_all(path)?,
+            LogPlace::Memory(tail) => hold_all(tail)?,
+        };
         if let Some(seam) = seam {
             cut(&mut files, seam)?;
         }
@@ -183,8 +168,54 @@ impl Chunks {
     }
 }
 
-/// Leaves out what came after the seam. `files`: number and inode of each, from old to new.
-fn cut(files: &mut Vec<(u32, u64, LogFile)>, seam: &Seam) -> io::Result<()> {
+/// With number and inode of each, from old to new.
+type Numbered = Vec<(u32, u64, LogFile)>;
+
+fn open_all(log: &Path) -> io::Result<Numbered> {
+    let mut files = Vec::new();
+    let mut seen = HashSet::new();
+    let mut number = 0;
+    // From new to old: a rotation meanwhile can show a file twice, but hide none.
+    let mut missing = false;
+    loop {
+        let Some((file, inode)) = open_pair(log, number)? else {
+            // One is missing while they are shifted, and stays so if the pump is killed there.
+            if std::mem::replace(&mut missing, true) {
+                break;
+            }
+            number += 1;
+            continue;
+        };
+        if seen.insert(inode) {
+            files.push((number, inode, file));
+        }
+        number += 1;
+    }
+    files.reverse();
+    Ok(files)
+}
+
+fn hold_all(tail: &Tail) -> io::Result<Numbered> {
+    let parts = tail.parts()?.into_iter().rev().zip(0..);
+    let mut files = parts
+        .map(|(part, number)| {
+            let metadata = part.log.metadata()?;
+            let file = LogFile {
+                length: metadata.len(),
+                entries: part.index.metadata()?.len() / ENTRY as u64,
+                log: part.log,
+                index: Some(part.index),
+                rest: None,
+            };
+            Ok((number, metadata.ino(), file))
+        })
+        .collect::<io::Result<Numbered>>()?;
+    files.reverse();
+    Ok(files)
+}
+
+/// Leaves out what came after the seam.
+fn cut(files: &mut Numbered, seam: &Seam) -> io::Result<()> {
     let Some((last, length)) = &seam.end else {
         // There was no current file: one that is there now is newer.
         files.retain(|(number, ..)| *number > 0);

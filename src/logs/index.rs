@@ -168,6 +168,11 @@ impl Index {
         Ok(())
     }
 
+    /// In bytes.
+    pub fn length(&self) -> u64 {
+        (self.before + u64::from(self.last.is_some())) * ENTRY as u64
+    }
+
     /// Adds one entry, or lets the last one grow. On an error the entry is kept and [`Index::flush`] tries again.
     pub fn append(&mut self, entry: Entry) -> io::Result<()> {
         self.flush()?;
@@ -210,9 +215,13 @@ pub fn read(file: &File, at: u64) -> io::Result<Option<Entry>> {
 
 /// The last entry of an index that is not written any more; `None` when there is none to be read.
 pub fn last_of(index: &Path) -> Option<Entry> {
-    let file = File::open(index).ok()?;
-    let count = file.metadata().ok()?.len() / ENTRY as u64;
-    read(&file, count.checked_sub(1)?).ok()?
+    last_in(&File::open(index).ok()?)
+}
+
+/// The same, of one that is open.
+pub fn last_in(index: &File) -> Option<Entry> {
+    let count = index.metadata().ok()?.len() / ENTRY as u64;
+    read(index, count.checked_sub(1)?).ok()?
 }
 
 #[cfg(test)]

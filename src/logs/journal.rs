@@ -8,6 +8,8 @@
 //! to the newest. It fills the first free number, so a rotation that was cut short by a kill is completed by the
 //! next one without moving or dropping anything twice.
 //!
+//! In memory it is the same, but that a full file is not renamed: another one is begun, and the oldest is forgotten.
+//!
 //! Someone else's rotation: a rename is safe (logrotate's default; runner writes to the renamed file until it opens
 //! the path anew: at the next rotation, the next run, or [`Journal::reopen`]). Do not use `copytruncate`: it loses what is
 //! written between its copy and its truncation.
@@ -21,15 +23,18 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{SpliceFFlags, splice};
 
 use super::index::{self, Entry, Index, Source};
+use super::place::LogPlace;
 use crate::fault::point;
-use crate::spec::LogFile;
+use crate::spec::LogTarget;
 
 /// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
 const NEAR: u64 = 64 << 10;
+/// Of what is kept in memory this part is forgotten at once.
+const MEMORY_PARTS: u64 = 2;
 
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
+    place: LogPlace,
     file: File,
     /// Where the next byte goes.
     offset: u64,
@@ -43,40 +48,56 @@ pub struct Journal {
 
 impl Journal {
     /// Opens or creates the log (0600, its folder 0700). A symbolic link, a folder, a FIFO and a device are refused.
-    pub fn open(target: &LogFile) -> io::Result<Journal> {
-        let file = open_regular(&target.file)?;
-        Ok(Journal {
-            path: target.file.clone(),
+    pub fn open(place: &LogPlace, target: &LogTarget) -> io::Result<Journal> {
+        let file = match place {
+            LogPlace::Files(path) => open_regular(path)?,
+            LogPlace::Memory(tail) => tail.newest()?.log,
+        };
+        let mut journal = Journal {
+            place: place.clone(),
             offset: file.metadata()?.len(),
             file,
             index: None,
-            max_size: target.max_size.max(1),
-            max_files: target.max_files.max(1),
+            max_size: 1,
+            max_files: 1,
             turn_page: false,
-        })
+        };
+        journal.adjust(target);
+        Ok(journal)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn place(&self) -> &LogPlace {
+        &self.place
     }
 
     /// A live edit of the limits; holds from the next chunk on.
-    pub fn adjust(&mut self, target: &LogFile) {
-        self.max_size = target.max_size.max(1);
-        self.max_files = target.max_files.max(1);
+    pub fn adjust(&mut self, target: &LogTarget) {
+        (self.max_size, self.max_files) = match target {
+            LogTarget::Off | LogTarget::Inherited => return,
+            LogTarget::File(log) => (log.max_size.max(1), log.max_files.max(1)),
+            LogTarget::Memory(log) => ((log.max_size / MEMORY_PARTS).max(1), MEMORY_PARTS as u32),
+        };
     }
 
     /// Goes on in the file that has the path now, if that is another one.
     pub fn reopen(&mut self) -> io::Result<()> {
-        if !self.is_at_its_path()? {
-            self.start_file()?;
+        if let LogPlace::Files(path) = self.place.clone()
+            && !self.is_at_its_path()?
+        {
+            self.start_file(&path)?;
         }
         Ok(())
     }
 
     /// The next chunk goes to a new file.
     pub fn is_full(&self) -> bool {
-        self.offset >= self.max_size || self.turn_page
+        self.offset >= self.max_size || self.turn_page || self.index_is_full()
+    }
+
+    /// A service that prints a few bytes now and then would have an index much larger than its log.
+    fn index_is_full(&self) -> bool {
+        let in_memory = matches!(self.place, LogPlace::Memory(_));
+        in_memory && self.index.as_ref().is_some_and(|index| index.length() >= self.max_size)
     }
 
     /// How many bytes the next chunk, which is from `next`, may have: at least 1. Rotates when the file is full.
@@ -143,36 +164,51 @@ impl Journal {
     /// Bytes without an entry, from the time of a kill, are said to come from where those before them came from, be it in
     /// the file before, else from where the next ones will.
     fn open_index(&self, next: Source) -> io::Result<Index> {
-        let path = index::path_of(&self.path);
-        let first = numbered(&self.path, 1);
+        let (index, before) = match &self.place {
+            LogPlace::Files(path) => self.index_files(path)?,
+            LogPlace::Memory(tail) => (
+                tail.newest()?.index,
+                tail.before().and_then(|part| index::last_in(&part.index)),
+            ),
+        };
+        let metadata = self.file.metadata()?;
+        let modified_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
+        let before = before.map(|last| Source {
+            run: last.run,
+            stream: last.stream,
+        });
+        Index::open(index, self.offset, modified_ns, before.unwrap_or(next))
+    }
+
+    /// The index, and the last entry of the one before it.
+    fn index_files(&self, log: &Path) -> io::Result<(File, Option<Entry>)> {
+        let path = index::path_of(log);
+        let first = numbered(log, 1);
         // A rotation was cut short between the rename of the index and that of the log.
         if self.offset > 0 && !exists(&path)? && !exists(&first)? {
             rename_if_there(&index::path_of(&first), &path)?;
         }
-        let metadata = self.file.metadata()?;
-        let modified_ns = metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec();
-        let before = index::last_of(&index::path_of(&first)).map(|last| Source {
-            run: last.run,
-            stream: last.stream,
-        });
-        Index::open(open_regular(&path)?, self.offset, modified_ns, before.unwrap_or(next))
+        Ok((open_regular(&path)?, index::last_of(&index::path_of(&first))))
     }
 
     fn rotate(&mut self, next: Source) -> io::Result<()> {
         self.ready_index(next)?.flush()?;
         point!("logs.rotation-begun");
-        if self.max_files == 1 {
-            return self.empty();
+        match self.place.clone() {
+            LogPlace::Memory(tail) => self.start(tail.begin(self.max_files as usize)?.log),
+            LogPlace::Files(path) if self.max_files == 1 => self.empty(&path),
+            LogPlace::Files(path) => {
+                if self.is_at_its_path()? {
+                    self.shift(&path)?;
+                }
+                self.start_file(&path)
+            }
         }
-        if self.is_at_its_path()? {
-            self.shift()?;
-        }
-        self.start_file()
     }
 
     /// With one file only, rotation means to begin it again.
-    fn empty(&mut self) -> io::Result<()> {
-        remove_beyond(&self.path, 1)?;
+    fn empty(&mut self, log: &Path) -> io::Result<()> {
+        remove_beyond(log, 1)?;
         self.index = None;
         self.file.set_len(0)?;
         point!("logs.emptied");
@@ -182,20 +218,20 @@ impl Journal {
     }
 
     /// Renames this file to number 1 and the older ones each to the next, the first free number being the end.
-    fn shift(&self) -> io::Result<()> {
+    fn shift(&self, log: &Path) -> io::Result<()> {
         let last = self.max_files - 1;
-        remove_beyond(&self.path, self.max_files)?;
+        remove_beyond(log, self.max_files)?;
         let mut free = 1;
-        while free <= last && exists(&numbered(&self.path, free))? {
+        while free <= last && exists(&numbered(log, free))? {
             free += 1;
         }
         if free > last {
-            remove_pair(&numbered(&self.path, last))?;
+            remove_pair(&numbered(log, last))?;
             point!("logs.oldest-removed");
             free = last;
         }
         for to in (1..=free).rev() {
-            let (from, to) = (numbered(&self.path, to - 1), numbered(&self.path, to));
+            let (from, to) = (numbered(log, to - 1), numbered(log, to));
             rename_if_there(&index::path_of(&from), &index::path_of(&to))?;
             point!("logs.index-renamed");
             fs::rename(&from, &to)?;
@@ -204,8 +240,11 @@ impl Journal {
         Ok(())
     }
 
-    fn start_file(&mut self) -> io::Result<()> {
-        let file = open_regular(&self.path)?;
+    fn start_file(&mut self, log: &Path) -> io::Result<()> {
+        self.start(open_regular(log)?)
+    }
+
+    fn start(&mut self, file: File) -> io::Result<()> {
         self.offset = file.metadata()?.len();
         self.file = file;
         self.index = None;
@@ -215,8 +254,11 @@ impl Journal {
     }
 
     fn is_at_its_path(&self) -> io::Result<bool> {
+        let LogPlace::Files(path) = &self.place else {
+            return Ok(true);
+        };
         let ours = self.file.metadata()?;
-        match fs::symlink_metadata(&self.path) {
+        match fs::symlink_metadata(path) {
             Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

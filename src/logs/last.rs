@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 
 use memchr::memchr_iter;
 
 use super::Stream;
 use super::chunks::Chunks;
+use super::place::LogPlace;
 
 /// How many chunks are looked at.
 const LOOK_BACK: u64 = 4096;
 
 /// The number of the newest run that wrote anything.
-pub fn latest_run(log: &Path) -> io::Result<Option<u32>> {
-    let mut chunks = Chunks::open(log, None)?;
+pub fn latest_run(log: impl Into<LogPlace>) -> io::Result<Option<u32>> {
+    let mut chunks = Chunks::open(&log.into(), None)?;
     for at in (0..chunks.count()).rev() {
         if let Some(chunk) = chunks.get(at)? {
             return Ok(Some(chunk.run.number));
@@ -24,8 +24,8 @@ pub fn latest_run(log: &Path) -> io::Result<Option<u32>> {
 }
 
 /// In which life the newest run of this number was begun, as far as the log can be read.
-pub(super) fn life_of_run(log: &Path, number: u32) -> Option<u32> {
-    let mut chunks = Chunks::open(log, None).ok()?;
+pub(super) fn life_of_run(log: impl Into<LogPlace>, number: u32) -> Option<u32> {
+    let mut chunks = Chunks::open(&log.into(), None).ok()?;
     let mut all = (0..chunks.count()).rev();
     all.find_map(|at| chunks.get(at).ok()?.filter(|chunk| chunk.run.number == number))
         .map(|chunk| chunk.run.life)
@@ -33,8 +33,8 @@ pub(super) fn life_of_run(log: &Path, number: u32) -> Option<u32> {
 
 /// The last lines that a run wrote since an instant (wall clock, ns), of both streams, without line ends: at most `count` of them out of its last
 /// `max_bytes`. Reads from the end only. What can't be read is left out: this is an ornament of a failure.
-pub fn last_lines(log: &Path, run: (u32, i64), count: usize, max_bytes: usize) -> Vec<Vec<u8>> {
-    let pieces = last_pieces(log, run, count, max_bytes as u64).unwrap_or_default();
+pub fn last_lines(log: impl Into<LogPlace>, run: (u32, i64), count: usize, max_bytes: usize) -> Vec<Vec<u8>> {
+    let pieces = last_pieces(&log.into(), run, count, max_bytes as u64).unwrap_or_default();
     let mut open = [Vec::new(), Vec::new()];
     let mut lines = VecDeque::new();
     for (stream, bytes) in pieces.into_iter().rev() {
@@ -54,7 +54,7 @@ pub fn last_lines(log: &Path, run: (u32, i64), count: usize, max_bytes: usize) -
 
 /// From new to old, until there are enough.
 fn last_pieces(
-    log: &Path,
+    log: &LogPlace,
     (run, since_ns): (u32, i64),
     count: usize,
     mut left: u64,

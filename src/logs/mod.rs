@@ -1,7 +1,7 @@
 //! Pump, index, rotation, query of what services print.
 //!
-//! Law of the room: knows streams and runs, never states. Files get every byte; whoever only watches is a lossy,
-//! counted subscriber.
+//! Law of the room: knows streams and runs, never states. Files get every byte, and so does a [`Sink`]; whoever only watches is a
+//! lossy, counted subscriber.
 
 mod chunks;
 mod cut;
@@ -10,10 +10,12 @@ mod index;
 mod journal;
 mod last;
 mod lines;
+mod place;
 mod pump;
 mod query;
 mod read;
 mod seam;
+mod sink;
 mod subscribe;
 mod tap;
 #[cfg(test)]
@@ -24,10 +26,12 @@ pub use cut::{Line, Partial};
 pub use follow::{Follow, Told};
 pub use last::{last_lines, latest_run};
 pub use lines::LINE_CAP;
+pub use place::{LogPlace, Tail};
 pub use pump::Pump;
 pub use query::{Query, Which, pattern};
 pub use read::{Lines, read, read_to};
 pub use seam::Seam;
+pub use sink::{Origin, Render, Sink};
 pub use subscribe::{Filter, Subscription};
 
 use std::os::fd::OwnedFd;

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,10 +13,12 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use regex::bytes::Regex;
 
 use super::journal::Journal;
+use super::place::{LogPlace, Tail};
 use super::seam::Seam;
+use super::sink::{Render, Shows, Sink};
 use super::subscribe::{Filter, Queue, Subscription};
 use super::{LogFact, OpenRun, turn};
-use crate::spec::{LogFile, LogTarget, ServiceName};
+use crate::spec::{LogTarget, ServiceName};
 
 /// Compiled patterns that are kept for the next run; more than this are forgotten together.
 const PATTERNS: usize = 512;
@@ -37,8 +38,10 @@ pub struct Pump {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub wake: EventFd,
-    /// How many runs write to each file that the thread holds open. Whoever makes it 1 opens the file.
-    pub users: Mutex<HashMap<PathBuf, usize>>,
+    /// How many runs write to each log that the thread holds open. Whoever makes it 1 opens it.
+    pub users: Mutex<HashMap<LogPlace, usize>>,
+    /// Logs in memory, also of services that have ended.
+    tails: Mutex<HashMap<ServiceName, Arc<Tail>>>,
     pub queues: Mutex<Vec<Arc<Queue>>>,
     /// Counts changes of `queues`, so that a stream looks there only after one.
     pub queues_version: AtomicU64,
@@ -48,7 +51,7 @@ pub(super) enum Order {
     Open(Box<Opening>),
     Drain(ServiceName, u32),
     Close(ServiceName, u32),
-    Adjust(ServiceName, LogTarget),
+    Adjust(ServiceName, LogTarget, LogPlace),
     Expect {
         service: ServiceName,
         run: u32,
@@ -56,21 +59,22 @@ pub(super) enum Order {
         patterns: Vec<Regex>,
     },
     Look(Box<Look>),
+    ShowOn(Arc<dyn Shows>),
     Reopen,
     Stop,
 }
 
 pub(super) struct Opening {
     pub run: OpenRun,
-    pub target: LogFile,
-    /// `None`: the thread has this file open already.
+    pub place: LogPlace,
+    /// `None`: the thread has this log open already.
     pub journal: Option<Journal>,
     pub patterns: Vec<Regex>,
 }
 
 /// Where these logs end now; and, with a queue, what comes from there on.
 pub(super) struct Look {
-    pub files: Vec<(ServiceName, PathBuf)>,
+    pub logs: Vec<(ServiceName, LogPlace)>,
     pub queue: Option<Arc<Queue>>,
     pub answer: Sender<Vec<Seam>>,
 }
@@ -83,7 +87,7 @@ impl Shared {
         self.queues_version.fetch_add(1, Ordering::Release);
     }
 
-    pub fn lock_users(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
+    pub fn lock_users(&self) -> MutexGuard<'_, HashMap<LogPlace, usize>> {
         self.users.lock().expect("no holder of this lock panics")
     }
 
@@ -99,6 +103,7 @@ impl Pump {
         let shared = Arc::new(Shared {
             wake: EventFd::from_value_and_flags(0, flags)?,
             users: Mutex::default(),
+            tails: Mutex::default(),
             queues: Mutex::default(),
             queues_version: AtomicU64::new(0),
         });
@@ -116,20 +121,20 @@ impl Pump {
     /// is known before the service is executed. `LogTarget::Off` and an invalid pattern are `InvalidInput`.
     pub fn open(&self, run: OpenRun) -> io::Result<()> {
         let invalid = |message: String| io::Error::new(io::ErrorKind::InvalidInput, message);
-        let LogTarget::File(target) = run.target.clone() else {
-            return Err(invalid(format!("{} has no log file", run.service)));
+        let Some(place) = self.place(&run.service, &run.target) else {
+            return Err(invalid(format!("{} has no log", run.service)));
         };
         let patterns = self
             .compile(&run.matchers)
             .map_err(|error| invalid(error.to_string()))?;
         // Held until the order is sent: orders arrive in the order in which files were opened.
         let mut users = self.shared.lock_users();
-        let count = users.get(&target.file).copied().unwrap_or(0);
-        let journal = (count == 0).then(|| Journal::open(&target)).transpose()?;
-        users.insert(target.file.clone(), count + 1);
+        let count = users.get(&place).copied().unwrap_or(0);
+        let journal = (count == 0).then(|| Journal::open(&place, &run.target)).transpose()?;
+        users.insert(place.clone(), count + 1);
         self.order(Order::Open(Box::new(Opening {
             run,
-            target,
+            place,
             journal,
             patterns,
         })));
@@ -147,10 +152,29 @@ impl Pump {
         self.order(Order::Close(service.clone(), run));
     }
 
-    /// A live edit of size, number of files, console or path; holds from the next chunk on. `Off` changes nothing
+    /// A live edit of size, number of files, console or place; holds from the next chunk on. `Off` changes nothing
     /// before the next run.
     pub fn adjust(&self, service: &ServiceName, target: LogTarget) {
-        self.order(Order::Adjust(service.clone(), target));
+        if let Some(place) = self.place(service, &target) {
+            self.order(Order::Adjust(service.clone(), target, place));
+        }
+    }
+
+    /// Where the log of a service is, for readers. `None`: nowhere.
+    pub fn place(&self, service: &ServiceName, target: &LogTarget) -> Option<LogPlace> {
+        match target {
+            LogTarget::Memory(_) => {
+                let mut tails = self.shared.tails.lock().expect("no holder of this lock panics");
+                Some(LogPlace::Memory(tails.entry(service.clone()).or_default().clone()))
+            }
+            LogTarget::File(_) | LogTarget::Off | LogTarget::Inherited => LogPlace::of_files(target),
+        }
+    }
+
+    /// Forgets what is in memory of services that are no more.
+    pub fn forget_all_but(&self, is_there: impl Fn(&ServiceName) -> bool) {
+        let mut tails = self.shared.tails.lock().expect("no holder of this lock panics");
+        tails.retain(|service, _| is_there(service));
     }
 
     /// A live edit adds patterns, which hold from the next line on; an invalid one never matches. `first`: how many there were.
@@ -175,10 +199,16 @@ impl Pump {
         Subscription(queue)
     }
 
+    /// What is on the console goes to this sink from now on, before it goes into the logs: services wait for its reader, and
+    /// nothing is lost when we are killed. Once nobody can read it everything goes on without.
+    pub fn show_on<R: Render + 'static>(&self, sink: &Arc<Sink<R>>) {
+        self.order(Order::ShowOn(sink.clone()));
+    }
+
     /// Where each of these logs ends, in their order, once everything that was written before the question is in them.
     /// Nothing comes when the pump has ended.
-    pub fn seams(&self, files: Vec<(ServiceName, PathBuf)>) -> Receiver<Vec<Seam>> {
-        self.look(files, None)
+    pub fn seams(&self, logs: Vec<(ServiceName, LogPlace)>) -> Receiver<Vec<Seam>> {
+        self.look(logs, None)
     }
 
     /// A subscription that begins exactly where the logs end: what is read up to the seams and what is received after them
@@ -187,16 +217,16 @@ impl Pump {
         &self,
         filter: Filter,
         budget_bytes: usize,
-        files: Vec<(ServiceName, PathBuf)>,
+        logs: Vec<(ServiceName, LogPlace)>,
     ) -> (Subscription, Receiver<Vec<Seam>>) {
         let queue = Queue::new(filter, budget_bytes);
-        let seams = self.look(files, Some(queue.clone()));
+        let seams = self.look(logs, Some(queue.clone()));
         (Subscription(queue), seams)
     }
 
-    fn look(&self, files: Vec<(ServiceName, PathBuf)>, queue: Option<Arc<Queue>>) -> Receiver<Vec<Seam>> {
+    fn look(&self, logs: Vec<(ServiceName, LogPlace)>, queue: Option<Arc<Queue>>) -> Receiver<Vec<Seam>> {
         let (answer, seams) = channel();
-        self.order(Order::Look(Box::new(Look { files, queue, answer })));
+        self.order(Order::Look(Box::new(Look { logs, queue, answer })));
         seams
     }
 

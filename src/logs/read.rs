@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::Path;
 
 use memchr::memchr_iter;
 
@@ -14,6 +13,7 @@ use super::Stream;
 use super::chunks::{Chunk, Chunks};
 use super::cut::{Line, Partial};
 use super::index::RunId;
+use super::place::LogPlace;
 use super::query::{Query, Which};
 use super::seam::Seam;
 
@@ -61,14 +61,14 @@ struct Lane {
     passed: Option<Chunk>,
 }
 
-/// Opens the log whose current file this is. A log that does not exist (yet) has no lines.
-pub fn read(log: &Path, query: &Query) -> io::Result<Lines> {
+/// Opens a log; of files the current one is named. A log that does not exist (yet) has no lines.
+pub fn read(log: impl Into<LogPlace>, query: &Query) -> io::Result<Lines> {
     read_to(log, query, None)
 }
 
 /// The same, up to the seam.
-pub fn read_to(log: &Path, query: &Query, seam: Option<&Seam>) -> io::Result<Lines> {
-    let mut chunks = Chunks::open(log, seam)?;
+pub fn read_to(log: impl Into<LogPlace>, query: &Query, seam: Option<&Seam>) -> io::Result<Lines> {
+    let mut chunks = Chunks::open(&log.into(), seam)?;
     let run = match query.run {
         Some(which) => find_run(&mut chunks, which, seam)?,
         None => None,

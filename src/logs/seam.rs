@@ -1,10 +1,10 @@
 //! The place in a log at which what was becomes what comes.
 
 use std::fs::File;
-use std::path::Path;
 
 use super::chunks::open_if_there;
 use super::index::RunId;
+use super::place::LogPlace;
 
 /// Where a log ended when the pump was asked. Reading up to here and following from here gives every byte once.
 #[derive(Debug)]
@@ -25,9 +25,12 @@ impl Seam {
 }
 
 /// The end of a log that nobody writes.
-pub(super) fn end_of(log: &Path) -> Option<(File, u64)> {
-    // What can't be opened is told by whoever reads it.
-    let file = open_if_there(log).ok()??;
+pub(super) fn end_of(log: &LogPlace) -> Option<(File, u64)> {
+    let file = match log {
+        // What can't be opened is told by whoever reads it.
+        LogPlace::Files(path) => open_if_there(path).ok()??,
+        LogPlace::Memory(tail) => tail.parts().ok()?.pop()?.log,
+    };
     let length = file.metadata().ok()?.len();
     Some((file, length))
 }

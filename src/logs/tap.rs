@@ -87,6 +87,16 @@ pub(super) struct Tap {
     pub closing: bool,
     /// Its pipe has grown.
     pub grown: bool,
+    /// A sink shows it: nothing is taken before it is shown and written.
+    pub on_console: bool,
+    /// It waits for its turn to be shown.
+    pub queued: bool,
+    /// So many bytes at the head of its pipe are shown, or on their way.
+    pub shown: usize,
+    /// Behind those there was more.
+    pub has_more: bool,
+    /// Somebody waits until so many bytes are taken.
+    pub owed: Option<usize>,
     busy_turns: u32,
     lines: Assembler,
     queues: Vec<Arc<Queue>>,
@@ -103,6 +113,11 @@ impl Tap {
             watched: false,
             closing: false,
             grown: false,
+            on_console: false,
+            queued: false,
+            shown: 0,
+            has_more: false,
+            owed: None,
             busy_turns: 0,
             lines: Assembler::default(),
             queues: Vec::new(),
@@ -110,7 +125,7 @@ impl Tap {
         }
     }
 
-    /// Takes what is readable, up to one turn. Returns how much that was.
+    /// Takes what is readable, up to one turn; where a sink shows it, no more than is shown. Returns how much that was.
     pub fn take(&mut self, around: &mut Around) -> (usize, Taken) {
         let time_ns = wall_ns();
         let source = Source {
@@ -120,7 +135,8 @@ impl Tap {
         let log = self.log.clone();
         let journal = &mut log.borrow_mut().journal;
         let mut taken = 0;
-        while taken < TURN {
+        let turn = if self.on_console { self.shown } else { TURN };
+        while taken < turn {
             // No rotation for the sake of nothing.
             if journal.is_full() {
                 let now = self.readiness();
@@ -133,11 +149,13 @@ impl Tap {
                 Ok(room) => usize::try_from(room).unwrap_or(usize::MAX),
                 Err(error) => return (taken, Taken::Failed(error)),
             };
-            let asked = room.min(CHUNK).min(TURN - taken);
+            let asked = room.min(CHUNK).min(turn - taken);
             match journal.take(&self.pipe, asked, source, time_ns) {
                 Ok(0) => return (taken, Taken::Ended),
                 Ok(moved) => {
                     taken += moved;
+                    self.shown = self.shown.saturating_sub(moved);
+                    self.owed = self.owed.map(|owed| owed.saturating_sub(moved));
                     self.show(journal, moved, time_ns, around);
                     // The pipe was empty at that moment; epoll tells when it is not any more.
                     if moved < asked {

@@ -18,8 +18,10 @@ use super::*;
 use crate::spec::LogFile;
 
 mod following;
+mod in_memory;
 mod querying;
 mod rotating;
+mod showing;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -74,6 +76,10 @@ impl Bench {
     }
 
     fn open(&self, name: &str, run: u32, target: &LogFile, matchers: &[&str]) -> (Fifo, Fifo) {
+        self.open_to(name, run, LogTarget::File(target.clone()), matchers)
+    }
+
+    fn open_to(&self, name: &str, run: u32, target: LogTarget, matchers: &[&str]) -> (Fifo, Fifo) {
         let fifo = |stream| Fifo::new(self.folder.path(), &format!("{name}.{run}.{stream}"));
         let (out, err) = (fifo("out"), fifo("err"));
         self.pump
@@ -83,7 +89,7 @@ impl Bench {
                 adopted: false,
                 out: out.reader(),
                 err: err.reader(),
-                target: LogTarget::File(target.clone()),
+                target,
                 matchers: matchers.iter().map(|&text| text.into()).collect(),
             })
             .expect("open");

@@ -4,12 +4,12 @@
 //! costs the same with one service as with a thousand.
 
 mod look;
+mod showing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -26,13 +26,19 @@ use super::index::RunId;
 use super::journal::Journal;
 use super::last::life_of_run;
 use super::lines::Matchers;
+use super::place::LogPlace;
 use super::pump::{Opening, Order, Shared};
 use super::tap::{Around, Log, Run, Taken, Tap, Trouble, wall_ns};
 use super::{LogFact, Stream};
-use crate::spec::{LogFile, LogTarget, ServiceName};
+use crate::spec::{LogTarget, ServiceName};
+use showing::Showing;
 
 /// The place in epoll of the descriptor that announces orders.
 const WAKE: u64 = u64::MAX;
+/// Of that by which a sink tells that a batch is written.
+const WRITTEN: u64 = u64::MAX - 1;
+/// Of all streams that a sink shows.
+const READY: u64 = u64::MAX - 2;
 
 /// First and longest wait before a log in trouble is tried again; doubled each time.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -56,11 +62,13 @@ struct Turn {
     taps: Vec<Option<Tap>>,
     free: Vec<usize>,
     runs: HashMap<ServiceName, Runs>,
-    logs: HashMap<PathBuf, Rc<RefCell<Log>>>,
+    logs: HashMap<LogPlace, Rc<RefCell<Log>>>,
     troubled: Vec<Rc<RefCell<Log>>>,
     scratch: Vec<u8>,
     grown: u32,
     life: u32,
+    /// Where what is on the console goes before it goes into the logs.
+    showing: Option<Showing>,
 }
 
 pub(super) fn start(shared: Arc<Shared>, orders: Receiver<Order>, facts: Facts) -> io::Result<JoinHandle<()>> {
@@ -80,6 +88,7 @@ pub(super) fn start(shared: Arc<Shared>, orders: Receiver<Order>, facts: Facts) 
             scratch: Vec::new(),
             grown: 0,
             life: life(),
+            showing: None,
         };
         turn.work();
         for queue in turn.shared.lock_queues().iter() {
@@ -104,6 +113,8 @@ impl Turn {
             for event in &events[..count] {
                 match event.data() {
                     WAKE => ordered = true,
+                    WRITTEN => self.hear_of_batch(),
+                    READY => {}
                     slot => moved += self.serve(slot as usize),
                 }
             }
@@ -116,6 +127,7 @@ impl Turn {
                 }
             }
             self.retry_due();
+            moved += self.show();
             if soon && moved > 0 && moved < LITTLE {
                 self.nap();
             }
@@ -123,11 +135,15 @@ impl Turn {
     }
 
     fn timeout(&self, now: Instant) -> EpollTimeout {
+        if self.showing.as_ref().is_some_and(Showing::is_busy) {
+            return EpollTimeout::ZERO;
+        }
         let due = self
             .troubled
             .iter()
             .filter_map(|log| log.borrow().trouble.as_ref().map(|trouble| trouble.retry_at));
-        match due.min() {
+        let showing = self.showing.as_ref().and_then(Showing::deadline);
+        match due.chain(showing).min() {
             None => EpollTimeout::NONE,
             Some(at) => {
                 let wait = at.saturating_duration_since(now) + Duration::from_millis(1);
@@ -146,14 +162,20 @@ impl Turn {
         match order {
             Order::Open(opening) => self.open(*opening),
             Order::Drain(service, run) => {
+                let mut waits = false;
                 for slot in self.slots(&service, run) {
                     self.take(slot);
+                    waits |= self.owe(slot);
                 }
-                (self.facts)(LogFact::Drained { service, run });
+                match waits {
+                    true => self.ask(service, run),
+                    false => (self.facts)(LogFact::Drained { service, run }),
+                }
             }
+            Order::ShowOn(sink) => self.show_on(sink),
             Order::Close(service, run) => self.close(&service, run),
             Order::Look(look) => self.look(*look),
-            Order::Adjust(service, target) => self.adjust(&service, &target),
+            Order::Adjust(service, target, place) => self.adjust(&service, &target, &place),
             Order::Expect {
                 service,
                 run,
@@ -167,6 +189,7 @@ impl Turn {
                 }
             }
             Order::Stop => {
+                self.show_the_rest();
                 for slot in 0..self.taps.len() {
                     self.take(slot);
                 }
@@ -179,23 +202,23 @@ impl Turn {
     fn open(&mut self, opening: Opening) {
         let Opening {
             run,
-            target,
+            place,
             journal,
             patterns,
         } = opening;
         if let Some(journal) = journal {
             self.keep(journal);
         }
-        let log = self.logs[&target.file].clone();
-        log.borrow_mut().journal.adjust(&target);
-        let adopted = run.adopted.then(|| life_of_run(&target.file, run.run)).flatten();
+        let log = self.logs[&place].clone();
+        log.borrow_mut().journal.adjust(&run.target);
+        let adopted = run.adopted.then(|| life_of_run(&place, run.run)).flatten();
         let shared_run = Rc::new(Run {
             service: run.service.clone(),
             id: RunId {
                 life: adopted.unwrap_or(self.life),
                 number: run.run,
             },
-            console: Cell::new(target.console),
+            console: Cell::new(run.target.is_on_console()),
             matchers: RefCell::new(Matchers::new(patterns)),
         });
         let out = Tap::new(shared_run.clone(), Stream::Out, run.out, log.clone());
@@ -210,8 +233,8 @@ impl Turn {
             suspended: Vec::new(),
             journal,
         };
-        let path = log.journal.path().to_owned();
-        self.logs.insert(path, Rc::new(RefCell::new(log)));
+        let place = log.journal.place().clone();
+        self.logs.insert(place, Rc::new(RefCell::new(log)));
     }
 
     fn place(&mut self, tap: Tap) -> usize {
@@ -220,6 +243,7 @@ impl Turn {
             self.taps.len() - 1
         });
         self.taps[slot] = Some(tap);
+        self.place_on_console(slot);
         self.watch(slot, true);
         slot
     }
@@ -229,11 +253,13 @@ impl Turn {
         let Some(tap) = self.taps[slot].as_mut().filter(|tap| tap.watched != wanted) else {
             return;
         };
+        let (epoll, flags) = match &self.showing {
+            Some(showing) if tap.on_console => (&showing.epoll, EpollFlags::EPOLLIN | EpollFlags::EPOLLET),
+            _ => (&self.epoll, EpollFlags::EPOLLIN),
+        };
         let result = match wanted {
-            true => self
-                .epoll
-                .add(&tap.pipe, EpollEvent::new(EpollFlags::EPOLLIN, slot as u64)),
-            false => self.epoll.delete(&tap.pipe),
+            true => epoll.add(&tap.pipe, EpollEvent::new(flags, slot as u64)),
+            false => epoll.delete(&tap.pipe),
         };
         // Only what is no pipe at all, or the lack of kernel memory, can fail here.
         if let Err(errno) = result {
@@ -263,7 +289,7 @@ impl Turn {
 
     /// Takes one turn's worth. Returns how much, and whether nobody can write any more.
     fn take(&mut self, slot: usize) -> (usize, bool) {
-        let Some(tap) = self.taps[slot].as_mut() else {
+        let Some(tap) = self.taps[slot].as_mut().filter(|tap| !tap.on_console) else {
             return (0, false);
         };
         if tap.log.borrow().trouble.is_some() {
@@ -292,7 +318,7 @@ impl Turn {
         let log = tap.log.clone();
         (self.facts)(LogFact::Trouble {
             service: service.clone(),
-            problem: Some(in_words(log.borrow().journal.path(), error)),
+            problem: Some(in_words(log.borrow().journal.place(), error)),
         });
         log.borrow_mut().trouble = Some(Trouble {
             service,
@@ -352,7 +378,7 @@ impl Turn {
                     log.trouble = Some(trouble);
                     return false;
                 }
-                _ if tap.closing => self.forget(slot),
+                _ if tap.closing && !self.owe(slot) => self.forget(slot),
                 _ => self.watch(slot, true),
             }
         }
@@ -366,11 +392,11 @@ impl Turn {
     fn close(&mut self, service: &ServiceName, run: u32) {
         for slot in self.slots(service, run) {
             self.take(slot);
+            let is_owed = self.owe(slot);
             let Some(tap) = self.taps[slot].as_mut() else { continue };
-            let in_trouble = tap.log.borrow().trouble.is_some();
-            match in_trouble {
-                true => tap.closing = true,
-                false => self.forget(slot),
+            tap.closing = is_owed || tap.log.borrow().trouble.is_some();
+            if !tap.closing {
+                self.forget(slot);
             }
         }
         if let Some(runs) = self.runs.get_mut(service) {
@@ -392,18 +418,21 @@ impl Turn {
         // Each run counts once, by its second stream.
         if Rc::strong_count(&tap.run) == 1 {
             self.tell_end(&tap.run);
-            let path = tap.log.borrow().journal.path().to_owned();
-            self.let_go(&path);
+            if let Some(showing) = &self.showing {
+                showing.end(&tap.run.service, tap.run.id.number);
+            }
+            let place = tap.log.borrow().journal.place().clone();
+            self.let_go(&place);
         }
     }
 
-    fn let_go(&mut self, path: &Path) {
+    fn let_go(&mut self, place: &LogPlace) {
         let mut users = self.shared.lock_users();
-        match users.get_mut(path) {
+        match users.get_mut(place) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                users.remove(path);
-                self.logs.remove(path);
+                users.remove(place);
+                self.logs.remove(place);
             }
         }
     }
@@ -417,52 +446,52 @@ impl Turn {
         }
     }
 
-    fn adjust(&mut self, service: &ServiceName, target: &LogTarget) {
-        let LogTarget::File(target) = target else { return };
+    fn adjust(&mut self, service: &ServiceName, target: &LogTarget, place: &LogPlace) {
         let runs = self.runs.get(service).cloned().unwrap_or_default();
         for (_, slots) in runs {
-            if let Err(error) = self.move_to(slots, target) {
+            if let Err(error) = self.move_to(slots, target, place) {
                 (self.facts)(LogFact::Trouble {
                     service: service.clone(),
-                    problem: Some(in_words(&target.file, &error)),
+                    problem: Some(in_words(place, &error)),
                 });
                 return;
             }
             for slot in slots {
                 let Some(tap) = self.taps[slot].as_mut() else { continue };
                 tap.log.borrow_mut().journal.adjust(target);
-                tap.run.console.set(target.console);
+                tap.run.console.set(target.is_on_console());
                 tap.forget_queues();
+                self.place_on_console(slot);
             }
         }
     }
 
-    /// Lets both streams go on in another file, if it is another one.
-    fn move_to(&mut self, slots: [usize; 2], target: &LogFile) -> io::Result<()> {
+    /// Lets both streams go on in another log, if it is another one.
+    fn move_to(&mut self, slots: [usize; 2], target: &LogTarget, place: &LogPlace) -> io::Result<()> {
         let Some(tap) = &self.taps[slots[0]] else { return Ok(()) };
         let old = tap.log.clone();
-        let old_path = old.borrow().journal.path().to_owned();
-        if old_path == target.file {
+        let before = old.borrow().journal.place().clone();
+        if before == *place {
             return Ok(());
         }
         {
             let shared = self.shared.clone();
             let mut users = shared.lock_users();
-            if !users.contains_key(&target.file) {
-                self.keep(Journal::open(target)?);
-            } else if !self.logs.contains_key(&target.file) {
+            if !users.contains_key(place) {
+                self.keep(Journal::open(place, target)?);
+            } else if !self.logs.contains_key(place) {
                 return Err(io::Error::other("another service is about to write there"));
             }
-            *users.entry(target.file.clone()).or_default() += 1;
+            *users.entry(place.clone()).or_default() += 1;
         }
         for slot in slots {
             old.borrow_mut().suspended.retain(|&other| other != slot);
             if let Some(tap) = self.taps[slot].as_mut() {
-                tap.log = self.logs[&target.file].clone();
+                tap.log = self.logs[place].clone();
             }
             self.watch(slot, true);
         }
-        self.let_go(&old_path);
+        self.let_go(&before);
         Ok(())
     }
 }
@@ -472,16 +501,16 @@ fn life() -> u32 {
     (wall_ns() / 1_000_000) as u32 & 0x00ff_ffff
 }
 
-/// For a person: which file, and what the kernel says.
-fn in_words(path: &Path, error: &io::Error) -> String {
-    let path = path.display().to_string();
+/// For a person: which log, and what the kernel says.
+fn in_words(place: &LogPlace, error: &io::Error) -> String {
+    let place = place.to_string();
     let text = match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
     };
-    if text.starts_with(&path) {
+    if text.starts_with(&place) {
         text
     } else {
-        format!("{path}: {text}")
+        format!("{place}: {text}")
     }
 }

@@ -22,7 +22,7 @@ pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
 pub use remnant::Remnant;
 pub use service::{
-    Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogTarget, PidFile, PidFileMode, Port,
-    PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
+    Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogMemory, LogTarget, PidFile, PidFileMode,
+    Port, PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
 };
 pub use shape::{Key, Shape, TableShape};

@@ -242,6 +242,19 @@ pub enum LogTarget {
     /// It has runner's own stdin, stdout and stderr: CMD of `up -- CMD`.
     Inherited,
     File(LogFile),
+    /// Only the newest output, in memory: it is gone with the daemon.
+    Memory(LogMemory),
+}
+
+impl LogTarget {
+    /// Shown on the console of `up`.
+    pub fn is_on_console(&self) -> bool {
+        match self {
+            LogTarget::Off | LogTarget::Inherited => false,
+            LogTarget::File(log) => log.console,
+            LogTarget::Memory(log) => log.console,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,6 +265,14 @@ pub struct LogFile {
     pub max_size: Bytes,
     /// Kept files, the current one included.
     pub max_files: u32,
+    /// Shown on the console of `up`.
+    pub console: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogMemory {
+    /// What is kept at most; at least half of it is there once that much was printed.
+    pub max_size: Bytes,
     /// Shown on the console of `up`.
     pub console: bool,
 }

@@ -277,6 +277,10 @@ impl Written for LogTarget {
                 "max_files": log.max_files,
                 "console": log.console,
             }),
+            LogTarget::Memory(log) => json!({
+                "max_size": size_text(log.max_size),
+                "console": log.console,
+            }),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -103,6 +103,18 @@ fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> 
     }
 }
 
+/// How many bytes wait in a pipe (FIONREAD).
+#[allow(unsafe_code)]
+pub fn waiting(pipe: impl AsFd) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: `count` is a valid int for the length of the call; a descriptor that is no pipe makes it fail.
+    let result = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    match result {
+        0 => usize::try_from(count).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -119,7 +131,9 @@ mod tests {
         both.write_all(b"hello").unwrap();
         let mut reader = open_reader(&path).unwrap();
         let mut buffer = [0; 16];
+        assert_eq!(waiting(&reader), 5);
         assert_eq!(reader.read(&mut buffer).unwrap(), 5);
+        assert_eq!(waiting(&reader), 0);
         assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 

@@ -1,4 +1,4 @@
-//! What the allocator keeps.
+//! What the allocator keeps, and files in memory.
 
 /// Gives memory that was freed back to the system: after a burst (a file was read, a thousand services were started) the
 /// allocator would keep it for the next one.
@@ -9,4 +9,10 @@ pub fn give_back() {
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// A file that has no name and lies in memory (memfd_create(2)); it is gone with its last descriptor. `name` is seen in /proc only.
+pub fn file(name: &str) -> std::io::Result<std::fs::File> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
 }

@@ -105,12 +105,14 @@ impl Console {
         }
     }
 
-    /// The console was too slow for this many lines. An empty name: transitions were missed, not lines.
+    /// The console was too slow for so many transitions.
+    pub fn missed(&self, transitions: u64, out: &mut Vec<u8>) {
+        let text = format!("… skipped {}", words::count(transitions, "transition"));
+        self.say(&self.style.dim(text), out);
+    }
+
+    /// It was too slow for so many lines of this stream.
     pub fn skipped(&mut self, service: &str, stream: Stream, lines: u64, out: &mut Vec<u8>) {
-        if service.is_empty() {
-            let text = format!("… skipped {}", words::count(lines, "transition"));
-            return self.say(&self.style.dim(text), out);
-        }
         let place = self.place(service);
         self.flush_stream(place, stream, out);
         let text = format!("… skipped {}", words::count(lines, "line"));

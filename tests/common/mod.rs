@@ -130,7 +130,13 @@ pub struct Up {
 
 impl Up {
     pub fn start(mut command: Command) -> Up {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Up::start_with(command)
+    }
+
+    /// Its streams are what the command says; those that are piped are read.
+    pub fn start_with(mut command: Command) -> Up {
+        let mut child = command.spawn().unwrap();
         let (sink, lines) = channel();
         let read = |stream: Box<dyn Read + Send>, is_err: bool| {
             let sink = sink.clone();
@@ -140,8 +146,12 @@ impl Up {
                 }
             });
         };
-        read(Box::new(child.stdout.take().unwrap()), false);
-        read(Box::new(child.stderr.take().unwrap()), true);
+        if let Some(out) = child.stdout.take() {
+            read(Box::new(out), false);
+        }
+        if let Some(err) = child.stderr.take() {
+            read(Box::new(err), true);
+        }
         Up {
             child,
             lines,

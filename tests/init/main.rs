@@ -7,6 +7,7 @@ mod common;
 mod fixture;
 
 mod alone;
+mod output;
 mod project;
 mod storms;
 mod terminal;

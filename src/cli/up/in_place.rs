@@ -5,12 +5,12 @@
 
 use std::ffi::OsString;
 
-use super::super::args::{Global, Up};
+use super::super::args::{Global, Up, UpFormat};
 use super::super::outcome::Outcome;
 use super::super::reach::{self, Start};
 use super::super::{Result, project, terminal};
 use super::given::Given;
-use crate::api::boot::{Console, ConsoleFormat};
+use crate::api::boot::Console;
 use crate::api::wire::UpRequest;
 use crate::config;
 use crate::config::command_line;
@@ -82,13 +82,13 @@ pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
                 no_reload: args.no_reload,
                 ..UpRequest::default()
             },
-            format: ConsoleFormat::Text,
+            format: args.log_format.into(),
             colour: style.color,
             quiet: global.quiet,
             init: is_init(),
         }),
     };
-    if !global.quiet {
+    if !global.quiet && args.log_format == UpFormat::Text {
         let services = words::count(loaded.project.services.len() as u64, "service");
         let files = super::file_names(&loaded.location);
         terminal::say(format_args!("runner  {}: {services} from {files}", loaded.project.name));

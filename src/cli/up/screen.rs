@@ -10,22 +10,23 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::api::boot::ConsoleFormat;
 use crate::api::wire::{self, EventKind};
 use crate::cli::terminal;
-use crate::logs::Stream;
+use crate::logs::{Origin, Render};
 use crate::reconcile::StateName;
 use crate::sys;
 use crate::view::acted;
 use crate::view::block;
-use crate::view::console::Console;
 use crate::view::failures::Failures;
+use crate::view::shown::Shown;
 use crate::view::style::Style;
 
 /// Text that may wait for the writer before no more frames are taken.
 const ROOM: usize = 256 * 1024;
 
 pub struct Screen {
-    console: Console,
+    shown: Shown,
     style: Style,
     /// Shows output and transitions; `up -d` shows only what goes wrong.
     full: bool,
@@ -43,7 +44,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn new(style: Style, names: Vec<String>, full: bool, quiet: bool) -> Screen {
+    pub fn new(format: ConsoleFormat, style: Style, names: Vec<String>, full: bool, quiet: bool) -> Screen {
         let (writer, mut queue) = mpsc::channel::<Vec<u8>>(2);
         let written = std::thread::spawn(move || {
             while let Some(text) = queue.blocking_recv() {
@@ -62,7 +63,7 @@ impl Screen {
         });
         Screen {
             unread,
-            console: Console::new(style, names),
+            shown: Shown::new(format, style, names),
             style,
             full,
             quiet,
@@ -98,17 +99,24 @@ impl Screen {
         std::mem::take(&mut self.text)
     }
 
-    pub fn output(&mut self, service: &str, stream: Stream, bytes: &[u8]) {
+    pub fn output(&mut self, of: &Origin<'_>, bytes: &[u8]) {
         if self.full && !self.writer.is_closed() {
             self.erase_block();
-            self.console.chunk(service, stream, bytes, &mut self.text);
+            self.shown.chunk(of, bytes, &mut self.text);
         }
     }
 
-    pub fn skipped(&mut self, service: &str, stream: Stream, lines: u64) {
+    pub fn skipped(&mut self, of: &Origin<'_>, lines: u64) {
         if self.full && !self.writer.is_closed() {
             self.erase_block();
-            self.console.skipped(service, stream, lines, &mut self.text);
+            self.shown.skipped(of, lines, &mut self.text);
+        }
+    }
+
+    pub fn missed(&mut self, events: u64) {
+        if self.full && !self.writer.is_closed() {
+            self.erase_block();
+            self.shown.missed(events, &mut self.text);
         }
     }
 
@@ -128,26 +136,47 @@ impl Screen {
         };
         if tells && !self.quiet {
             self.erase_block();
-            self.console.event(event, &mut self.text);
+            let mut words = Vec::new();
+            self.shown.event(event, &mut self.text, &mut words);
+            let _ = std::io::stderr().write_all(&words);
         }
     }
 
-    /// The file was saved and is broken.
-    pub fn rejected(&mut self, problems: &[wire::Problem], diagnosis: &str) {
-        if (self.full || self.joins) && !self.quiet {
-            self.erase_block();
-            self.console.rejected(problems, diagnosis, &mut self.text);
+    /// The file was saved and is broken; `diagnosis` looks at it.
+    pub fn rejected(
+        &mut self,
+        event: &wire::Event,
+        problems: &[wire::Problem],
+        diagnosis: &dyn Fn() -> Option<String>,
+    ) {
+        if let Shown::Text(_) = self.shown
+            && !problems.is_empty()
+            && let Some(diagnosis) = diagnosis()
+        {
+            self.show_rejected(problems, &diagnosis);
+        } else {
+            self.event(event);
+        }
+    }
+
+    fn show_rejected(&mut self, problems: &[wire::Problem], diagnosis: &str) {
+        let tells = (self.full || self.joins) && !self.quiet;
+        self.erase_block();
+        if let Shown::Text(console) = &mut self.shown
+            && tells
+        {
+            console.rejected(problems, diagnosis, &mut self.text);
         }
     }
 
     /// Only a terminal has a block, and only while something is not as it should be.
     pub fn shows_progress(&self) -> bool {
-        self.style.terminal && !self.quiet && !self.settled && self.has_room()
+        self.style.terminal && !self.shown.is_json() && !self.quiet && !self.settled && self.has_room()
     }
 
     /// What is waited for is said in words now and then.
     pub fn waits_in_words(&self) -> bool {
-        !self.style.terminal && !self.quiet
+        (!self.style.terminal || self.shown.is_json()) && !self.quiet
     }
 
     pub fn progress(&mut self, ps: &wire::Ps) {
@@ -185,7 +214,7 @@ impl Screen {
     /// Writes what is left and waits until it is taken.
     pub async fn finish(&mut self) {
         self.erase_block();
-        self.console.flush(&mut self.text);
+        self.shown.flush(&mut self.text);
         if self.has_text() {
             // A writer that is gone meanwhile has no use for it.
             let _ = self.writer.send(std::mem::take(&mut self.text)).await;
@@ -207,12 +236,16 @@ impl Screen {
 
     /// Why it ended, as the last line; before it, what failed and was not mended.
     pub fn last_words(&mut self, code: u8, because: &str) {
+        let Shown::Text(console) = &mut self.shown else {
+            // The event has said it.
+            return;
+        };
         if self.quiet {
             return;
         }
         let mut text = Vec::new();
         if code != 0 {
-            self.failures.tell(&mut self.console, &mut text);
+            self.failures.tell(console, &mut text);
         }
         let _ = std::io::stderr().write_all(&text);
         terminal::say(format_args!("runner  ended: {because}"));

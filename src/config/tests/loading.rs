@@ -188,7 +188,7 @@ fn files_that_somebody_else_may_write_are_refused() {
     let inputs = Inputs {
         env: Vec::new(),
         euid: nix::unistd::geteuid().as_raw() + 1,
-        state_dir: None,
+        ..Inputs::default()
     };
     let outcome = load(&folder.locate(&[], None), &inputs, &mut HashedPorts::new("", |_| true));
     assert_eq!(outcome.is_ok(), nix::unistd::geteuid().is_root());

@@ -18,7 +18,7 @@ fn with_env(text: &str, env: &[(&str, &[u8])]) -> Loaded {
             .map(|(name, value)| ((*name).into(), OsString::from_vec(value.to_vec())))
             .collect(),
         euid: nix::unistd::geteuid().as_raw(),
-        state_dir: None,
+        ..Inputs::default()
     };
     let loaded = load(
         &folder.locate(&[], None),

@@ -20,6 +20,7 @@ pub(super) struct Folder {
     folder: tempfile::TempDir,
     /// The environment in which it is started.
     pub env: Vec<(&'static str, &'static str)>,
+    pub logs_in_memory: bool,
 }
 
 impl Folder {
@@ -27,6 +28,7 @@ impl Folder {
         Folder {
             folder: tempfile::tempdir().unwrap(),
             env: Vec::new(),
+            logs_in_memory: false,
         }
     }
 
@@ -68,6 +70,7 @@ impl Folder {
                 .collect(),
             euid: nix::unistd::geteuid().as_raw(),
             state_dir: None,
+            logs_in_memory: self.logs_in_memory,
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))
     }

@@ -12,7 +12,7 @@ fn kept(text: &str, kept: &KeptPorts, is_free: impl FnMut(u16) -> bool) -> Loade
     let inputs = Inputs {
         env: Vec::new(),
         euid: nix::unistd::geteuid().as_raw(),
-        state_dir: None,
+        ..Inputs::default()
     };
     load(&folder.locate(&[], None), &inputs, &mut source).expect("valid")
 }

@@ -190,7 +190,7 @@ impl Hands {
         });
         let [Ok(out), Ok(err)] = readers else { return };
         let target = match &service.log {
-            LogTarget::File(_) => service.log.clone(),
+            LogTarget::File(_) | LogTarget::Memory(_) => service.log.clone(),
             // It counts from the next start on.
             LogTarget::Off | LogTarget::Inherited => return,
         };

@@ -20,7 +20,7 @@ impl Hands {
         match service.log {
             LogTarget::Off => return Ok([Stdio::Null, Stdio::Null, Stdio::Null]),
             LogTarget::Inherited => return Ok([Stdio::Inherited, Stdio::Inherited, Stdio::Inherited]),
-            LogTarget::File(_) => {}
+            LogTarget::File(_) | LogTarget::Memory(_) => {}
         }
         let owner = setting
             .credentials()

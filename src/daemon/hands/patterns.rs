@@ -3,7 +3,7 @@
 use super::{Hands, Inbox, checks};
 use crate::logs::{self, LogFact, Query, Which};
 use crate::reconcile::Incarnation;
-use crate::spec::{Check, LogTarget, Service, ServiceName};
+use crate::spec::{Check, Service, ServiceName};
 
 pub(super) fn of(service: &Service) -> Vec<String> {
     let pattern = |check: &Check| match check {
@@ -24,12 +24,14 @@ impl Hands {
         fresh.retain(|pattern| !run.patterns.contains(pattern));
         let first = run.patterns.len();
         run.patterns.extend(fresh.iter().cloned());
-        let LogTarget::File(log) = &run.service.log else { return };
+        let Some(log) = self.pump.place(&service.name, &run.service.log) else {
+            return;
+        };
         if fresh.is_empty() {
             return;
         }
         self.pump.expect(&service.name, id.run, first, &fresh);
-        let (name, log) = (service.name.clone(), log.file.clone());
+        let name = service.name.clone();
         let seams = self.pump.seams(vec![(name.clone(), log.clone())]);
         let inbox = self.inbox.clone();
         // A log may be long: the loop does not wait for it.

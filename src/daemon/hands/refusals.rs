@@ -65,6 +65,7 @@ pub(super) fn pid_file_refused(service: &Service, path: &Path, error: &io::Error
 pub(super) fn output_refused(service: &Service, error: &io::Error) -> Failure {
     let place = match &service.log {
         LogTarget::File(file) => file.file.display().to_string(),
+        LogTarget::Memory(_) => "memory".to_owned(),
         LogTarget::Off | LogTarget::Inherited => "the output".to_owned(),
     };
     Failure {

@@ -95,7 +95,10 @@ impl Daemon {
 
     fn logs(&self, request: wire::LogsRequest) -> Result<ByteStream, Refusal> {
         let project = self.in_force()?;
-        let sources = past::sources(&project, &request.services).map_err(no_such_service)?;
+        let sources = past::sources(&project, &request.services, |name, target| {
+            self.hands.pump().place(name, target)
+        })
+        .map_err(no_such_service)?;
         if sources.is_empty() && !request.services.is_empty() {
             let names = checked_names(&project, &request.services).unwrap_or_default();
             let why = match names.iter().any(|name| project.services[name].is_command_line()) {
@@ -117,11 +120,12 @@ impl Daemon {
 
     fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
         let began_ns = self.session.began_ns;
+        let pump = self.hands.pump();
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
             usage,
-            last_lines: &|name, run| reading::last_lines(Some(project), Some(name), run, began_ns)(),
+            last_lines: &|name, run| reading::last_lines(pump, Some(project), Some(name), run, began_ns)(),
             mask: self.story.mask(),
             drift: self.drift(),
             config_error: self.config_error(),
@@ -229,7 +233,10 @@ impl Daemon {
             because: hidden(&link.because),
         };
         let lines = match &why.wrote {
-            Some((culprit, run)) => reading::last_lines(Some(&project), Some(culprit), *run, self.session.began_ns)(),
+            Some((culprit, run)) => {
+                let (pump, since_ns) = (self.hands.pump(), self.session.began_ns);
+                reading::last_lines(pump, Some(&project), Some(culprit), *run, since_ns)()
+            }
             None => Vec::new(),
         };
         let pending = self.drift().remove(&name).map(|words| wire::WhyLink {

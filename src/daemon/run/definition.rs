@@ -165,6 +165,7 @@ impl Daemon {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
             state_dir: Some(&self.boot.state_dir).filter(|folder| spare::is_spare(folder)).cloned(),
+            logs_in_memory: self.logs_in_memory(),
         };
         let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
@@ -200,6 +201,12 @@ impl Daemon {
             // After the loop nobody needs to know.
             let _ = news.send(News::Read { purpose, loaded, files });
         });
+    }
+
+    /// A container's logs are for whoever collects its stdout; and where nothing can be written there can be no files.
+    fn logs_in_memory(&self) -> bool {
+        let is_init = self.boot.console.as_ref().is_some_and(|console| console.init);
+        is_init || !sys::files::can_write_in(&self.boot.state_dir)
     }
 
     /// A defect of ours: it is told, and nothing else happens.
@@ -413,6 +420,9 @@ impl Daemon {
             return;
         }
         point!("config.accepted");
+        self.hands
+            .pump()
+            .forget_all_but(|name| project.services.contains_key(name));
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
         self.definition.recipe = recipe.clone();

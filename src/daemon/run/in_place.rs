@@ -7,23 +7,14 @@ use super::definition::Purpose;
 use crate::api::server::UpAnswer;
 use crate::api::wire::Refusal;
 use crate::daemon::showing::Showing;
-use crate::logs::Filter;
 use crate::reconcile::{Author, Cause};
-
-/// What may wait for a stdout that is slow before lines are missed.
-const BUDGET: usize = 4 * 1024 * 1024;
 
 impl Daemon {
     /// From now on everything is shown.
     pub(super) fn show(&mut self) {
         let Some(console) = &self.boot.console else { return };
-        let filter = Filter {
-            console_only: true,
-            ..Filter::default()
-        };
-        let output = self.hands.pump().subscribe(filter, BUDGET);
         let (events, _) = self.story.follow();
-        self.showing = Some(Showing::start(console, Vec::new(), output, events));
+        self.showing = Some(Showing::start(console, self.hands.pump(), events));
     }
 
     /// Does what was typed, unless a daemon before us has.

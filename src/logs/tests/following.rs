@@ -117,7 +117,7 @@ fn the_end_of_the_run_that_was_asked_for_is_the_end() {
         ..Query::default()
     };
     let web = ServiceName::new("web");
-    let files = || vec![(web.clone(), target.file.clone())];
+    let files = || vec![(web.clone(), (&target.file).into())];
     let follow = |which| {
         let seams = bench.pump.seams(files()).recv().expect("seams");
         Follow::new(&query(which), [&web].into_iter().zip(&seams))
@@ -195,7 +195,7 @@ fn the_past_and_what_follows_are_everything_once() {
             thread::yield_now();
             continue;
         }
-        let wanted = vec![(ServiceName::new("web"), target.file.clone())];
+        let wanted = vec![(ServiceName::new("web"), (&target.file).into())];
         let (subscription, seams) = bench.pump.follow(Filter::default(), 64 << 20, wanted);
         let log = target.file.clone();
         followers.push(thread::spawn(move || {
@@ -223,7 +223,7 @@ fn the_past_and_what_follows_are_everything_once() {
 fn a_log_that_nobody_writes_ends_where_it_ends() {
     let bench = Bench::new();
     let target = bench.target("web", 1 << 20, 3);
-    let wanted = || vec![(ServiceName::new("web"), target.file.clone())];
+    let wanted = || vec![(ServiceName::new("web"), (&target.file).into())];
     let none = bench.pump.seams(wanted()).recv().expect("seams");
     let (mut out, _err) = bench.open("web", 1, &target, &[]);
     out.write.write_all(b"one\n").expect("write");

@@ -11,11 +11,11 @@ impl Turn {
     /// Takes what is there, notes where the logs end, and only then lets the queue hear: nothing is taken in between.
     pub(super) fn look(&mut self, look: Look) {
         let goes_on = look.queue.is_some();
-        let seams = look.files.iter().map(|(service, path)| {
+        let seams = look.logs.iter().map(|(service, place)| {
             let open = self.take_all(service);
-            let ours = self.logs.get(path).and_then(|log| log.borrow().journal.end());
+            let ours = self.logs.get(place).and_then(|log| log.borrow().journal.end());
             Seam {
-                end: ours.or_else(|| seam::end_of(path)),
+                end: ours.or_else(|| seam::end_of(place)),
                 open,
                 goes_on,
             }
