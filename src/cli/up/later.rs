@@ -15,7 +15,6 @@ pub fn refuse(args: &Up) -> Result<()> {
     let later = [
         (args.tui, "--tui"),
         (args.http.is_some(), "--http"),
-        (args.log_format != "text", "--log-format"),
     ];
     match later.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
