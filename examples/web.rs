@@ -1,6 +1,6 @@
 //! A small web service: `/healthz`, `/` (a greeting from a prepared file) and `/work` (hands out numbers).
 //!
-//! `web FILE` listens on `$PORT` of 127.0.0.1. SIGTERM, SIGINT and SIGQUIT let the request in hand finish, then end it.
+//! `web FILE` listens on `$PORT` of `$HOST` (127.0.0.1). SIGTERM, SIGINT and SIGQUIT let the request in hand finish, then end it.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().collect();
     ends.thread_block()?;
 
-    let listener = TcpListener::bind(format!("127.0.0.1:{port}")).map_err(|error| format!("port {port}: {error}"))?;
+    let host = env::var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
+    let listener = TcpListener::bind(format!("{host}:{port}")).map_err(|error| format!("port {port}: {error}"))?;
     println!("listening on http://{}", listener.local_addr()?);
     let shop = Arc::new(Shop {
         greeting,

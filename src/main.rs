@@ -1,9 +1,10 @@
 //! Parse, call the verb, exit with its code. The hidden verbs are the other roles of the same program.
 
 use runner::api::boot::DAEMON_VERB;
-use runner::{cli, daemon, guardian};
+use runner::{cli, daemon, guardian, sys};
 
 fn main() {
+    sys::names::keep_to_files();
     let mut words = std::env::args_os().skip(1);
     let code = match words.next().as_ref().and_then(|verb| verb.to_str()) {
         Some(guardian::VERB) => guardian::run_verb(words),

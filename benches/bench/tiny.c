@@ -1,9 +1,11 @@
 /* The smallest service: static, no libc start-up worth speaking of.
  *   tiny wait            waits for its end
  *   tiny stamp FIFO      writes the monotonic nanoseconds of its start into FIFO, then waits
+ *   tiny term FIFO       writes such a stamp once it waits for SIGTERM, another when that has come, and ends
  *   tiny lines COUNT     writes COUNT numbered lines of 100 bytes, 4 KiB a write, as line-buffering programs do
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,15 +23,29 @@ static void put(const char *from, size_t length) {
     }
 }
 
+static void stamp(int fifo) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    if (fifo < 0 || write(fifo, &ns, sizeof ns) != sizeof ns)
+        _exit(1);
+}
+
 int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "stamp")) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
         int fifo = open(argv[2], O_WRONLY);
-        if (fifo < 0 || write(fifo, &ns, sizeof ns) != sizeof ns)
-            return 1;
+        stamp(fifo);
         close(fifo);
+    } else if (argc > 2 && !strcmp(argv[1], "term")) {
+        sigset_t term;
+        int fifo = open(argv[2], O_WRONLY), signal;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        sigprocmask(SIG_BLOCK, &term, NULL);
+        stamp(fifo);
+        sigwait(&term, &signal);
+        stamp(fifo);
+        return 0;
     } else if (argc > 2 && !strcmp(argv[1], "lines")) {
         char block[4000];
         long count = atol(argv[2]);

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::{Act, ByteStream, Call, Desk, UpAnswer};
 use super::wire::{ActRequest, Refusal};
-use super::{metrics, openapi, params, query};
+use super::{metrics, params, query};
 
 /// Requests are small: names and numbers.
 const MAX_REQUEST_BODY: usize = 64 * 1024;
@@ -208,7 +208,13 @@ async fn answer(
             let _held = desk.hold()?;
             ok(&desk.ask(|reply| Call::Wait { request: wait, reply }).await?)
         }
-        ("GET", "/v1/openapi.json") => ok(&openapi::document()),
+        #[cfg(feature = "openapi")]
+        ("GET", "/v1/openapi.json") => ok(&super::openapi::document()),
+        #[cfg(not(feature = "openapi"))]
+        ("GET", "/v1/openapi.json") => {
+            let detail = "this build of runner was made without the feature `openapi`";
+            Err(Refusal::new(501, "not in this build", detail))
+        }
         ("GET", "/metrics") => {
             let ps = desk.ask(|reply| Call::Ps { reply }).await?;
             Ok(full(StatusCode::OK, route.kind, metrics::text(&ps).into()))

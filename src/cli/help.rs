@@ -31,6 +31,15 @@ pub fn hint_at_place(error: &clap::Error) {
     }
 }
 
+/// A verb of which this build knows only the name.
+#[cfg_attr(feature = "completions", expect(dead_code, reason = "a full build has every verb"))]
+pub fn left_out(verb: &str, feature: &str) -> Outcome {
+    Outcome::Usage {
+        message: format!("`{verb}` is not in this build of runner, which was made without the feature `{feature}`"),
+        suggestion: Some("a runner that was built with everything can, from outside of the image".to_owned()),
+    }
+}
+
 pub fn print_short_help() -> u8 {
     // A closed stdout is the reader's wish.
     let _ = Cli::command().print_help();

@@ -8,6 +8,10 @@ mod args;
 mod call;
 mod check;
 mod clean;
+#[cfg(feature = "completions")]
+mod completions;
+#[cfg(not(feature = "completions"))]
+#[path = "completions/absent.rs"]
 mod completions;
 mod doctor;
 mod down;
@@ -54,6 +58,9 @@ pub fn run() -> u8 {
             // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
             let _ = error.print();
             help::hint_at_place(&error);
+            if health::is_asked() && error.use_stderr() {
+                return health::NOT_WELL;
+            }
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };

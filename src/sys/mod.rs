@@ -18,6 +18,7 @@ pub mod limits;
 pub mod lock;
 pub mod machine;
 pub mod memory;
+pub mod names;
 pub mod oom;
 pub mod passing;
 pub mod pid_file;

@@ -8,6 +8,8 @@ mod door;
 mod fuzz;
 mod hostile;
 mod raw;
+#[cfg(feature = "openapi")]
 mod routes;
+#[cfg(feature = "openapi")]
 mod shape;
 mod stream;
