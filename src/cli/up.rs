@@ -1,8 +1,13 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
+<<<<<<< HEAD
 mod given;
 pub mod in_place;
 mod later;
+=======
+mod arrival;
+mod in_place;
+>>>>>>> logs
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -15,7 +20,7 @@ use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, act, call, plan, project, reach, terminal};
+use super::{Result, call, plan, project, reach, terminal};
 use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
@@ -24,7 +29,11 @@ use crate::config::find::Location;
 use crate::logs::{Origin, Stream};
 use crate::sys;
 use crate::view::{json, words};
+<<<<<<< HEAD
 use given::Given;
+=======
+use arrival::{Arrival, arrival, arrived};
+>>>>>>> logs
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.
@@ -200,26 +209,6 @@ struct Session<'a> {
     watcher: Watcher,
     /// Looks at the files that were rejected.
     diagnose: &'a dyn Fn() -> Option<String>,
-}
-
-/// Answers with the outcome of the start.
-type Arrival = tokio::task::JoinHandle<Result<wire::Acted>>;
-
-/// Waits beside the output, on a connection of its own. Nothing named: until the project has come to rest.
-fn arrival(location: Location, names: &[String]) -> Arrival {
-    let path = act::wait_path(names, "up", None);
-    tokio::task::spawn_local(async move {
-        // Where the project has ended meanwhile, its stream tells more.
-        let Some(stream) = reach::running(&location)? else {
-            return std::future::pending().await;
-        };
-        let mut client = reach::client(stream).await?;
-        match call::unless_stopped(&location, client.get(&path)).await? {
-            Err(client::Error::Lost(_)) => std::future::pending().await,
-            Err(client::Error::Refused(refusal)) if refusal.is_ending() => std::future::pending().await,
-            answer => Ok(answer?),
-        }
-    })
 }
 
 /// What ends the following.
@@ -489,17 +478,6 @@ fn origin(service: &str, run: u32, stream: Stream, time_ns: i64) -> Origin<'_> {
         stream,
         time_ns,
     }
-}
-
-async fn arrived(arrival: &mut Option<Arrival>) -> Result<wire::Acted> {
-    if let Some(task) = arrival {
-        let acted = task.await;
-        *arrival = None;
-        if let Ok(acted) = acted {
-            return acted;
-        }
-    }
-    std::future::pending().await
 }
 
 fn redraws() -> Interval {

@@ -3,6 +3,7 @@
 //! It sleeps in epoll_wait(2) without a timeout unless a log is in trouble, so an idle project costs nothing, and an event
 //! costs the same with one service as with a thousand.
 
+mod edits;
 mod look;
 mod showing;
 
@@ -444,55 +445,6 @@ impl Turn {
         if let Some(tap) = slots.next_back().and_then(|slot| self.taps[slot].as_ref()) {
             tap.run.matchers.borrow_mut().add(first, patterns);
         }
-    }
-
-    fn adjust(&mut self, service: &ServiceName, target: &LogTarget, place: &LogPlace) {
-        let runs = self.runs.get(service).cloned().unwrap_or_default();
-        for (_, slots) in runs {
-            if let Err(error) = self.move_to(slots, target, place) {
-                (self.facts)(LogFact::Trouble {
-                    service: service.clone(),
-                    problem: Some(in_words(place, &error)),
-                });
-                return;
-            }
-            for slot in slots {
-                let Some(tap) = self.taps[slot].as_mut() else { continue };
-                tap.log.borrow_mut().journal.adjust(target);
-                tap.run.console.set(target.is_on_console());
-                tap.forget_queues();
-                self.place_on_console(slot);
-            }
-        }
-    }
-
-    /// Lets both streams go on in another log, if it is another one.
-    fn move_to(&mut self, slots: [usize; 2], target: &LogTarget, place: &LogPlace) -> io::Result<()> {
-        let Some(tap) = &self.taps[slots[0]] else { return Ok(()) };
-        let old = tap.log.clone();
-        let before = old.borrow().journal.place().clone();
-        if before == *place {
-            return Ok(());
-        }
-        {
-            let shared = self.shared.clone();
-            let mut users = shared.lock_users();
-            if !users.contains_key(place) {
-                self.keep(Journal::open(place, target)?);
-            } else if !self.logs.contains_key(place) {
-                return Err(io::Error::other("another service is about to write there"));
-            }
-            *users.entry(place.clone()).or_default() += 1;
-        }
-        for slot in slots {
-            old.borrow_mut().suspended.retain(|&other| other != slot);
-            if let Some(tap) = self.taps[slot].as_mut() {
-                tap.log = self.logs[place].clone();
-            }
-            self.watch(slot, true);
-        }
-        self.let_go(&before);
-        Ok(())
     }
 }
 

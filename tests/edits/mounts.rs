@@ -64,7 +64,10 @@ fn changed(applied: &Value) -> Vec<(String, String)> {
 fn main_file(n: u32) -> String {
     format!(
         "include = [\"../services.d/*.toml\"]\n{}{}",
-        stays("web", &format!("env_file = [\"../env/web.env\"]\nenv = {{ EDIT = \"{n}\" }}")),
+        stays(
+            "web",
+            &format!("env_file = [\"../env/web.env\"]\nenv = {{ EDIT = \"{n}\" }}")
+        ),
         stays("still", "")
     )
 }
@@ -126,7 +129,9 @@ fn the_environment_may_name_the_files_and_what_is_typed_wins() {
         let output = command.envs(variables.iter().copied()).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         let text = stdout(&output);
-        let names = text.lines().filter_map(|line| line.strip_prefix("+ ")?.split(' ').next());
+        let names = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("+ ")?.split(' ').next());
         names.map(str::to_owned).collect::<Vec<_>>()
     };
     let both = ("RUNNER_FILE", "one.toml:two.toml");
@@ -135,7 +140,11 @@ fn the_environment_may_name_the_files_and_what_is_typed_wins() {
     assert_eq!(plan(&[], &[both]), ["one"]);
     assert_eq!(plan(&[], &[both, ("RUNNER_PROFILES", "more")]), ["one", "two"]);
     assert_eq!(plan(&["-f", "services.toml"], &[both]), ["here"]);
-    let missing = project.command(&["check"]).env("RUNNER_FILE", "nosuch.toml").output().unwrap();
+    let missing = project
+        .command(&["check"])
+        .env("RUNNER_FILE", "nosuch.toml")
+        .output()
+        .unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("nosuch.toml"), "{}", stderr(&missing));
 }

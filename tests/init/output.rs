@@ -16,7 +16,7 @@ fn json(text: &str) -> Vec<Value> {
         .collect()
 }
 
-const ONE: &str = "[services.web]\ncommand = \"printf 'one\\n\\377\\nno end'; echo two >&2; exit 3\"\nrestart = \"no\"\nessential = true\n";
+const ONE: &str = "[services.web]\ncommand = 'printf \"one\\n\\377\\nno end\"; echo two >&2; exit 3'\nrestart = \"no\"\nessential = true\n";
 
 #[test]
 fn json_is_an_object_a_line_and_the_last_word_is_an_event() {
@@ -147,7 +147,7 @@ fn logs_are_in_memory_and_every_verb_reads_them() {
     nix::unistd::mkfifo(&project.file("go"), mode).unwrap();
     let mut init = Init::start(&project, &["up"]);
     init.up.wait_for("web    | ready");
-    init.up.wait_for("kept   | ready");
+    eventually("kept is ready", || project.service("kept")["state"] == "ready");
     // From the host it is the same project, by the same socket.
     let logs = |words: &[&str]| {
         let output = project.run(&[&["logs", "--no-prefix", "web"], words].concat());

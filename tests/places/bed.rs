@@ -48,7 +48,10 @@ impl Bed {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.through[0]);
-        command.args(&self.through[1..]).arg(env!("CARGO_BIN_EXE_runner")).args(words);
+        command
+            .args(&self.through[1..])
+            .arg(env!("CARGO_BIN_EXE_runner"))
+            .args(words);
         command.current_dir(&self.dir).stdin(Stdio::null());
         command
     }
@@ -90,9 +93,13 @@ impl Bed {
     /// What `events` tells of warnings.
     pub fn warnings(&self) -> Vec<String> {
         let events = stdout(&self.succeed(&["events", "--json"]));
-        let events = events.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let events = events
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let warned = events.filter(|event| event["event"] == "warned");
-        warned.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
+        warned
+            .map(|event| event["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Starts, looks from a second process, stops: what has to go everywhere.
@@ -153,7 +160,9 @@ fn named(proc: &str, name: &str) -> Vec<u32> {
 pub fn read_only(but: &[&str]) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
-        let is_of_the_kernel = ["/proc", "/sys"].iter().any(|folder| Path::new(point).starts_with(folder));
+        let is_of_the_kernel = ["/proc", "/sys"]
+            .iter()
+            .any(|folder| Path::new(point).starts_with(folder));
         // What is hidden below another mount is not there.
         if !but.contains(&point) && !is_of_the_kernel && Path::new(point).exists() {
             succeeds(Command::new("mount").args(["-o", "remount,bind,ro", point]));

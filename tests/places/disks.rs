@@ -14,14 +14,21 @@ fn with_one_tmpfs(uid: u32) {
     bed.basic_suite();
     let up = bed.succeed(&["up", "-d"]);
     assert_eq!(stderr(&up).matches(ONLY).count(), 1, "{}", stderr(&up));
-    assert_eq!(bed.warnings().iter().filter(|words| words.contains(ONLY)).count(), 2, "once a project");
+    assert_eq!(
+        bed.warnings().iter().filter(|words| words.contains(ONLY)).count(),
+        2,
+        "once a project"
+    );
     bed.outlives_its_daemon("web");
     let pid = bed.pid("web");
     bed.kill("runner-guardian");
     eventually("another guardian is there", || bed.runner(&["ps"]).status.success());
     assert_eq!(bed.pid("web"), pid);
     bed.succeed(&["down"]);
-    assert!(stdout(&bed.succeed(&["logs", "web"])).contains("hello"), "the logs stay");
+    assert!(
+        stdout(&bed.succeed(&["logs", "web"])).contains("hello"),
+        "the logs stay"
+    );
     bed.succeed(&["clean", "--yes"]);
     assert_eq!(std::fs::read_dir("/mnt/app").unwrap().count(), 1);
 }
@@ -62,7 +69,9 @@ fn nowhere(uid: u32) {
     assert_eq!(bed.named("sleep").len(), 1, "none of the lives before");
     bed.succeed(&["down"]);
     eventually("all are gone", || {
-        ["sleep", "runner-daemon", "runner-guardian"].iter().all(|name| bed.named(name).is_empty())
+        ["sleep", "runner-daemon", "runner-guardian"]
+            .iter()
+            .all(|name| bed.named(name).is_empty())
     });
 }
 

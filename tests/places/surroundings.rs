@@ -18,7 +18,12 @@ fn en_02_an_environment_that_says_nothing() {
 #[test]
 fn en_02_folders_of_the_environment_that_are_not_there() {
     if is_inside("surroundings::en_02_folders_of_the_environment_that_are_not_there") {
-        let variables = ["HOME=/nosuch", "TMPDIR=/nosuch", "XDG_RUNTIME_DIR=/nosuch", "XDG_STATE_HOME=/nosuch"];
+        let variables = [
+            "HOME=/nosuch",
+            "TMPDIR=/nosuch",
+            "XDG_RUNTIME_DIR=/nosuch",
+            "XDG_STATE_HOME=/nosuch",
+        ];
         let bed = Bed::new(STRANGER, WEB).through(&["env"]).through(&variables);
         bed.basic_suite();
     }
@@ -32,12 +37,19 @@ fn en_02_a_working_folder_that_is_gone() {
         let script = "cd /mnt/gone && rmdir /mnt/gone && exec \"$@\"";
         let from_there = |words: &[&str]| {
             let mut command = Command::new("sh");
-            command.args(["-c", script, "sh"]).arg(env!("CARGO_BIN_EXE_runner")).args(words);
+            command
+                .args(["-c", script, "sh"])
+                .arg(env!("CARGO_BIN_EXE_runner"))
+                .args(words);
             command.output().unwrap()
         };
         let lost = from_there(&["ps"]);
         assert_eq!(lost.status.code(), Some(1));
-        assert!(stderr(&lost).contains("working folder") && stderr(&lost).contains("-C DIR"), "{}", stderr(&lost));
+        assert!(
+            stderr(&lost).contains("working folder") && stderr(&lost).contains("-C DIR"),
+            "{}",
+            stderr(&lost)
+        );
         bed.succeed(&["up", "-d"]);
         std::fs::create_dir("/mnt/gone").unwrap();
         let checked = from_there(&["-C", "/mnt/app", "check"]);
@@ -80,7 +92,9 @@ fn en_08_a_hundred_services_in_64_mb() {
         println!("no control group for memory can be made here");
         return;
     };
-    let services: String = (0..100).map(|n| format!("[services.s{n}]\ncommand = [\"sleep\", \"1000\"]\n")).collect();
+    let services: String = (0..100)
+        .map(|n| format!("[services.s{n}]\ncommand = [\"sleep\", \"1000\"]\n"))
+        .collect();
     let join = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.display());
     let bed = Bed::new(0, &services).through(&["sh", "-c", &join, "sh"]);
     bed.succeed(&["up", "-d"]);
@@ -89,7 +103,12 @@ fn en_08_a_hundred_services_in_64_mb() {
     let checks = stdout(&bed.succeed(&["doctor"]));
     assert!(checks.contains("memory limit: 67 MB"), "{checks}");
     let killed = std::fs::read_to_string(group.join("memory.oom_control")).unwrap_or_default();
-    assert!(!killed.lines().any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0"), "{killed}");
+    assert!(
+        !killed
+            .lines()
+            .any(|line| line.starts_with("oom_kill ") && line != "oom_kill 0"),
+        "{killed}"
+    );
     bed.succeed(&["down"]);
     succeeds(Command::new("rmdir").arg(&group));
 }

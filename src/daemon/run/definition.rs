@@ -206,7 +206,7 @@ impl Daemon {
     /// A container's logs are for whoever collects its stdout; and where nothing can be written there can be no files.
     fn logs_in_memory(&self) -> bool {
         let is_init = self.boot.console.as_ref().is_some_and(|console| console.init);
-        is_init || !sys::files::can_write_in(&self.boot.state_dir)
+        is_init || nameless::is_nowhere(&self.boot.state_dir)
     }
 
     /// A defect of ours: it is told, and nothing else happens.

@@ -63,7 +63,7 @@ fn what_is_said_last_stands_before_the_word_of_the_end() {
     assert_eq!(line(&mut reader), "ended\n");
     assert_eq!(
         lines(&target.file, &Query::default()),
-        ["ready", "no end", "last words"]
+        ["ready", "last words", "no end"]
     );
 }
 
