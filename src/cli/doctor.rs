@@ -109,12 +109,15 @@ fn survey(location: &Location, project: Option<&Project>) -> Surveyed {
         (usual, why)
     });
     let own = users::own();
-    let other_users = project.iter().flat_map(|project| project.services.values()).filter_map(|service| {
-        let user = service.user.as_deref()?;
-        let account = users::resolve(Some(user), None).ok().flatten();
-        let is_other = account.is_none_or(|account| account.ids.uid != own.ids.uid);
-        is_other.then(|| (service.name.to_string(), user.to_owned()))
-    });
+    let other_users = project
+        .iter()
+        .flat_map(|project| project.services.values())
+        .filter_map(|service| {
+            let user = service.user.as_deref()?;
+            let account = users::resolve(Some(user), None).ok().flatten();
+            let is_other = account.is_none_or(|account| account.ids.uid != own.ids.uid);
+            is_other.then(|| (service.name.to_string(), user.to_owned()))
+        });
     let services = project.iter().flat_map(|project| project.services.values());
     let ports = services.flat_map(|service| {
         let fixed = service

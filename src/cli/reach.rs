@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::Result;
 use super::call::{PATIENCE, silent};
-use super::{nowhere, orphans, terminal};
 use super::outcome::Outcome;
+use super::{nowhere, orphans, terminal};
 use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
@@ -113,8 +113,7 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
             return Ok(Reached::Joined(stream));
         }
         // Made only now: a runner that ends removes its own, and has ended when the lock is ours.
-        let runtime_dir =
-            runtime_dir(start.location).unwrap_or_else(|_| nameless::place(&start.location.key));
+        let runtime_dir = runtime_dir(start.location).unwrap_or_else(|_| nameless::place(&start.location.key));
         let reached = launch(start, &runtime_dir, held)?;
         say_loss(start, &runtime_dir);
         return Ok(reached);

@@ -1,13 +1,9 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
-<<<<<<< HEAD
+mod arrival;
 mod given;
 pub mod in_place;
 mod later;
-=======
-mod arrival;
-mod in_place;
->>>>>>> logs
 mod screen;
 
 use std::os::fd::OwnedFd;
@@ -29,11 +25,8 @@ use crate::config::find::Location;
 use crate::logs::{Origin, Stream};
 use crate::sys;
 use crate::view::{json, words};
-<<<<<<< HEAD
-use given::Given;
-=======
 use arrival::{Arrival, arrival, arrived};
->>>>>>> logs
+use given::Given;
 use screen::Screen;
 
 /// How often the block of what is being waited for is drawn again.

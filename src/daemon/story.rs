@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use crate::api::{history, wire};
 use crate::config::Mask;
 use crate::fault::point;
-use crate::sys::places::nameless;
 use crate::reconcile::{Cause, Event, EventKind, ExitStatus, Failure, Intent, Step};
+use crate::sys::places::nameless;
 
 /// A follower that is this many events behind reads them from the history.
 const FOLLOWER_BACKLOG: usize = 1024;

@@ -146,7 +146,9 @@ mod tests {
         assert_eq!(reader.read(&mut buffer).unwrap(), 5);
         assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         drop(reader);
-        writer.write_all(b"nobody reads, and who holds both ends gets no SIGPIPE").unwrap();
+        writer
+            .write_all(b"nobody reads, and who holds both ends gets no SIGPIPE")
+            .unwrap();
     }
 
     #[test]

@@ -5,8 +5,8 @@ mod places;
 use super::{Readings, Surveyed};
 use crate::api::wire::{Finding, Grade};
 use crate::sys::capabilities::{Capability, holds, may_change_user};
-use crate::view::words;
 use crate::sys::machine::{Cgroup, Ephemeral, Inotify, Machine, Visibility};
+use crate::view::words;
 
 /// Below this many descriptors a middling project runs into the limit: each service takes a few.
 const FEW_DESCRIPTORS: u64 = 1024;

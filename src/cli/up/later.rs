@@ -12,10 +12,7 @@ pub fn refuse(args: &Up) -> Result<()> {
             suggestion: fault.suggestion,
         });
     }
-    let later = [
-        (args.tui, "--tui"),
-        (args.http.is_some(), "--http"),
-    ];
+    let later = [(args.tui, "--tui"), (args.http.is_some(), "--http")];
     match later.iter().find(|(used, _)| *used) {
         Some((_, flag)) => Err(Outcome::usage(format!("`{flag}` is not supported yet"))),
         None => Ok(()),

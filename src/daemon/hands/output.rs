@@ -16,7 +16,12 @@ use crate::sys::places::nameless;
 
 impl Hands {
     /// FIFOs for both streams, read by the pump; or nowhere with `log = false`.
-    pub(super) fn open_output(&mut self, id: Incarnation, service: &Service, setting: &Setting) -> Result<[Stdio; 3], Failure> {
+    pub(super) fn open_output(
+        &mut self,
+        id: Incarnation,
+        service: &Service,
+        setting: &Setting,
+    ) -> Result<[Stdio; 3], Failure> {
         match service.log {
             LogTarget::Off => return Ok([Stdio::Null, Stdio::Null, Stdio::Null]),
             LogTarget::Inherited => return Ok([Stdio::Inherited, Stdio::Inherited, Stdio::Inherited]),

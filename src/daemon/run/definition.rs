@@ -164,7 +164,9 @@ impl Daemon {
         let inputs = config::Inputs {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
-            state_dir: Some(&self.boot.state_dir).filter(|folder| spare::is_spare(folder)).cloned(),
+            state_dir: Some(&self.boot.state_dir)
+                .filter(|folder| spare::is_spare(folder))
+                .cloned(),
             logs_in_memory: self.logs_in_memory(),
         };
         let mut kept = self.definition.ports.kept().clone();

@@ -106,7 +106,8 @@ pub(super) fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
 /// The runtime folder goes with the project.
 pub(super) fn remove_places(runtime_dir: &Path) {
     if !nameless::is_nowhere(runtime_dir)
-        && let Err(error) = std::fs::remove_dir_all(runtime_dir) {
+        && let Err(error) = std::fs::remove_dir_all(runtime_dir)
+    {
         tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
     }
 }

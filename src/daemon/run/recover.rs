@@ -168,7 +168,9 @@ impl Daemon {
         point!("daemon.guardian-missed");
         self.conclude();
         if !self.hands.end_what_is_unrecorded() {
-            tracing::error!("nothing can be written here, so another guardian would start a second one of what still runs");
+            tracing::error!(
+                "nothing can be written here, so another guardian would start a second one of what still runs"
+            );
             self.lost = true;
             return;
         }

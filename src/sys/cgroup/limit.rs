@@ -10,14 +10,18 @@ const NO_LIMIT: u64 = 1 << 62;
 /// Bytes; `None` where nothing limits us, or nobody tells.
 pub fn memory_limit() -> Option<u64> {
     let second = own().into_iter().flat_map(|group| files(&group, "memory.max"));
-    let first = first_version().into_iter().flat_map(|group| files(&group, "memory.limit_in_bytes"));
+    let first = first_version()
+        .into_iter()
+        .flat_map(|group| files(&group, "memory.limit_in_bytes"));
     let limits = second.chain(first).filter_map(|file| text(&file)?.trim().parse().ok());
     limits.filter(|limit| *limit < NO_LIMIT).min()
 }
 
 /// A file of the group and of all above it: the least counts.
 fn files(group: &Path, name: &'static str) -> Vec<PathBuf> {
-    let groups = group.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
+    let groups = group
+        .ancestors()
+        .take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
     groups.map(|folder| folder.join(name)).collect()
 }
 
@@ -32,5 +36,7 @@ fn first_version() -> Option<PathBuf> {
     let path = groups.lines().find_map(of_memory)?;
     let mount = Path::new("/sys/fs/cgroup/memory");
     // Inside of a container its own group is the mount.
-    [mount.join(path), mount.to_owned()].into_iter().find(|group| group.is_dir())
+    [mount.join(path), mount.to_owned()]
+        .into_iter()
+        .find(|group| group.is_dir())
 }

@@ -120,7 +120,10 @@ mod tests {
         let name = name_of(&socket).unwrap();
         assert_eq!(name_of(&place.join("lock")), Some(name));
         let patience = Duration::from_secs(60);
-        assert_eq!(connect(name, patience).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(
+            connect(name, patience).unwrap_err().kind(),
+            io::ErrorKind::ConnectionRefused
+        );
         let listener = listen(name).unwrap();
         assert_eq!(listen(name).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let _stream = connect(name, patience).unwrap();
@@ -137,7 +140,10 @@ mod tests {
     fn nothing_is_found_or_made_there() {
         let place = own_place("empty");
         assert!(is_nowhere(&place) && !is_nowhere(Path::new("/proc/self")));
-        assert_eq!(std::fs::read(place.join("lock")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            std::fs::read(place.join("lock")).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert!(std::fs::create_dir_all(&place).is_err());
     }
 }

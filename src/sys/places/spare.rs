@@ -40,7 +40,9 @@ fn in_bases(bases: &[PathBuf], key: &str) -> Option<PathBuf> {
     bases.iter().find_map(|base| {
         let states = base.join(STATES);
         let wanted = states.join(key);
-        let made = private_dir(base).and_then(|()| private_dir(&states)).and_then(|()| private_dir(&wanted));
+        let made = private_dir(base)
+            .and_then(|()| private_dir(&states))
+            .and_then(|()| private_dir(&wanted));
         (made.is_ok() && refusal(&wanted.join("lock")).is_none()).then_some(wanted)
     })
 }
@@ -60,7 +62,11 @@ mod tests {
         let (first, second) = (dir.path().join("missing/base"), dir.path().join("base"));
         let taken = in_bases(&[first, second.clone()], "key").unwrap();
         assert_eq!(taken, second.join(".state/key"));
-        assert_eq!(super::super::folders_in(&[second]), Vec::<PathBuf>::new(), "no runtime folder");
+        assert_eq!(
+            super::super::folders_in(&[second]),
+            Vec::<PathBuf>::new(),
+            "no runtime folder"
+        );
         assert_eq!(in_bases(&[PathBuf::from("/proc/self")], "key"), None);
     }
 

@@ -138,7 +138,8 @@ fn already(ids: &Ids) -> bool {
 }
 
 fn has_groups(ids: &Ids) -> bool {
-    let beside = |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.filter(|gid| *gid != ids.gid).collect() };
+    let beside =
+        |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.filter(|gid| *gid != ids.gid).collect() };
     let own = nix::unistd::getgroups().unwrap_or_default();
     beside(&mut own.iter().map(|gid| gid.as_raw())) == beside(&mut ids.groups.iter().copied())
 }

@@ -76,7 +76,10 @@ pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
             Some("a tmpfs at /tmp"),
         ),
     });
-    found.push(ok("adoption", "services of a runner that is killed are taken over by the next one"));
+    found.push(ok(
+        "adoption",
+        "services of a runner that is killed are taken over by the next one",
+    ));
     let length = runtime.socket_length;
     found.push(if length <= SOCKET_PATH_MAX {
         ok("socket path", format!("{length} bytes of {SOCKET_PATH_MAX}"))
