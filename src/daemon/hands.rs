@@ -82,6 +82,8 @@ struct Run {
     fifos: Vec<PathBuf>,
     /// What it prints into where there is no place for FIFOs.
     pipes: Vec<OwnedFd>,
+    /// The other ends of them, until the guardian has its own.
+    readers: Vec<OwnedFd>,
     /// Patterns of log checks, in the order in which the pump numbers them.
     patterns: Vec<String>,
     logged: bool,
@@ -101,6 +103,7 @@ impl Run {
             witness: Rc::default(),
             fifos: Vec::new(),
             pipes: Vec::new(),
+            readers: Vec::new(),
             patterns: patterns::of(service),
             logged: false,
             end: None,
@@ -318,12 +321,17 @@ impl Hands {
         let output = self.open_output(id, service, &setting)?;
         let record = self.record(declared, service, id, ticket, &setting);
         let mut launch = setting.launch(ticket, &service.command, output, Role::Service(record));
-        launch.keeps = u8::from(notify.is_some());
+        // Where nothing has a name, the next daemon gets what it reads from out of the guardian's hands.
+        let readers = self
+            .runs
+            .get_mut(&id)
+            .map_or_else(Vec::new, |run| std::mem::take(&mut run.readers));
+        launch.keeps = u8::from(notify.is_some()) + readers.len() as u8;
         self.hand_over_sockets(service, &mut launch);
         self.claims.insert(ticket, Claim::Service(id));
         let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
         // In the order in which the guardian takes them: what is passed on, then what is kept.
-        let beside: Vec<BorrowedFd> = pipes.iter().chain(&notify).map(AsFd::as_fd).collect();
+        let beside: Vec<BorrowedFd> = pipes.iter().chain(&notify).chain(&readers).map(AsFd::as_fd).collect();
         let order = Order::Spawn(Box::new(launch));
         order_with(&mut self.guardian, &order, &beside);
         point!("daemon.spawn-ordered");

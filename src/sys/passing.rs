@@ -143,10 +143,11 @@ pub fn become_program(program: &Path, words: &[CString]) -> io::Error {
 
 /// Becomes the program that we are, with other words. Comes back only with an error.
 pub fn become_again(words: &[CString]) -> io::Error {
-    let tried = super::program::candidates()
-        .into_iter()
-        .map(|path| become_program(&path, words));
-    tried.last().unwrap_or_else(|| io::ErrorKind::NotFound.into())
+    let mut error = io::ErrorKind::NotFound.into();
+    for path in super::program::candidates() {
+        error = become_program(&path, words);
+    }
+    error
 }
 
 #[cfg(test)]

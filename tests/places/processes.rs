@@ -51,7 +51,8 @@ fn en_05_without_proc_as_nobody_known() {
 #[test]
 fn en_05_without_proc_and_with_nowhere_to_write() {
     if is_inside("processes::en_05_without_proc_and_with_nowhere_to_write") {
-        let mut bed = Bed::new(STRANGER, WEB);
+        // Names without a folder are for a whole network: this user is nobody else's in these tests.
+        let mut bed = Bed::new(STRANGER + 1, WEB);
         read_only(&[]);
         succeeds(Command::new("mount").args(["-o", "remount,rw", "/mnt"]));
         take_proc_away(&mut bed);

@@ -1,6 +1,7 @@
 //! Taking over what an earlier daemon started: its ticket, its streams, its end.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -131,6 +132,7 @@ impl Hands {
             witness: Rc::default(),
             fifos: Vec::new(),
             pipes: Vec::new(),
+            readers: Vec::new(),
             patterns: Vec::new(),
             logged: false,
             end: None,
@@ -140,15 +142,16 @@ impl Hands {
         let pids = (holding.launched, holding.main.pid);
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.see(&holding.main);
+        let mut kept = kept.into_iter();
         if uses_notify(service) {
-            run.notify = self.listen_again(id, kept.into_iter().next(), notify.as_deref());
+            run.notify = self.listen_again(id, kept.next(), notify.as_deref());
             run.witness.watchdog_at.set(Some(tokio::time::Instant::now()));
         }
         self.adopt_sockets(service, Some(&holding.main).filter(|_| holding.end.is_none()));
         self.by_name.insert((service.name.clone(), id.run), id);
         self.claims.insert(holding.ticket, Claim::Service(id));
         self.runs.insert(id, run);
-        self.reopen_output(id, service);
+        self.reopen_output(id, service, kept.collect());
         self.known.push_back(Fact::Adopted {
             id,
             pid: holding.main.pid,
@@ -180,15 +183,20 @@ impl Hands {
     }
 
     /// What the service has printed since waits in its FIFOs.
-    fn reopen_output(&mut self, id: Incarnation, service: &Service) {
+    fn reopen_output(&mut self, id: Incarnation, service: &Service, nameless: Vec<OwnedFd>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
         let guardian = nix::unistd::getppid().as_raw().unsigned_abs();
-        let readers = [&paths[0], &paths[1]].map(|path| {
-            let by_name = sys::fifo::open_reader(path);
-            by_name.or_else(|_| sys::fifo::open_reader_of(guardian, path))
-        });
-        let [Ok(out), Ok(err)] = readers else { return };
+        let by_name = |path: &PathBuf| {
+            let found = sys::fifo::open_reader(path);
+            let found = found.or_else(|_| sys::fifo::open_reader_of(guardian, path));
+            found.ok().map(OwnedFd::from)
+        };
+        let readers = match <[OwnedFd; 2]>::try_from(nameless) {
+            Ok([out, err]) => (Some(out), Some(err)),
+            Err(_) => (by_name(&paths[0]), by_name(&paths[1])),
+        };
+        let (Some(out), Some(err)) = readers else { return };
         let target = match &service.log {
             LogTarget::File(_) | LogTarget::Memory(_) => service.log.clone(),
             // It counts from the next start on.
@@ -199,8 +207,8 @@ impl Hands {
             service: service.name.clone(),
             run: id.run,
             adopted: true,
-            out: out.into(),
-            err: err.into(),
+            out,
+            err,
             target,
             matchers: Vec::new(),
         };

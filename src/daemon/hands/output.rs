@@ -36,6 +36,7 @@ impl Hands {
             if nameless::is_nowhere(&self.runtime_dir) {
                 let (reader, writer) = sys::fifo::nameless(owner).map_err(refused)?;
                 run.pipes.push(writer);
+                run.readers.push(reader.try_clone().map_err(refused)?);
                 return Ok((Stdio::Passed, reader));
             }
             let path = self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run));

@@ -22,10 +22,11 @@ pub fn place(key: &str) -> PathBuf {
     Path::new(NOWHERE).join(format!("runner-{uid}-{key}-{}", mounts()))
 }
 
-/// Inode of our mount namespace; 0 where nobody tells.
+/// Inode of our mount namespace; where nobody tells, the device of its root.
 fn mounts() -> u64 {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self/ns/mnt").map_or(0, |found| found.ino())
+    let namespace = std::fs::metadata("/proc/self/ns/mnt").map(|found| found.ino());
+    namespace.unwrap_or_else(|_| std::fs::metadata("/").map_or(0, |root| root.dev()))
 }
 
 pub fn is_nowhere(path: &Path) -> bool {

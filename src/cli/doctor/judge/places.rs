@@ -42,7 +42,7 @@ pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
             ));
             found.push(tier(
                 "adoption",
-                "none: services of a daemon that is killed are stopped and started anew",
+                "after the death of the daemon only: should the guardian be killed, services are stopped and started anew",
                 Some(PLACE),
             ));
             return found;
