@@ -1,6 +1,7 @@
 //! What runner costs as a container's first process, beside tini and dumb-init: `cargo bench --bench init`, as root.
 //!
-//! Everything runs in a PID namespace of its own, made by unshare(1); what that costs by itself is measured and taken off.
+//! `RUNNER_STATIC=target/x86_64-unknown-linux-gnu/image/runner`, from the repository's root, measures that program instead of this
+//! profile's. Everything runs in a PID namespace of its own, made by unshare(1); what that costs by itself is measured and taken off.
 #![allow(clippy::unwrap_used)]
 
 mod bench;
@@ -11,10 +12,11 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::{Place, RUNNER, median, pss_of};
+use bench::{Place, median, pss_of};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runner::sys::clock;
@@ -42,6 +44,12 @@ int main(int count, char **words) {
 }
 "#;
 
+/// Which runner is measured.
+static RUNNER: LazyLock<String> = LazyLock::new(|| match std::env::var("RUNNER_STATIC") {
+    Ok(given) => fs::canonicalize(given).unwrap().to_str().unwrap().to_owned(),
+    Err(_) => bench::RUNNER.to_owned(),
+});
+
 /// One that starts a command as its only child.
 struct Init {
     name: &'static str,
@@ -60,7 +68,7 @@ fn main() {
     };
     let mut inits = vec![Init {
         name: "runner",
-        words: vec![RUNNER, "up", "--"],
+        words: vec![&RUNNER, "up", "--"],
     }];
     for (name, words) in [("tini", vec!["tini", "--"]), ("dumb-init", vec!["dumb-init"])] {
         match Command::new(name).arg("--version").output() {
@@ -159,7 +167,7 @@ fn forwarded(place: &Place, inits: &[Init]) {
         say(init.name, &words);
     }
     place.write("[services.one]\ncommand = [\"./tiny\", \"term\", \"fifo\"]\n");
-    say("runner, of a file", &[RUNNER, "up"]);
+    say("runner, of a file", &[&RUNNER, "up"]);
     fs::remove_file(place.path().join("services.toml")).unwrap();
 }
 
@@ -219,7 +227,7 @@ fn orphans(place: &Place, inits: &[Init]) {
 fn memory(place: &Place) {
     println!("memory of guardian and daemon as PID 1, one service (PSS); goal: <= 6 MB");
     place.write("[services.one]\ncommand = [\"./tiny\", \"wait\"]\n");
-    let mut unshare = inside(place, &[RUNNER, "up"])
+    let mut unshare = inside(place, &[RUNNER.as_str(), "up"])
         .stderr(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
