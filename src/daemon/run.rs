@@ -173,7 +173,10 @@ impl Daemon {
         let (upward, complaint) = Upward::new(&boot, now.mono_ns);
         complaints.extend(complaint);
         let mut world = World::new(now.wall_ns as u64);
-        world.restore(session.settle_wishes(store.found()).clone());
+        let mut wishes = session.settle_wishes(store.found()).clone();
+        // What was asked for could be written nowhere: then everything was, as `up` means it.
+        wishes.all |= past.session.is_none() && (greeting.before.is_some() || boot.goes_on) && store.found().is_none();
+        world.restore(wishes);
         let mut daemon = Daemon {
             released: session.released,
             definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),
