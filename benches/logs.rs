@@ -2,6 +2,7 @@
 //!
 //! 1 GB in lines of 100 bytes, through one service and through ten: to the log files with their index, and with a
 //! console (prefix, to /dev/null) on top. The measure is `cat` from a FIFO to a file. `RUNNER_BENCH_MB` sets the size.
+//! Then what a container pays: lines as JSON, rendered alone, and by `up --log-format json` as PID 1 into a pipe, beside `cat` from a FIFO into the same pipe.
 //! Last, a hundred `logs -f` of which one never reads: nobody waits for them, but they want the same processors.
 #![allow(clippy::unwrap_used)]
 
@@ -37,12 +38,90 @@ fn main() {
             tell(&format!("runner, {services:>2} services, {what}"), &cost, &cat);
         }
     }
+    as_json(&place, lines);
     let alone = followed(&place, lines, 0);
     let frozen = followed(&place, lines, 1);
     let hundred = followed(&place, lines, 100);
     println!("throughput of a service that is followed, by that of one that is not ({alone:.0} MB/s):");
     println!("  by one that never reads           {:.2}x", frozen / alone);
     println!("  by 100, of which one never reads {:.2}x", hundred / alone);
+}
+
+/// One service, as JSON: the renderer alone, and all of it as PID 1.
+fn as_json(place: &Place, lines: u64) {
+    let line = [vec![b'x'; LINE as usize - 1], vec![b'\n']].concat();
+    let quoted =
+        br#"{"level":"info","msg":"GET /index.html","status":200,"ms":3.5,"id":"0123456789abcdef","n":"x\ty"}"#;
+    let megabytes = (lines * LINE) as f64 / 1e6;
+    let cat = into_pipe(
+        place,
+        &format!("cat < lines & ./tiny lines {lines} > lines; wait"),
+        lines,
+    );
+    println!("{megabytes:.0} MB in lines of {LINE} bytes as JSON; `cat` from a FIFO into a pipe: {cat:.0} MB/s");
+    for (what, line) in [
+        ("plain lines", &line[..]),
+        ("lines that are JSON", &[quoted, &b"\n"[..]].concat()[..]),
+    ] {
+        let chunk = line.repeat((256 << 10) / line.len());
+        let (mut view, mut out) = (runner::view::json::JsonLines::default(), Vec::new());
+        let begin = Instant::now();
+        let mut done = 0;
+        while (done as f64) < megabytes * 1e6 {
+            out.clear();
+            view.chunk("web", 1, runner::logs::Stream::Out, done, &chunk, &mut out);
+            done += chunk.len() as i64;
+        }
+        let rate = done as f64 / 1e6 / begin.elapsed().as_secs_f64();
+        println!("  rendered alone, {what:<22} {rate:>6.0} MB/s ({:.2}x)", rate / cat);
+    }
+    if !nix::unistd::Uid::effective().is_root() {
+        return println!("  as PID 1: only root may make a namespace for it");
+    }
+    for format in ["text", "json"] {
+        let _ = fs::remove_dir_all(place.path().join(".runner"));
+        place.write(&format!(
+            "[services.web]\ntype = \"oneshot\"\ncommand = [\"./tiny\", \"lines\", \"{lines}\"]\n"
+        ));
+        let up = format!(
+            "exec unshare --pid --fork --mount-proc {} up -q --log-format {format}",
+            bench::RUNNER
+        );
+        let rate = into_pipe(place, &up, lines);
+        println!("  as PID 1, {format:<28} {rate:>6.0} MB/s ({:.2}x)", rate / cat);
+    }
+}
+
+/// MB/s of service lines through a command whose stdout is read to its end.
+fn into_pipe(place: &Place, script: &str, lines: u64) -> f64 {
+    let _ = fs::remove_file(place.path().join("lines"));
+    nix::unistd::mkfifo(
+        &place.path().join("lines"),
+        nix::sys::stat::Mode::from_bits_truncate(0o600),
+    )
+    .unwrap();
+    let begin = Instant::now();
+    let mut child = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let (mut buffer, mut newlines) = (vec![0; 1 << 20], 0);
+    loop {
+        let count = out.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        newlines += memchr::memchr_iter(b'\n', &buffer[..count]).count() as u64;
+    }
+    let took = begin.elapsed().as_secs_f64();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(newlines, lines, "every line, once");
+    fs::remove_file(place.path().join("lines")).unwrap();
+    (lines * LINE) as f64 / 1e6 / took
 }
 
 /// MB/s of one service with so many followers, of which the first never reads.

@@ -90,7 +90,8 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
         if owner.is_none() && given > 0 {
-            terminal::say("warning: runner is up already, and the sockets that were passed to this `up` are not used");
+            let words = "runner is up already, and the sockets that were passed to this `up` are not used";
+            say(args.log_format, format_args!("warning: {words}"));
         }
         // As JSON the events say it.
         if !global.quiet && args.log_format == UpFormat::Text {
@@ -170,6 +171,14 @@ async fn ask(start: &Start<'_>, request: &UpRequest) -> Result<Asked> {
     }
 }
 
+/// Words of our own, beside what the events tell.
+fn say(format: UpFormat, words: impl std::fmt::Display) {
+    match format {
+        UpFormat::Text => terminal::say(words),
+        UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
+    }
+}
+
 fn file_names(location: &Location) -> String {
     let names: Vec<_> = location
         .files
@@ -238,11 +247,10 @@ impl Signals {
 }
 
 impl Session<'_> {
-    /// Words of our own, beside what the events tell.
     fn say(&self, words: impl std::fmt::Display) {
         match self.format {
             UpFormat::Text => terminal::say(format_args!("runner  {words}")),
-            UpFormat::Json => terminal::say_raw(&json::note(&words.to_string(), sys::clock::wall_ns())),
+            UpFormat::Json => say(self.format, words),
         }
     }
 
