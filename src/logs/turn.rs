@@ -31,7 +31,7 @@ use super::place::LogPlace;
 use super::pump::{Opening, Order, Shared};
 use super::tap::{Around, Log, Run, Taken, Tap, Trouble, wall_ns};
 use super::{LogFact, Stream};
-use crate::spec::{LogTarget, ServiceName};
+use crate::spec::ServiceName;
 use showing::Showing;
 
 /// The place in epoll of the descriptor that announces orders.

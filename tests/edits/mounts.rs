@@ -90,7 +90,7 @@ fn en_config_map_swaps_are_taken_whole_once_and_only_when_they_are_good() {
     // A name of a new file comes after the swap: it may be seen with it or after it.
     let applied = running.applied();
     assert_eq!(changed(&applied)[0], pair("a", "restart"));
-    if running.picture().get("b").is_none() {
+    if !running.picture().contains_key("b") {
         running.applied();
     }
     env.swap(&[("web.env", "COLOUR=blue\n")]);

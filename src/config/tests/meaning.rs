@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Folder, service, services};
 use crate::spec::{
-    Check, Condition, ExitPolicy, Gate, HttpCheck, Kind, Limit, LogTarget, Probe, Protocol, Resource, Restart, Signal,
-    StatusPattern, StopScope, TcpTarget,
+    Change, Check, Condition, ExitPolicy, Gate, HttpCheck, Kind, Limit, LogMemory, LogTarget, Probe, Protocol,
+    Resource, Restart, Signal, StatusPattern, StopScope, TcpTarget,
 };
 
 fn seconds(count: u64) -> Duration {

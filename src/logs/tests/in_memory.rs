@@ -17,7 +17,7 @@ fn place(bench: &Bench) -> LogPlace {
 }
 
 fn texts(bench: &Bench, query: &Query) -> Vec<String> {
-    read(&place(bench), query)
+    read(place(bench), query)
         .expect("open")
         .map(|line| String::from_utf8(line.expect("a line").bytes).expect("UTF-8"))
         .collect()
@@ -63,7 +63,7 @@ fn the_newest_output_is_kept_and_no_more() {
         },
     );
     assert_eq!(tail, all[all.len() - 3..]);
-    assert_eq!(last_lines(&place(&bench), (1, 0), 1, 1000), [b"line 20000"]);
+    assert_eq!(last_lines(place(&bench), (1, 0), 1, 1000), [b"line 20000"]);
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn runs_and_times_are_found_after_their_end() {
     };
     assert_eq!(texts(&bench, &run(Which::Previous)), ["run 1", "no end"]);
     assert_eq!(texts(&bench, &run(Which::Number(2))), ["run 2", "no end"]);
-    assert_eq!(latest_run(&place(&bench)).expect("read"), Some(2));
-    let all: Vec<Line> = read(&place(&bench), &Query::default())
+    assert_eq!(latest_run(place(&bench)).expect("read"), Some(2));
+    let all: Vec<Line> = read(place(&bench), &Query::default())
         .expect("open")
         .map(|line| line.expect("line"))
         .collect();
@@ -155,7 +155,7 @@ async fn what_is_read_up_to_a_seam_and_followed_from_there_is_everything() {
     let seams = seams.recv().expect("seams");
     out.write.write_all(b"three\n").expect("write");
     bench.drain("web", 1);
-    let before: Vec<_> = read_to(&place(&bench), &Query::default(), seams.first())
+    let before: Vec<_> = read_to(place(&bench), &Query::default(), seams.first())
         .expect("open")
         .map(|line| line.expect("line").bytes)
         .collect();

@@ -8,13 +8,13 @@ use super::{nameless, spare};
 pub fn of(state_dir: &Path, runtime_dir: &Path) -> Option<String> {
     match (nameless::is_nowhere(state_dir), nameless::is_nowhere(runtime_dir)) {
         (true, _) => Some(
-            "degraded: nothing can be written here: there is no history, logs and what is asked for by hand are in memory of the \
-             daemon only, and should the guardian be killed, services are started anew instead of being taken over"
+            "degraded: nothing can be written here: there is no history, logs and what is asked for by hand are in memory only, \
+             and should runner's daemon or guardian be killed, services are started anew instead of being taken over"
                 .to_owned(),
         ),
         (false, true) => Some(
-            "degraded: there is no folder for sockets and records: should the guardian be killed, services are started anew \
-             instead of being taken over"
+            "degraded: there is no folder for sockets and records: should runner's daemon or guardian be killed, services are \
+             started anew instead of being taken over"
                 .to_owned(),
         ),
         (false, false) if spare::is_spare(state_dir) => Some(format!(

@@ -42,7 +42,7 @@ pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
             ));
             found.push(tier(
                 "adoption",
-                "after the death of the daemon only: should the guardian be killed, services are stopped and started anew",
+                "none: services of a daemon or guardian that is killed are stopped and started anew",
                 Some(PLACE),
             ));
             return found;
