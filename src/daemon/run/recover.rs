@@ -46,7 +46,8 @@ impl Daemon {
         }
         let orphans = recovery::unheld(&records.launched, &held);
         let (held, later) = self.adopt_orphans(orphans, held, later).await?;
-        if before.is_none() && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
+        let is_new = before.is_none() && !self.boot.goes_on;
+        if is_new && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
             if self.boot.ends {
                 self.stop(Cause::new(Author::User, ENDS));
             }
