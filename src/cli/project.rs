@@ -13,7 +13,7 @@ use super::{check, graph, orphans, reach, terminal};
 use crate::config::find::{self, Location};
 use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
-use crate::sys::places::spare;
+use crate::sys::places::{nameless, spare};
 use crate::view::diagnostic;
 
 /// A project whose file is valid.
@@ -121,11 +121,24 @@ fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());
-    if let Ok(Loaded { project, .. }) = &loaded
-        && spare::is_needed(&project.state_dir, &location.default_state_dir())
-    {
-        let state_dir = Some(spare::state_dir(&location.key));
-        loaded = load(Inputs { state_dir, ..inputs });
+    let Ok(Loaded { project, .. }) = &loaded else {
+        return loaded;
+    };
+    let usual = location.default_state_dir();
+    let elsewhere = match spare::is_needed(&project.state_dir, &usual) {
+        true => Some(spare::state_dir(&location.key)),
+        // It ends with the container: unless the file names a place (a volume), nothing of it belongs on a disk, nor into a
+        // folder that another container may have as well.
+        false if reach::is_init() && project.state_dir == usual => {
+            Some(spare::state_dir(&location.key)).filter(|spare| !nameless::is_nowhere(spare))
+        }
+        false => None,
+    };
+    if elsewhere.is_some() {
+        loaded = load(Inputs {
+            state_dir: elsewhere,
+            ..inputs
+        });
     }
     loaded
 }

@@ -86,6 +86,11 @@ pub struct Start<'a> {
     pub console: Option<Console>,
 }
 
+/// We are the first process of a container.
+pub fn is_init() -> bool {
+    std::process::id() == 1
+}
+
 /// Joins the running daemon or starts one. Of any number of callers at the same instant exactly one starts it: all pass
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
@@ -122,7 +127,7 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
 
 /// Whoever starts the project hears it; everybody else by `events`.
 pub fn say_loss(start: &Start<'_>, runtime_dir: &Path) {
-    if let Some(words) = loss::of(start.state_dir, runtime_dir) {
+    if let Some(words) = loss::of(start.state_dir, runtime_dir, is_init()) {
         terminal::say(format_args!("runner  {words}"));
     }
 }

@@ -168,7 +168,8 @@ impl Daemon {
         let (store, mut complaints) = Store::open(&boot.state_dir);
         complaints.extend(unreadable);
         if greeting.before.is_none() && !boot.goes_on {
-            complaints.extend(loss::of(&boot.state_dir, &boot.runtime_dir));
+            let is_init = boot.console.as_ref().is_some_and(|console| console.init);
+            complaints.extend(loss::of(&boot.state_dir, &boot.runtime_dir, is_init));
         }
         let (upward, complaint) = Upward::new(&boot, now.mono_ns);
         complaints.extend(complaint);

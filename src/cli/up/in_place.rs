@@ -19,11 +19,7 @@ use crate::guardian::alone;
 use crate::view::words;
 
 pub fn is_meant(args: &Up) -> bool {
-    !args.detach && !args.dry_run && (is_init() || !args.command.is_empty())
-}
-
-fn is_init() -> bool {
-    std::process::id() == 1
+    !args.detach && !args.dry_run && (reach::is_init() || !args.command.is_empty())
 }
 
 /// `up -- CMD` and no more, in a folder without a project: what stands in an image's ENTRYPOINT. Known before the command line is
@@ -85,7 +81,7 @@ pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
             format: args.log_format.into(),
             colour: style.color,
             quiet: global.quiet,
-            init: is_init(),
+            init: reach::is_init(),
         }),
     };
     if !global.quiet && args.log_format == UpFormat::Text {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::{nameless, spare};
 
-/// `None`: everything is where it should be.
-pub fn of(state_dir: &Path, runtime_dir: &Path) -> Option<String> {
+/// `None`: everything is where it should be. The state of an init (`is_init`) ends with its container in any case.
+pub fn of(state_dir: &Path, runtime_dir: &Path, is_init: bool) -> Option<String> {
     match (nameless::is_nowhere(state_dir), nameless::is_nowhere(runtime_dir)) {
         (true, _) => Some(
             "degraded: nothing can be written here: there is no history, logs and what is asked for by hand are in memory only, \
@@ -17,7 +17,7 @@ pub fn of(state_dir: &Path, runtime_dir: &Path) -> Option<String> {
              started anew instead of being taken over"
                 .to_owned(),
         ),
-        (false, false) if spare::is_spare(state_dir) => Some(format!(
+        (false, false) if spare::is_spare(state_dir) && !is_init => Some(format!(
             "degraded: the state folder of this project can't be written: lock, history, logs and what is asked for by hand are \
              kept in {} only",
             state_dir.display()
@@ -33,8 +33,12 @@ mod tests {
     #[test]
     fn en_01_each_loss_has_its_words() {
         let (nowhere, folder) = (nameless::place("key"), Path::new("/srv/shop/.runner"));
-        assert_eq!(of(folder, folder), None);
-        assert!(of(&nowhere, &nowhere).unwrap().contains("nothing can be written here"));
-        assert!(of(folder, &nowhere).unwrap().contains("no folder for sockets"));
+        assert_eq!(of(folder, folder, false), None);
+        assert!(
+            of(&nowhere, &nowhere, true)
+                .unwrap()
+                .contains("nothing can be written here")
+        );
+        assert!(of(folder, &nowhere, true).unwrap().contains("no folder for sockets"));
     }
 }
