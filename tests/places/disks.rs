@@ -1,5 +1,7 @@
 //! Disks that can't be written.
 
+use std::path::Path;
+
 use crate::bed::{Bed, STRANGER, WEB, read_only};
 use crate::common::{eventually, stderr, stdout};
 use crate::namespace::is_inside;
@@ -63,8 +65,9 @@ fn nowhere(uid: u32) {
             let web = &ps["services"][0];
             web["state"] == "ready" && web["pid"] != pid
         });
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "the life before is over");
     }
-    assert_eq!(bed.named("sleep").len(), 1, "none of the lives before");
+    eventually("nothing is left of the lives before", || bed.named("sleep").len() == 1);
     bed.succeed(&["down"]);
     eventually("all are gone", || {
         ["sleep", "runner-daemon", "runner-guardian"]
