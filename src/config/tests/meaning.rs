@@ -520,7 +520,7 @@ fn se_01_secrets_are_not_in_complaints() {
 #[test]
 fn without_files_a_log_is_in_memory_unless_it_names_its_file() {
     let mut folder = Folder::with(
-        "[services]\nplain = 'a'\n[services.sized]\ncommand = 'a'\nlog = { max_size = '1MB', max_files = 9, console = false }\n\
+        "[services.plain]\ncommand = 'a'\n[services.sized]\ncommand = 'a'\nlog = { max_size = '1MB', max_files = 9, console = false }\n\
          [services.kept]\ncommand = 'a'\nlog = { file = 'kept.log' }\n[services.off]\ncommand = 'a'\nlog = false\n",
     );
     folder.logs_in_memory = true;
