@@ -26,7 +26,7 @@ pub struct Cli {
 
 #[derive(Args, Debug, Clone)]
 pub struct Global {
-    /// Use this file instead of services.toml (repeatable: later files add to earlier ones)
+    /// Use this file instead of services.toml (repeatable: later files add to earlier ones) [env: RUNNER_FILE=A:B]
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Vec<PathBuf>,
     /// Work as if started in this folder
@@ -53,6 +53,20 @@ pub struct Global {
     /// Say more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// The files of `-f` where there is no `-f`, as PATH lists folders.
+pub const FILE_VARIABLE: &str = "RUNNER_FILE";
+
+impl Global {
+    /// Adds what the environment says to what was typed, which wins.
+    pub fn complete(&mut self, files: Option<OsString>) {
+        if self.file.is_empty() {
+            let files = files.unwrap_or_default();
+            let named = std::env::split_paths(&files).filter(|file| !file.as_os_str().is_empty());
+            self.file = named.collect();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -15,7 +15,7 @@ use crate::api::{boot, history, wishes};
 use crate::config::KeptPorts;
 use crate::config::find::Location;
 use crate::sys::lock::Lock;
-use crate::sys::places::{self, Place};
+use crate::sys::places::{self, Place, nameless};
 use crate::view::words;
 
 /// Of a project's lock, and of what is taken first by whoever starts it.
@@ -143,7 +143,7 @@ fn state_dir(global: &Global, location: &Location, orphans: Option<&Orphans>) ->
     }
     match project::read(global) {
         Ok((_, Ok(loaded))) => loaded.project.state_dir,
-        Ok((_, Err(_))) | Err(_) => location.default_state_dir(),
+        Ok((_, Err(_))) | Err(_) => project::state_dir(location),
     }
 }
 
@@ -171,6 +171,9 @@ fn delete(location: &Location, state_dir: &Path) -> Result<()> {
         false => None,
     };
     for folder in places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR)) {
+        if nameless::is_nowhere(&folder) {
+            continue;
+        }
         let removed = fs::remove_dir_all(&folder);
         removed.map_err(Outcome::io(format_args!("remove {}", folder.display())))?;
     }

@@ -51,7 +51,7 @@ fn program() -> Result<String> {
     if !typed.as_encoded_bytes().contains(&b'/') {
         return Ok("runner".to_owned());
     }
-    let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    let program = crate::sys::program::own().map_err(Outcome::io("find runner's own program file"))?;
     Ok(program.to_string_lossy().into_owned())
 }
 

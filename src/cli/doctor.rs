@@ -15,7 +15,8 @@ use crate::spec::{Project, Protocol};
 use crate::sys::ground::{self, Mount, Trial};
 use crate::sys::lock::{Lock, LockText};
 use crate::sys::machine::{self, Machine};
-use crate::sys::places;
+use crate::sys::places::{self, spare};
+use crate::sys::users;
 use crate::view;
 
 /// Everything that is judged.
@@ -46,6 +47,10 @@ struct Surveyed {
     valid: Option<(String, usize)>,
     state_dir: PathBuf,
     state: Trial,
+    /// The folder that the file wants, and why it can't be written; `state_dir` is then another one.
+    refused: Option<(PathBuf, String)>,
+    /// Services with their users, where these are others than ours.
+    users: Vec<(String, String)>,
     runner: Runner,
     /// Ports that the file fixes, with the service that has them.
     ports: Vec<(String, u16)>,
@@ -96,8 +101,23 @@ fn found(global: &Global) -> Result<Option<(Location, Option<Project>)>> {
 fn survey(location: &Location, project: Option<&Project>) -> Surveyed {
     let state_dir = match project {
         Some(project) => project.state_dir.clone(),
-        None => location.dir.join(STATE_DIR),
+        None => project::state_dir(location),
     };
+    let usual = location.dir.join(STATE_DIR);
+    let refused = spare::is_spare(&state_dir).then(|| {
+        let why = spare::refusal(&usual).map_or_else(|| "read-only".to_owned(), |error| error.to_string());
+        (usual, why)
+    });
+    let own = users::own();
+    let other_users = project
+        .iter()
+        .flat_map(|project| project.services.values())
+        .filter_map(|service| {
+            let user = service.user.as_deref()?;
+            let account = users::resolve(Some(user), None).ok().flatten();
+            let is_other = account.is_none_or(|account| account.ids.uid != own.ids.uid);
+            is_other.then(|| (service.name.to_string(), user.to_owned()))
+        });
     let services = project.iter().flat_map(|project| project.services.values());
     let ports = services.flat_map(|service| {
         let fixed = service
@@ -111,6 +131,8 @@ fn survey(location: &Location, project: Option<&Project>) -> Surveyed {
         mount: ground::mount(&location.dir),
         valid: project.map(|project| (project.name.clone(), project.services.len())),
         state: ground::try_out(&state_dir),
+        refused,
+        users: other_users.collect(),
         runner: runner(location, &state_dir.join("lock")),
         ports: ports.collect(),
         state_dir,

@@ -8,12 +8,13 @@ use super::call::Flow;
 use super::outcome::Outcome;
 use super::{Result, orphans, project, reach, terminal};
 use crate::api::{events, history, wire};
+use crate::config::find::Location;
 use crate::view::events as view;
 
 pub fn events(global: &Global, args: &Events) -> Result<u8> {
     let (location, stream) = project::locate_running(global)?;
     // A number to go on from, should the daemon be lost before it has told anything.
-    let now = || history::last_cursor(&state_dir(global, &location.dir)).ok();
+    let now = || history::last_cursor(&state_dir(global, &location)).ok();
     let since = args.since.or_else(|| now().filter(|_| args.follow && stream.is_some()));
     let mut teller = Teller {
         json: args.json,
@@ -26,7 +27,7 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
         if args.follow {
             return Err(orphans::nobody(&location));
         }
-        return from_history(&state_dir(global, &location.dir), &mut teller);
+        return from_history(&state_dir(global, &location), &mut teller);
     };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
@@ -64,10 +65,10 @@ pub fn events(global: &Global, args: &Events) -> Result<u8> {
 }
 
 /// By the file if it can be read, else where it is when the file says nothing.
-fn state_dir(global: &Global, dir: &std::path::Path) -> PathBuf {
+fn state_dir(global: &Global, location: &Location) -> PathBuf {
     match project::read(global) {
         Ok((_, Ok(loaded))) => loaded.project.state_dir,
-        _ => dir.join(reach::STATE_DIR),
+        _ => project::state_dir(location),
     }
 }
 

@@ -198,6 +198,7 @@ mod tests {
         let inputs = Inputs {
             env: Vec::new(),
             euid: nix::unistd::geteuid().as_raw(),
+            state_dir: None,
             logs_in_memory: false,
         };
         load(&location, &inputs, &mut HashedPorts::new("", |_| true))

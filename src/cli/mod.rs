@@ -22,6 +22,7 @@ mod help;
 mod inspect;
 mod logs;
 mod ls;
+mod nowhere;
 mod orphans;
 mod outcome;
 mod plan;
@@ -51,7 +52,7 @@ pub fn run() -> u8 {
     if let Some(code) = up::in_place::of_bare_words() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             // clap prints help and version to stdout (code 0) and usage errors to stderr (code 2).
@@ -63,6 +64,7 @@ pub fn run() -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+    cli.global.complete(std::env::var_os(args::FILE_VARIABLE));
     let Some(verb) = &cli.verb else {
         return help::print_short_help();
     };

@@ -13,6 +13,7 @@ use super::{check, graph, orphans, reach, terminal};
 use crate::config::find::{self, Location};
 use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
+use crate::sys::places::spare;
 use crate::view::diagnostic;
 
 /// A project whose file is valid.
@@ -115,9 +116,27 @@ fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
+        state_dir: None,
         logs_in_memory: false,
     };
-    config::load(location, &inputs, &mut config::port_source(location, None))
+    let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
+    let mut loaded = load(inputs.clone());
+    if let Ok(Loaded { project, .. }) = &loaded
+        && spare::is_needed(&project.state_dir, &location.default_state_dir())
+    {
+        let state_dir = Some(spare::state_dir(&location.key));
+        loaded = load(Inputs { state_dir, ..inputs });
+    }
+    loaded
+}
+
+/// Where the state of a project is whose file can't be read: where it is when the file says nothing.
+pub fn state_dir(location: &Location) -> PathBuf {
+    let usual = location.default_state_dir();
+    match spare::refusal(&usual) {
+        Some(_) => spare::state_dir(&location.key),
+        None => usual,
+    }
 }
 
 /// Reads the file; problems go to stderr as `check` shows them. Warnings are shown and do not stop anything.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::Result;
 use super::call::{PATIENCE, silent};
-use super::orphans;
 use super::outcome::Outcome;
+use super::{nowhere, orphans, terminal};
 use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
@@ -19,7 +19,7 @@ use crate::fault::point;
 use crate::guardian::{self, Passed, Voice};
 use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
-use crate::sys::places::{self, Place};
+use crate::sys::places::{self, Place, loss, nameless};
 use crate::sys::{self};
 
 /// Where sockets live when no better place can be written.
@@ -44,6 +44,8 @@ pub fn running(location: &Location) -> Result<Option<UnixStream>> {
             Ok(stream) => return Ok(Some(stream)),
             Err(error) if is_nobody(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent(location)),
+            // Whoever has taken the name is nobody of ours.
+            Err(_) if nameless::is_nowhere(&runtime_dir) => {}
             Err(error) => {
                 return Err(Outcome::io(format_args!(
                     "reach the runner of {}",
@@ -88,6 +90,9 @@ pub struct Start<'a> {
 /// through the start lock, one gets the project's lock and leaves with the socket bound.
 pub fn or_start(start: &Start<'_>) -> Result<Reached> {
     places::keep_own_access();
+    if nameless::is_nowhere(start.state_dir) {
+        return nowhere::or_start(start);
+    }
     prepare_state_dir(start.state_dir)?;
     loop {
         let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
@@ -108,9 +113,17 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
             return Ok(Reached::Joined(stream));
         }
         // Made only now: a runner that ends removes its own, and has ended when the lock is ours.
-        let runtime_dir =
-            runtime_dir(start.location).map_err(Outcome::io("make a private folder for sockets and records"))?;
-        return launch(start, &runtime_dir, held);
+        let runtime_dir = runtime_dir(start.location).unwrap_or_else(|_| nameless::place(&start.location.key));
+        let reached = launch(start, &runtime_dir, held)?;
+        say_loss(start, &runtime_dir);
+        return Ok(reached);
+    }
+}
+
+/// Whoever starts the project hears it; everybody else by `events`.
+pub fn say_loss(start: &Start<'_>, runtime_dir: &Path) {
+    if let Some(words) = loss::of(start.state_dir, runtime_dir) {
+        terminal::say(format_args!("runner  {words}"));
     }
 }
 
@@ -124,7 +137,13 @@ fn runtime_dir(location: &Location) -> io::Result<PathBuf> {
     }
 }
 
-fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> {
+/// Says in the lock and in the runtime folder whose they are, and listens there.
+fn settle_in(start: &Start<'_>, runtime_dir: &Path, held: &Lock) -> Result<OwnedFd> {
+    if nameless::is_nowhere(start.state_dir) {
+        // What listens is the lock.
+        let copy = held.as_fd().try_clone_to_owned();
+        return copy.map_err(Outcome::io("keep the socket"));
+    }
     let text = LockText::new(runtime_dir, None);
     text.write(held.file())
         .map_err(Outcome::io("write the project's lock"))?;
@@ -139,6 +158,11 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         .map_err(Outcome::io("write whose runtime folder it is"))?;
     let socket = runtime_dir.join(SOCKET);
     let listener = places::listen(&socket).map_err(Outcome::io(format_args!("listen at {}", socket.display())))?;
+    Ok(listener.into())
+}
+
+pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> {
+    let listener = settle_in(start, runtime_dir, &held)?;
     point!("client.socket-bound");
     let (owner_end, owner) = std::io::pipe().map_err(Outcome::io("make a pipe"))?;
     let boot = Boot {
@@ -155,7 +179,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     let boot = serde_json::to_string(&boot).map_err(|error| Outcome::failed(error.to_string()))?;
     let kept = [for_guardian::LOCK, for_guardian::LISTENER, for_guardian::OWNER];
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot)];
-    let log = own_log(start.state_dir);
+    let log = nameless::or_nothing(own_log(start.state_dir));
     let voice = match start.console {
         Some(_) => Voice::Console,
         None => Voice::Log(&log),
@@ -174,7 +198,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
         (owner_end.as_raw_fd(), for_guardian::OWNER),
     ];
     descriptors.extend(start.given.iter().map(AsRawFd::as_raw_fd).zip(given));
-    let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    let program = sys::program::own().map_err(Outcome::io("find runner's own program file"))?;
     if start.console.is_some() {
         let error = become_detached(&program, &words, &descriptors);
         return Err(Outcome::io("become the guardian")(error));
@@ -182,7 +206,7 @@ fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Result<Reached> 
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;
     point!("client.guardian-started");
-    let stream = connect(&socket).map_err(Outcome::io("reach the runner that was just started"))?;
+    let stream = connect(&runtime_dir.join(SOCKET)).map_err(Outcome::io("reach the runner that was just started"))?;
     Ok(Reached::Started {
         stream,
         owner: owner.into(),
@@ -214,12 +238,17 @@ fn prepare_state_dir(state_dir: &Path) -> Result<()> {
 pub enum Holder {
     Nobody,
     Guardian(OwnedFd),
+    /// Of a project that can write nowhere.
+    Nameless(String),
     /// One that has not said yet who it is, or can't be held.
     Somebody(PathBuf),
 }
 
 impl Holder {
     pub fn of(lock: &Path) -> Holder {
+        if let Some(name) = nameless::name_of(lock) {
+            return Holder::Nameless(name.to_owned());
+        }
         let before = LockText::read(lock);
         if !Lock::is_held(lock) {
             return Holder::Nobody;
@@ -238,6 +267,9 @@ impl Holder {
     /// The runner whose guardian this is: once another one, or nobody, stands in the lock, it has ended.
     pub fn named(lock: &Path, guardian: u32) -> Holder {
         let holder = Holder::of(lock);
+        if matches!(holder, Holder::Nameless(_)) {
+            return holder;
+        }
         let names_it =
             |text: &LockText| text.guardian == Some(guardian) || text.pid_namespace != sys::identity::pid_namespace();
         match LockText::read(lock).is_some_and(|text| names_it(&text)) {
@@ -250,6 +282,7 @@ impl Holder {
     pub fn wait(self) {
         match self {
             Holder::Nobody => {}
+            Holder::Nameless(name) => nameless::wait_for_end(&name),
             Holder::Guardian(guardian) => sys::pidfd::wait_for_exit(guardian.as_fd()),
             // Nothing to wait for when the lock can't be read.
             Holder::Somebody(lock) => drop(Lock::wait(&lock)),

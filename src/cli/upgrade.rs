@@ -7,7 +7,7 @@ use super::{Result, reach, terminal};
 use crate::api::wire::{self, UpgradeAnswer, UpgradeRequest};
 
 pub fn upgrade(global: &Global) -> Result<u8> {
-    let program = std::env::current_exe().map_err(Outcome::io("find runner's own program file"))?;
+    let program = crate::sys::program::own().map_err(Outcome::io("find runner's own program file"))?;
     let canonical = std::fs::canonicalize(&program).unwrap_or_else(|_| program.clone());
     reach::converse(async {
         let Call { location, mut client } = Call::begin(global).await?;

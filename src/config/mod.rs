@@ -50,6 +50,7 @@ mod words;
 mod tests;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -85,6 +86,8 @@ pub struct Inputs {
     pub env: Vec<(OsString, OsString)>,
     /// Whose files are obeyed, besides root's.
     pub euid: u32,
+    /// Where the state is, whatever the files say: what they say can't be written.
+    pub state_dir: Option<PathBuf>,
     /// Services whose `log` names no file have theirs in memory.
     pub logs_in_memory: bool,
 }
@@ -110,7 +113,10 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     let mut sink = Sink::new(&location.dir);
     let document = document::read(location, inputs.euid, &mut sink);
     let captured = Captured::new(inputs);
-    let settings = project::settings(&document, location, inputs, &captured, &mut sink);
+    let mut settings = project::settings(&document, location, inputs, &captured, &mut sink);
+    if let Some(elsewhere) = &inputs.state_dir {
+        settings.state_dir.clone_from(elsewhere);
+    }
     check_bases(&document, &Engine::new(), &mut sink);
     ports.begin(&settings.state_dir);
     let mut drafts = draft::drafts(&document, &mut sink);

@@ -19,6 +19,7 @@ use crate::reconcile::{Ends, Memory, Remembered, Wishes};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
 use crate::sys::files::set_aside;
 use crate::sys::identity;
+use crate::sys::places::nameless;
 
 const FILE: &str = "book.jsonl";
 const VERSION: u32 = 1;
@@ -190,6 +191,9 @@ impl Book {
         all: impl FnOnce() -> Vec<Remembered>,
         mask: &dyn Fn(&str) -> String,
     ) -> io::Result<()> {
+        if nameless::is_nowhere(&self.path) {
+            return Ok(());
+        }
         let same = self.session.as_ref() == Some(session);
         if same && changed.is_empty() && self.is_in_place() {
             return Ok(());

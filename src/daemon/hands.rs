@@ -6,6 +6,7 @@ mod incoming;
 mod moved;
 mod notify;
 mod origin;
+mod output;
 mod patterns;
 mod pid_files;
 mod probing;
@@ -14,9 +15,7 @@ mod sockets;
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,23 +26,23 @@ use tokio::task::AbortHandle;
 use self::holders::Conflict;
 use self::notify::uses_notify;
 use self::pid_files::RunFile;
-use self::refusals::output_refused;
 use self::sockets::Sockets;
 use super::errand::{self, End, Errand, Tickets, Underway};
-use super::launch::{Captured, Setting, Surroundings};
+use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
 use super::recovery::Finds;
 use super::surroundings::Witness;
 use crate::api::boot::Boot;
 use crate::config::{MovedPorts, Recipe};
 use crate::fault::point;
-use crate::guardian::orders::{Order, Record, Stdio, Target, Ticket};
+use crate::guardian::orders::{Order, Record, Target, Ticket};
 use crate::guardian::records::Launched;
-use crate::logs::{LogFact, OpenRun, Pump};
+use crate::logs::{LogFact, Pump};
 use crate::probe::Notification;
 use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
-use crate::spec::{Check, LogTarget, Service, ServiceName, Signal, StopScope};
+use crate::spec::{Check, Service, ServiceName, Signal, StopScope};
 use crate::sys;
+use crate::sys::places::nameless;
 use crate::sys::ports::PortTrouble;
 
 /// What reaches the loop from tasks and from the pump.
@@ -81,6 +80,10 @@ struct Run {
     witness: Rc<Witness>,
     /// Removed with the run.
     fifos: Vec<PathBuf>,
+    /// What it prints into where there is no place for FIFOs.
+    pipes: Vec<OwnedFd>,
+    /// The other ends of them, until the guardian has its own.
+    readers: Vec<OwnedFd>,
     /// Patterns of log checks, in the order in which the pump numbers them.
     patterns: Vec<String>,
     logged: bool,
@@ -99,6 +102,8 @@ impl Run {
             setting: Rc::new(setting),
             witness: Rc::default(),
             fifos: Vec::new(),
+            pipes: Vec::new(),
+            readers: Vec::new(),
             patterns: patterns::of(service),
             logged: false,
             end: None,
@@ -315,52 +320,25 @@ impl Hands {
         self.runs.insert(id, run);
         let output = self.open_output(id, service, &setting)?;
         let record = self.record(declared, service, id, ticket, &setting);
-        let mut launch = setting.launch(ticket, &service.command, output, Some(record));
-        launch.keeps = u8::from(notify.is_some());
+        let mut launch = setting.launch(ticket, &service.command, output, Role::Service(record));
+        // Where nothing has a name, the next daemon gets what it reads from out of the guardian's hands.
+        let readers = self
+            .runs
+            .get_mut(&id)
+            .map_or_else(Vec::new, |run| std::mem::take(&mut run.readers));
+        launch.keeps = u8::from(notify.is_some()) + readers.len() as u8;
         self.hand_over_sockets(service, &mut launch);
         self.claims.insert(ticket, Claim::Service(id));
-        let kept: Vec<BorrowedFd> = notify.iter().map(AsFd::as_fd).collect();
-        self.order(&Order::Spawn(Box::new(launch)), &kept);
+        let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
+        // In the order in which the guardian takes them: what is passed on, then what is kept.
+        let beside: Vec<BorrowedFd> = pipes.iter().chain(&notify).chain(&readers).map(AsFd::as_fd).collect();
+        let order = Order::Spawn(Box::new(launch));
+        order_with(&mut self.guardian, &order, &beside);
         point!("daemon.spawn-ordered");
         Ok(())
     }
 
-    /// FIFOs for both streams, read by the pump; or nowhere with `log = false`.
-    fn open_output(&mut self, id: Incarnation, service: &Service, setting: &Setting) -> Result<[Stdio; 3], Failure> {
-        match service.log {
-            LogTarget::Off => return Ok([Stdio::Null, Stdio::Null, Stdio::Null]),
-            LogTarget::Inherited => return Ok([Stdio::Inherited, Stdio::Inherited, Stdio::Inherited]),
-            LogTarget::File(_) | LogTarget::Memory(_) => {}
-        }
-        let owner = setting
-            .credentials()
-            .map(|credentials| (credentials.uid, credentials.gid));
-        let run = self.runs.get_mut(&id).expect("just inserted");
-        let refused = |error: io::Error| output_refused(service, &error);
-        let mut open = |stream: &str| {
-            let path = self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run));
-            run.fifos.push(path.clone());
-            let made = sys::fifo::make(&path, owner).and_then(|()| sys::fifo::open_reader(&path));
-            made.map(|reader| (path, OwnedFd::from(reader))).map_err(refused)
-        };
-        let (out_path, out) = open("out")?;
-        let (err_path, err) = open("err")?;
-        let opened = OpenRun {
-            service: service.name.clone(),
-            run: id.run,
-            adopted: false,
-            out,
-            err,
-            target: service.log.clone(),
-            matchers: run.patterns.clone(),
-        };
-        self.pump.open(opened).map_err(refused)?;
-        run.logged = true;
-        let fifo = |path: PathBuf| Stdio::Fifo(path.as_os_str().as_bytes().to_vec());
-        Ok([Stdio::Null, fifo(out_path), fifo(err_path)])
-    }
-
-    /// What the next runner needs to recognise this run as ours.
+    /// What the next runner needs to recognise this run as ours. `None`: there is nowhere to write it.
     fn record(
         &self,
         declared: &Service,
@@ -368,7 +346,10 @@ impl Hands {
         id: Incarnation,
         ticket: Ticket,
         setting: &Setting,
-    ) -> Record {
+    ) -> Option<Record> {
+        if nameless::is_nowhere(&self.runtime_dir) {
+            return None;
+        }
         let instance = &self.surroundings.instance;
         let mut launched = Launched::new(
             declared,
@@ -387,7 +368,7 @@ impl Hands {
             .given("NOTIFY_SOCKET")
             .map(|address| String::from_utf8_lossy(address).into_owned());
         launched.fifos = self.runs.get(&id).map_or_else(Vec::new, |run| run.fifos.clone());
-        launched.record(&self.runtime_dir)
+        Some(launched.record(&self.runtime_dir))
     }
 
     fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope) {
@@ -482,10 +463,14 @@ impl Hands {
     }
 
     fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) {
-        // A guardian that is gone is noticed by the loop, at the reading end.
-        if let Err(error) = self.guardian.queue(order, descriptors) {
-            tracing::error!(%error, "could not pass an order to the guardian");
-        }
+        order_with(&mut self.guardian, order, descriptors);
+    }
+}
+
+fn order_with(guardian: &mut Link, order: &Order, descriptors: &[BorrowedFd<'_>]) {
+    // A guardian that is gone is noticed by the loop, at the reading end.
+    if let Err(error) = guardian.queue(order, descriptors) {
+        tracing::error!(%error, "could not pass an order to the guardian");
     }
 }
 

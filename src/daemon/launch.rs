@@ -56,6 +56,15 @@ pub struct Setting {
     given: Vec<(&'static str, Vec<u8>)>,
 }
 
+/// What a process is in its run.
+#[derive(Debug)]
+pub enum Role {
+    /// The service itself, with its record where there is a place for it.
+    Service(Option<Record>),
+    /// A probe, a stop command.
+    Errand,
+}
+
 /// What all runs of a project have in common.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -70,18 +79,11 @@ impl Setting {
     /// Looks up users and limits; a failure is one of the typed reasons.
     pub fn of(id: Incarnation, service: &Arc<Service>, surroundings: &Arc<Surroundings>) -> Result<Setting, Failure> {
         let account = sys::users::resolve(service.user.as_deref(), service.group.as_deref())?;
-        let us = nix::unistd::Uid::effective();
-        if let Some(account) = account
-            .as_ref()
-            .filter(|account| !us.is_root() && account.ids.uid != us.as_raw())
-        {
+        if let Some((message, what)) = account.as_ref().and_then(sys::users::obstacle) {
             return Err(Failure {
                 reason: Reason::PermissionDenied,
-                message: format!("only root can start a service as another user (`{}`)", account.name),
-                suggestion: Some(format!(
-                    "start runner as root, or take `user` away from services.{}",
-                    service.name
-                )),
+                message,
+                suggestion: Some(format!("{what}, or take `user` away from services.{}", service.name)),
             });
         }
         Ok(Setting {
@@ -179,8 +181,12 @@ impl Setting {
             .collect()
     }
 
-    /// A process of this run: the service itself with a record, anything else without.
-    pub fn launch(&self, ticket: Ticket, command: &Argv, stdio: [Stdio; 3], record: Option<Record>) -> Launch {
+    /// A process of this run.
+    pub fn launch(&self, ticket: Ticket, command: &Argv, stdio: [Stdio; 3], role: Role) -> Launch {
+        let (is_service, record) = match role {
+            Role::Service(record) => (true, record),
+            Role::Errand => (false, None),
+        };
         let environment = self.environment();
         let path = environment
             .get(&b"PATH"[..])
@@ -206,11 +212,9 @@ impl Setting {
             limits: self.limits(),
             stdio,
             sockets: Vec::new(),
-            cgroup: record
-                .is_some()
-                .then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
-            pid_file: record.is_some() && self.service.followed_pid_file().is_some(),
-            reap_tree: record.is_none(),
+            cgroup: is_service.then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
+            pid_file: is_service && self.service.followed_pid_file().is_some(),
+            reap_tree: !is_service,
             record,
             keeps: 0,
         }

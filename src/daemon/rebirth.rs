@@ -8,11 +8,11 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
 
 use crate::api::boot::{Boot, DAEMON_VERB, own_log};
 use crate::guardian::{self, Passed, Voice};
 use crate::sys::passing;
+use crate::sys::places::nameless;
 
 /// What goes to the next guardian beside the estate.
 #[derive(Default)]
@@ -43,7 +43,7 @@ impl Estate {
 /// Never returns but with an error: then everything is as it was.
 pub fn become_guardian(boot: &Boot, estate: &Estate, held: &Held) -> io::Error {
     match prepare(boot, estate, held) {
-        Ok(words) => passing::become_program(Path::new("/proc/self/exe"), &words),
+        Ok(words) => passing::become_again(&words),
         Err(error) => error,
     }
 }
@@ -62,7 +62,7 @@ fn prepare(boot: &Boot, estate: &Estate, held: &Held) -> io::Result<Vec<CString>
     }
     let daemon = [OsStr::new(DAEMON_VERB), OsStr::new(&boot_text)];
     let mut words = vec![OsString::from("runner")];
-    let log = own_log(&boot.state_dir);
+    let log = nameless::or_nothing(own_log(&boot.state_dir));
     let voice = match boot.console {
         Some(_) => Voice::Console,
         None => Voice::Log(&log),

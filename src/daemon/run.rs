@@ -38,6 +38,7 @@ use crate::logs::Pump;
 use crate::reconcile::{Action, Author, Cause, Ending, Event, EventKind, Fact, Request, StateName, World};
 use crate::spec::{ExitPolicy, ServiceName};
 use crate::sys;
+use crate::sys::places::{loss, nameless};
 use definition::{Definition, News};
 use door::{Door, name_guardian};
 
@@ -133,7 +134,9 @@ impl Daemon {
             Ok(greeting) => greeting,
             Err(error) => return Err(recover::without_guardian(&boot, &estate, &Held::default(), error)),
         };
-        sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
+        if !nameless::is_nowhere(&boot.runtime_dir) {
+            sys::places::private_dir(&guardian::records::folder(&boot.runtime_dir))?;
+        }
         let (sink, inbox) = mpsc::unbounded_channel();
         let for_pump = sink.clone();
         let pump = Pump::start(move |fact| {
@@ -146,8 +149,8 @@ impl Daemon {
         let (book, past, unreadable) = Book::open(&boot.runtime_dir);
         let now = sys::clock::now();
         let mut session = past.session.clone().unwrap_or_else(|| Session::new(now.wall_ns));
-        if greeting.before.is_none() && !boot.goes_on {
-            // Whoever starts it now says how it ends.
+        if past.session.is_none() || greeting.before.is_none() && !boot.goes_on {
+            // Whoever starts it now says how it ends, or has said it where nothing could be written.
             session = session.begun_anew(!boot.foreground);
         }
         session.stop_asked |= boot.ends;
@@ -164,10 +167,16 @@ impl Daemon {
         let (news_sink, news) = mpsc::unbounded_channel();
         let (store, mut complaints) = Store::open(&boot.state_dir);
         complaints.extend(unreadable);
+        if greeting.before.is_none() && !boot.goes_on {
+            complaints.extend(loss::of(&boot.state_dir, &boot.runtime_dir));
+        }
         let (upward, complaint) = Upward::new(&boot, now.mono_ns);
         complaints.extend(complaint);
         let mut world = World::new(now.wall_ns as u64);
-        world.restore(session.settle_wishes(store.found()).clone());
+        let mut wishes = session.settle_wishes(store.found()).clone();
+        // What was asked for could be written nowhere: then everything was, as `up` means it.
+        wishes.all |= past.session.is_none() && (greeting.before.is_some() || boot.goes_on) && store.found().is_none();
+        world.restore(wishes);
         let mut daemon = Daemon {
             released: session.released,
             definition: Definition::new(news_sink, &boot.state_dir, &mut complaints),

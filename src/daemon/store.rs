@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
 use crate::fault::point;
 use crate::reconcile::Wishes;
+use crate::sys::places::nameless;
 
 pub struct Store {
     folder: PathBuf,
@@ -85,6 +86,9 @@ pub(super) fn newest<T>(
 /// # Errors
 /// It is not on the disk.
 pub(super) fn replace(folder: &Path, [name, older]: [&str; 2], text: &[u8], what: &'static str) -> io::Result<()> {
+    if nameless::is_nowhere(folder) {
+        return Ok(());
+    }
     let (path, fresh) = (folder.join(name), folder.join(format!("{name}.new")));
     let mut file = OpenOptions::new()
         .write(true)

@@ -15,6 +15,7 @@ use crate::api::{history, wire};
 use crate::config::Mask;
 use crate::fault::point;
 use crate::reconcile::{Cause, Event, EventKind, ExitStatus, Failure, Intent, Step};
+use crate::sys::places::nameless;
 
 /// A follower that is this many events behind reads them from the history.
 const FOLLOWER_BACKLOG: usize = 1024;
@@ -115,6 +116,9 @@ impl History {
             length: 0,
             failing: false,
         };
+        if nameless::is_nowhere(folder) {
+            return (history, 0);
+        }
         let last = history::last_cursor(folder).unwrap_or_else(|error| {
             tracing::warn!(%error, "could not read the history");
             0
@@ -152,6 +156,9 @@ impl History {
     }
 
     fn append(&mut self, events: &[Arc<wire::Event>]) -> io::Result<()> {
+        if nameless::is_nowhere(&self.folder) {
+            return Ok(());
+        }
         let mut lines = Vec::with_capacity(events.len() * 256);
         for event in events {
             serde_json::to_writer(&mut lines, &**event).expect("our own shapes serialise");

@@ -27,6 +27,10 @@ impl Guard {
     fn reap_but_leaders(&mut self) {
         let mut list = std::mem::take(&mut self.list);
         self.children.read(&mut list);
+        if list.is_empty() {
+            // Without /proc nobody lists our children; these are known.
+            list.extend(self.mains.keys().chain(self.sessions.keys()).chain(&self.daemon));
+        }
         for &pid in &list {
             let Child::Ended(status) = reap::look(pid) else {
                 continue;

@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use super::closing::code;
 use super::guard::{Guard, Speech};
@@ -18,7 +19,7 @@ use super::orders::{Before, Target, Ticket};
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::spawn::{Image, Progress, Session};
-use crate::sys::{clock, detach};
+use crate::sys::{clock, detach, program};
 
 /// So many deaths within [`WINDOW_NS`] are followed by a new daemon at once; each one more doubles the wait.
 #[cfg(not(feature = "fault-points"))]
@@ -199,7 +200,7 @@ impl Guard {
             argv.push(word(text)?);
         }
         let image = Image {
-            programs: vec![c"/proc/self/exe".to_owned()],
+            programs: programs()?,
             argv,
             env: detach::environment(&[super::MARK]),
             working_dir: c"/".to_owned(),
@@ -221,6 +222,12 @@ impl Guard {
             Progress::Executed | Progress::Underway => Ok(forked.pid),
         }
     }
+}
+
+/// Where the program of the daemon is: our own.
+fn programs() -> io::Result<Vec<CString>> {
+    let word = |path: PathBuf| CString::new(path.into_os_string().into_vec()).map_err(io::Error::from);
+    program::candidates().into_iter().map(word).collect()
 }
 
 #[cfg(test)]

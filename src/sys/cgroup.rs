@@ -5,6 +5,8 @@
 //! (or the one around the outermost `*.runner`, when we were started inside somebody's service), and a [`Group`] is two
 //! names below it. No controller is switched on anywhere, so the rule of no inner processes has nothing to say.
 
+mod limit;
+
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -17,6 +19,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{AccessFlags, access};
 
 use super::pidfd;
+
+pub use limit::memory_limit;
 
 /// How the folder of a project's groups ends: no unit of systemd is named like this.
 const OURS: &str = ".runner";

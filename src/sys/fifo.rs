@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -63,6 +63,28 @@ pub fn open_reader_of(pid: u32, path: &Path) -> io::Result<File> {
     Err(io::ErrorKind::NotFound.into())
 }
 
+/// A pipe without a name, for where there is no place for one: its reading end, non-blocking, and what a service is given to
+/// write into. Where /proc is mounted, that is both ends at once, as with [`open_both`].
+///
+/// # Errors
+/// No descriptors are left, or the owner can't be given.
+pub fn nameless(owner: Option<(u32, u32)>) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    let (reader, mut writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+    if let Some((uid, gid)) = owner
+        && uid != Uid::effective().as_raw()
+    {
+        nix::unistd::fchown(&writer, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    }
+    let by_name = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    if let Ok(both) = OpenOptions::new().read(true).write(true).open(by_name) {
+        writer = both.into();
+    }
+    let flags = nix::fcntl::OFlag::O_NONBLOCK;
+    nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+    Ok((reader, writer))
+}
+
 /// Both ends at once, blocking: who holds it never gets SIGPIPE, and what was written stays until it is read
 /// (`faults.md`, kernel facts).
 pub fn open_both(path: &Path) -> io::Result<File> {
@@ -113,6 +135,20 @@ mod tests {
         assert_eq!(reader.read(&mut buffer).unwrap(), 5);
         assert_eq!(waiting(&reader), 0);
         assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn en_01_without_a_name_it_is_the_same() {
+        let (reader, writer) = nameless(None).unwrap();
+        let (mut reader, mut writer) = (File::from(reader), File::from(writer));
+        writer.write_all(b"hello").unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(reader.read(&mut buffer).unwrap(), 5);
+        assert_eq!(reader.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(reader);
+        writer
+            .write_all(b"nobody reads, and who holds both ends gets no SIGPIPE")
+            .unwrap();
     }
 
     #[test]

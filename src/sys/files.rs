@@ -27,16 +27,6 @@ pub fn tells_no_changes(_: &Path) -> bool {
     false
 }
 
-/// Whether the kernel would let us make files in this folder. One that is not there can be made: only a clear no is one.
-pub fn can_write_in(folder: &Path) -> bool {
-    use nix::errno::Errno;
-    use nix::fcntl::{AT_FDCWD, AtFlags};
-    use nix::unistd::{AccessFlags, faccessat};
-    let wanted = AccessFlags::W_OK | AccessFlags::X_OK;
-    let refused = faccessat(AT_FDCWD, folder, wanted, AtFlags::AT_EACCESS).err();
-    !matches!(refused, Some(Errno::EACCES | Errno::EPERM | Errno::EROFS))
-}
-
 /// Puts a file away that can't be understood, and says so: it is never deleted, never taken for nothing.
 pub fn set_aside(path: &Path, why: &str) -> String {
     let mut aside = path.as_os_str().to_owned();

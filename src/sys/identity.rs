@@ -42,7 +42,8 @@ pub fn is_alive(wanted: Identity) -> bool {
         return processes::stat(wanted.pid)
             .is_some_and(|stat| !stat.is_zombie() && stat.start_ticks == wanted.start_ticks);
     };
-    is_held(wanted, held.as_fd()) && processes::stat(wanted.pid).is_some_and(|stat| !stat.is_zombie())
+    // Asked of what is held, which needs no /proc.
+    is_held(wanted, held.as_fd()) && !pidfd::has_exited(held.as_fd())
 }
 
 /// Whether the held process, which has (or had) this number, is that one, dead or alive. Without pidfs the start time has to

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Uid;
 
 use super::spawn::Calls;
-use super::{cgroup, identity, limits, pidfd, users};
+use super::{capabilities, cgroup, identity, limits, pidfd, users};
 
 /// One look at the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,14 @@ pub struct Machine {
     /// We are it.
     pub is_init: bool,
     pub status: Status,
+    /// The effective capabilities, a bit for each number.
+    pub capabilities: u64,
+    /// Nothing can be written to the file system at `/`.
+    pub root_is_read_only: bool,
+    /// Bytes that the control group above us may use; `None` where there is no limit.
+    pub memory_limit: Option<u64>,
+    /// Ports below this one are for whoever has CAP_NET_BIND_SERVICE.
+    pub first_free_port: u16,
     /// (soft, hard).
     pub descriptors: Option<(u64, u64)>,
     pub pid_max: Option<u64>,
@@ -112,11 +120,22 @@ pub fn examine() -> Machine {
         init: text("/proc/1/comm").map(|name| name.trim().to_owned()),
         is_init: std::process::id() == 1,
         status: text("/proc/self/status").map_or_else(Status::default, |text| status(&text)),
+        capabilities: capabilities::effective(),
+        root_is_read_only: root_is_read_only(),
+        memory_limit: cgroup::memory_limit(),
+        first_free_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+            .and_then(|port| port.try_into().ok())
+            .unwrap_or(1024),
         descriptors: limits::current(limits::number(crate::spec::Resource::Nofile)),
         pid_max: number("/proc/sys/kernel/pid_max"),
         ephemeral: ephemeral(),
         inotify: inotify(uid.as_raw()),
     }
+}
+
+fn root_is_read_only() -> bool {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    statvfs("/").is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 fn text(path: impl AsRef<Path>) -> Option<String> {

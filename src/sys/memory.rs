@@ -11,8 +11,10 @@ pub fn give_back() {
     }
 }
 
-/// A file that has no name and lies in memory (memfd_create(2)); it is gone with its last descriptor. `name` is seen in /proc only.
+/// A file that has no name and lies in memory; it is gone with its last descriptor. `name` is seen in /proc only.
+///
+/// # Errors
+/// As of [`super::passing::nameless_file`].
 pub fn file(name: &str) -> std::io::Result<std::fs::File> {
-    use nix::sys::memfd::{MFdFlags, memfd_create};
-    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
+    super::passing::nameless_file(&std::ffi::CString::new(name)?)
 }

@@ -5,6 +5,7 @@
 //! pidfds or epoll answer "not there" and the callers go on without.
 
 pub mod becoming;
+pub mod capabilities;
 pub mod cgroup;
 pub mod clock;
 pub mod detach;
@@ -25,6 +26,7 @@ pub mod pidfd;
 pub mod places;
 pub mod ports;
 pub mod processes;
+pub mod program;
 pub mod reap;
 pub mod search;
 pub mod signals;

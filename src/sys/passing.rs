@@ -101,18 +101,32 @@ pub fn close_on_exec(number: RawFd) {
     let _ = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
 }
 
-/// A file in memory that only its descriptor leads to (memfd_create(2)).
+/// A file that only its descriptor leads to: in memory (memfd_create(2)), else below /dev/shm or /tmp.
 ///
 /// # Errors
-/// The kernel has none.
+/// The kernel has none, and no folder takes one.
 pub fn nameless_file(name: &std::ffi::CStr) -> io::Result<std::fs::File> {
     #[cfg(target_os = "linux")]
-    return Ok(nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?.into());
+    return match nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC) {
+        Ok(file) => Ok(file.into()),
+        Err(error) => ["/dev/shm", "/tmp"]
+            .iter()
+            .find_map(|folder| unlinked(Path::new(folder)).ok())
+            .ok_or_else(|| error.into()),
+    };
     #[cfg(not(target_os = "linux"))]
     {
         let _ = name;
         Err(io::ErrorKind::Unsupported.into())
     }
+}
+
+#[cfg(target_os = "linux")]
+fn unlinked(folder: &Path) -> io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options.custom_flags(libc::O_TMPFILE | libc::O_CLOEXEC).open(folder)
 }
 
 /// Becomes another program, with our environment. Comes back only with an error.
@@ -125,6 +139,15 @@ pub fn become_program(program: &Path, words: &[CString]) -> io::Error {
         Ok(never) => match never {},
         Err(errno) => errno.into(),
     }
+}
+
+/// Becomes the program that we are, with other words. Comes back only with an error.
+pub fn become_again(words: &[CString]) -> io::Error {
+    let mut error = io::ErrorKind::NotFound.into();
+    for path in super::program::candidates() {
+        error = become_program(&path, words);
+    }
+    error
 }
 
 #[cfg(test)]

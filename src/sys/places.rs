@@ -12,6 +12,10 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::Uid;
 use serde::{Deserialize, Serialize};
 
+pub mod loss;
+pub mod nameless;
+pub mod spare;
+
 /// The longest path that fits into `sockaddr_un` with its closing NUL.
 pub const SOCKET_PATH_MAX: usize = 107;
 /// Says whose runtime folder it is.
@@ -43,6 +47,7 @@ pub fn runtime_candidates(key: &str, state_dir: &Path) -> Vec<PathBuf> {
     let mut candidates: Vec<_> = bases().into_iter().map(|base| base.join(key)).collect();
     candidates.push(state_dir.join("run"));
     candidates.retain(|path| is_private(path).is_ok());
+    candidates.push(nameless::place(key));
     candidates
 }
 
@@ -57,6 +62,7 @@ fn folders_in(bases: &[PathBuf]) -> Vec<PathBuf> {
     let entries = ours.filter_map(|base| std::fs::read_dir(base).ok()).flatten().flatten();
     let mut folders: Vec<_> = entries
         .map(|entry| entry.path())
+        .filter(|path| path.file_name() != Some(spare::STATES.as_ref()))
         .filter(|path| is_private(path).is_ok() && is_closed_to_others(path))
         .collect();
     folders.sort();
@@ -86,6 +92,9 @@ impl Place {
     /// # Errors
     /// The disk is full, say, or a path is no UTF-8.
     pub fn write(&self, runtime_dir: &Path) -> io::Result<()> {
+        if nameless::is_nowhere(runtime_dir) {
+            return Ok(());
+        }
         let draft = runtime_dir.join(format!("{PLACE}.{}", std::process::id()));
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -186,6 +195,9 @@ pub fn own_umask() -> u32 {
 /// # Errors
 /// `WouldBlock`: the queue was full all the time. Others as for connect(2).
 pub fn connect(socket_path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    if let Some(name) = nameless::name_of(socket_path) {
+        return nameless::connect(name, patience);
+    }
     let place = SocketPath::of(socket_path)?;
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let stream = UnixStream::from(socket);
@@ -201,6 +213,9 @@ pub fn connect(socket_path: &Path, patience: Duration) -> io::Result<UnixStream>
 /// # Errors
 /// Its folder is not there, say.
 pub fn listen(socket: &Path) -> io::Result<UnixListener> {
+    if let Some(name) = nameless::name_of(socket) {
+        return nameless::listen(name);
+    }
     match std::fs::remove_file(socket) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -209,6 +224,17 @@ pub fn listen(socket: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(SocketPath::of(socket)?.path())?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
+}
+
+/// Which user listens at the other end, or listened there when we connected.
+///
+/// # Errors
+/// The kernel does not say.
+pub fn peer(stream: &UnixStream) -> io::Result<u32> {
+    #[cfg(target_os = "linux")]
+    return Ok(nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?.uid());
+    #[cfg(not(target_os = "linux"))]
+    Ok(nix::unistd::getpeereid(stream)?.0.as_raw())
 }
 
 /// A path by which a Unix socket can be bound or connected however long its real path is.

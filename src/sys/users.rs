@@ -2,6 +2,8 @@
 
 use nix::unistd::{Gid, Group, Uid, User};
 
+use super::capabilities;
+
 use crate::reconcile::{Failure, Reason};
 
 /// What setgroups(2), setgid(2) and setuid(2) are given.
@@ -46,6 +48,35 @@ pub fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Option<Account
         }
     }
     Ok(Some(account))
+}
+
+/// Why we can't become this account, and what to do; `None`: nothing is known against it.
+pub fn obstacle(account: &Account) -> Option<(String, &'static str)> {
+    let (us, ids) = (Uid::effective(), &account.ids);
+    let name = &account.name;
+    let may = capabilities::may_change_user(capabilities::effective());
+    if ids.uid != us.as_raw() && !may {
+        return Some(match us.is_root() {
+            false => (
+                format!("only root can start a service as another user (`{name}`)"),
+                "start runner as root",
+            ),
+            true => (
+                format!("runner may not become another user (`{name}`): it is root without CAP_SETUID and CAP_SETGID"),
+                "give the container these capabilities (`--cap-add SETUID --cap-add SETGID`)",
+            ),
+        });
+    }
+    if !capabilities::knows_user(ids.uid) || !capabilities::knows_group(ids.gid) {
+        return Some((
+            format!(
+                "runner may not become `{name}` (uid {}, gid {}): the user namespace that it runs in does not have it",
+                ids.uid, ids.gid
+            ),
+            "map more users into the container (see subuid(5))",
+        ));
+    }
+    None
 }
 
 /// The account of this process.

@@ -13,6 +13,7 @@ mod foretold;
 mod changes;
 mod included;
 mod live;
+mod mounts;
 mod plans;
 mod saves;
 mod wishes;

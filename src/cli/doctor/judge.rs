@@ -4,7 +4,9 @@ mod places;
 
 use super::{Readings, Surveyed};
 use crate::api::wire::{Finding, Grade};
+use crate::sys::capabilities::{Capability, holds, may_change_user};
 use crate::sys::machine::{Cgroup, Ephemeral, Inotify, Machine, Visibility};
+use crate::view::words;
 
 /// Below this many descriptors a middling project runs into the limit: each service takes a few.
 const FEW_DESCRIPTORS: u64 = 1024;
@@ -27,6 +29,9 @@ pub(super) fn checks(readings: &Readings) -> Vec<Finding> {
         processes(machine),
         filter(machine),
         memory(machine),
+        memory_limit(machine),
+        capabilities(machine, readings.project.as_ref()),
+        places::root(machine),
     ];
     found.extend(machine.descriptors.map(descriptors));
     found.extend(machine.pid_max.map(|max| pids(max, machine.unique)));
@@ -210,10 +215,11 @@ fn processes(machine: &Machine) -> Finding {
             ),
             None,
         ),
-        Visibility::Nothing => bad(
+        Visibility::Nothing => tier(
             NAME,
-            "it is not there: runner can neither start itself in the background nor find what a service leaves behind",
-            "mount -t proc proc /proc",
+            "it is not mounted: what a service leaves behind outside of its process group can't be found (unless it has a \
+             control group), nor who holds a port, and `ps` shows neither CPU nor memory",
+            Some("mount -t proc proc /proc"),
         ),
     }
 }
@@ -243,6 +249,52 @@ fn memory(machine: &Machine) -> Finding {
     };
     let detail = format!("when memory runs out, the kernel may kill runner as readily as a service ({could})");
     tier("out of memory", detail, None)
+}
+
+fn memory_limit(machine: &Machine) -> Finding {
+    const NAME: &str = "memory limit";
+    match machine.memory_limit {
+        None => ok(NAME, "no control group limits it"),
+        Some(limit) => ok(
+            NAME,
+            format!(
+                "{} for everything in this control group; runner itself needs about 10 MB of it",
+                words::bytes(limit)
+            ),
+        ),
+    }
+}
+
+/// What the file asks for that takes more than an ordinary process may.
+fn capabilities(machine: &Machine, project: Option<&Surveyed>) -> Finding {
+    const NAME: &str = "capabilities";
+    let mut lacking = Vec::new();
+    let mut needed = Vec::new();
+    for (service, user) in project.into_iter().flat_map(|project| &project.users) {
+        if !may_change_user(machine.capabilities) {
+            lacking.push(format!("{service} can't run as `{user}`"));
+            needed.extend(["SETUID", "SETGID"]);
+        }
+    }
+    for (service, port) in project.into_iter().flat_map(|project| &project.ports) {
+        if *port < machine.first_free_port && !holds(machine.capabilities, Capability::NetBindService) {
+            lacking.push(format!("{service} can't listen on {port}"));
+            needed.push("NET_BIND_SERVICE");
+        }
+    }
+    needed.dedup();
+    if lacking.is_empty() {
+        let detail = match machine.capabilities {
+            0 => "none, and this project needs none".to_owned(),
+            _ => "what this project needs is there".to_owned(),
+        };
+        return ok(NAME, detail);
+    }
+    warn(
+        NAME,
+        lacking.join(", "),
+        format!("start runner as root, or give the container {}", needed.join(", ")),
+    )
 }
 
 fn descriptors((soft, hard): (u64, u64)) -> Finding {

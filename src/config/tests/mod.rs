@@ -69,6 +69,7 @@ impl Folder {
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             euid: nix::unistd::geteuid().as_raw(),
+            state_dir: None,
             logs_in_memory: self.logs_in_memory,
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))

@@ -1,6 +1,7 @@
 //! Taking over what an earlier daemon started: its ticket, its streams, its end.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::probe::NotifySocket;
 use crate::reconcile::{ExitStatus, Fact, Incarnation};
 use crate::spec::{LogTarget, Service, Signal};
 use crate::sys;
+use crate::sys::places::nameless;
 
 impl Hands {
     /// What was found of earlier runs; each waits for its `Adopt`.
@@ -56,6 +58,23 @@ impl Hands {
         let fifos = paths.filter_map(|path| sys::fifo::open_both(path).ok());
         let processes = self.runs.values().filter_map(|run| run.witness.process.take());
         fifos.map(OwnedFd::from).chain(processes).collect()
+    }
+
+    /// Ends at once what nobody could take over: without a place for records the next guardian finds nothing of it. `false`:
+    /// something runs that is not held, so that only a number would say who it is.
+    pub fn end_what_is_unrecorded(&self) -> bool {
+        if !nameless::is_nowhere(&self.runtime_dir) {
+            return true;
+        }
+        let end = |run: &Run| match &*run.witness.process.borrow() {
+            Some(process) => {
+                let killed = sys::pidfd::signal_group(process.as_fd(), libc::SIGKILL);
+                drop(killed.or_else(|_| sys::pidfd::signal(process.as_fd(), libc::SIGKILL)));
+                true
+            }
+            None => run.witness.pid.get().is_none(),
+        };
+        self.runs.values().filter(|run| !end(run)).count() == 0
     }
 
     pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
@@ -112,6 +131,8 @@ impl Hands {
             setting: Rc::new(setting.clone()),
             witness: Rc::default(),
             fifos: Vec::new(),
+            pipes: Vec::new(),
+            readers: Vec::new(),
             patterns: Vec::new(),
             logged: false,
             end: None,
@@ -121,15 +142,16 @@ impl Hands {
         let pids = (holding.launched, holding.main.pid);
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.see(&holding.main);
+        let mut kept = kept.into_iter();
         if uses_notify(service) {
-            run.notify = self.listen_again(id, kept.into_iter().next(), notify.as_deref());
+            run.notify = self.listen_again(id, kept.next(), notify.as_deref());
             run.witness.watchdog_at.set(Some(tokio::time::Instant::now()));
         }
         self.adopt_sockets(service, Some(&holding.main).filter(|_| holding.end.is_none()));
         self.by_name.insert((service.name.clone(), id.run), id);
         self.claims.insert(holding.ticket, Claim::Service(id));
         self.runs.insert(id, run);
-        self.reopen_output(id, service);
+        self.reopen_output(id, service, kept.collect());
         self.known.push_back(Fact::Adopted {
             id,
             pid: holding.main.pid,
@@ -161,15 +183,20 @@ impl Hands {
     }
 
     /// What the service has printed since waits in its FIFOs.
-    fn reopen_output(&mut self, id: Incarnation, service: &Service) {
+    fn reopen_output(&mut self, id: Incarnation, service: &Service, nameless: Vec<OwnedFd>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
         let guardian = nix::unistd::getppid().as_raw().unsigned_abs();
-        let readers = [&paths[0], &paths[1]].map(|path| {
-            let by_name = sys::fifo::open_reader(path);
-            by_name.or_else(|_| sys::fifo::open_reader_of(guardian, path))
-        });
-        let [Ok(out), Ok(err)] = readers else { return };
+        let by_name = |path: &PathBuf| {
+            let found = sys::fifo::open_reader(path);
+            let found = found.or_else(|_| sys::fifo::open_reader_of(guardian, path));
+            found.ok().map(OwnedFd::from)
+        };
+        let readers = match <[OwnedFd; 2]>::try_from(nameless) {
+            Ok([out, err]) => (Some(out), Some(err)),
+            Err(_) => (by_name(&paths[0]), by_name(&paths[1])),
+        };
+        let (Some(out), Some(err)) = readers else { return };
         let target = match &service.log {
             LogTarget::File(_) | LogTarget::Memory(_) => service.log.clone(),
             // It counts from the next start on.
@@ -180,8 +207,8 @@ impl Hands {
             service: service.name.clone(),
             run: id.run,
             adopted: true,
-            out: out.into(),
-            err: err.into(),
+            out,
+            err,
             target,
             matchers: Vec::new(),
         };

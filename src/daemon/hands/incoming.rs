@@ -1,14 +1,15 @@
 //! What comes back to the hands: from tasks, the pump and the guardian. Each amounts to facts, which are in `known`
 //! afterwards.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use tokio::time::Instant;
 
 use super::refusals::explain;
-use super::{Claim, Hands, Held, Inbox, Task};
+use super::{Claim, Hands, Held, Inbox, Task, order_with};
 use crate::daemon::errand::{End, Errand};
+use crate::daemon::launch::Role;
 use crate::daemon::recovery;
 use crate::guardian::orders::{Identity, Order, Report, Stage, Stdio, Target, Ticket};
 use crate::logs::LogFact;
@@ -122,6 +123,7 @@ impl Hands {
         let setting = run.setting.clone();
         let stdio = match &output {
             Some(_) => [Stdio::Null, Stdio::Passed, Stdio::Passed],
+            None if !run.pipes.is_empty() => [Stdio::Null, Stdio::Passed, Stdio::Passed],
             None => {
                 let mut streams = run
                     .fifos
@@ -134,7 +136,7 @@ impl Hands {
                 ]
             }
         };
-        let launch = setting.launch(ticket, &command, stdio, None);
+        let launch = setting.launch(ticket, &command, stdio, Role::Errand);
         let command = command.words[0].clone();
         self.claims.insert(
             ticket,
@@ -146,10 +148,12 @@ impl Hands {
             },
         );
         let order = Order::Spawn(Box::new(launch));
-        match &output {
-            Some(output) => self.order(&order, &[output.as_fd(), output.as_fd()]),
-            None => self.order(&order, &[]),
-        }
+        let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
+        let beside: Vec<BorrowedFd> = match &output {
+            Some(output) => vec![output.as_fd(), output.as_fd()],
+            None => pipes.iter().map(AsFd::as_fd).collect(),
+        };
+        order_with(&mut self.guardian, &order, &beside);
     }
 
     fn take_notification(&mut self, id: Incarnation, notification: Notification) {

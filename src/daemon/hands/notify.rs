@@ -11,6 +11,7 @@ use crate::probe::NotifySocket;
 use crate::reconcile::{Failure, Incarnation, Reason};
 use crate::spec::{Check, Service, ServiceName};
 use crate::sys;
+use crate::sys::places::nameless;
 
 impl Hands {
     /// The socket, and a copy of it for the guardian, who holds it when we are gone.
@@ -22,9 +23,9 @@ impl Hands {
     ) -> Result<(NotifySocket, OwnedFd), Failure> {
         let name = format!("{label}.{}.notify", id.run);
         let socket = match setting.credentials() {
-            None => NotifySocket::bind(&self.runtime_dir.join(name)),
+            None if !nameless::is_nowhere(&self.runtime_dir) => NotifySocket::bind(&self.runtime_dir.join(name)),
             // Abstract names have no owner: one that can't be known beforehand can't be taken beforehand.
-            Some(_) => {
+            _ => {
                 let unforeseen = sys::clock::now().mono_ns;
                 NotifySocket::bind_abstract(&format!("runner/{}/{name}.{unforeseen}", self.surroundings.instance))
             }

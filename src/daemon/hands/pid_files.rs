@@ -268,7 +268,7 @@ impl Hands {
             label: service.name.to_string(),
             run: id.run,
             program,
-            record: Some(record),
+            record,
         };
         self.order(&Order::TakeOver(Box::new(adoption)), &[]);
         true

@@ -12,7 +12,7 @@ use crate::api::past;
 use crate::api::server::{ByteStream, Call};
 use crate::api::wire::{self, Outcome, ProjectState, Refusal};
 use crate::config;
-use crate::daemon::launch::Setting;
+use crate::daemon::launch::{Role, Setting};
 use crate::daemon::{console, events, present, reading};
 use crate::guardian::MARK;
 use crate::guardian::orders::{Stdio, Ticket};
@@ -286,7 +286,7 @@ impl Daemon {
         };
         let setting = Setting::of(nobody, service, self.hands.surroundings()).map_err(refused)?;
         let streams = [Stdio::Null, Stdio::Null, Stdio::Null];
-        let launch = setting.launch(Ticket(0), &command, streams, None);
+        let launch = setting.launch(Ticket(0), &command, streams, Role::Errand);
         let mark = format!("{MARK}=").into_bytes();
         let in_base64 = |bytes: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(bytes);
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -19,6 +19,7 @@ use crate::fault::point;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
+use crate::sys::places::{nameless, spare};
 
 /// What reaches the loop about the files.
 pub enum News {
@@ -163,6 +164,9 @@ impl Daemon {
         let inputs = config::Inputs {
             env: self.hands.captured().variables().to_vec(),
             euid: nix::unistd::geteuid().as_raw(),
+            state_dir: Some(&self.boot.state_dir)
+                .filter(|folder| spare::is_spare(folder))
+                .cloned(),
             logs_in_memory: self.logs_in_memory(),
         };
         let mut kept = self.definition.ports.kept().clone();
@@ -204,7 +208,7 @@ impl Daemon {
     /// A container's logs are for whoever collects its stdout; and where nothing can be written there can be no files.
     fn logs_in_memory(&self) -> bool {
         let is_init = self.boot.console.as_ref().is_some_and(|console| console.init);
-        is_init || !sys::files::can_write_in(&self.boot.state_dir)
+        is_init || nameless::is_nowhere(&self.boot.state_dir)
     }
 
     /// A defect of ours: it is told, and nothing else happens.
@@ -277,7 +281,9 @@ impl Daemon {
     /// Watches what would change the meaning of what was read. What changed before the watch began is found by one more
     /// reading.
     fn watch_anew(&mut self, mut interest: Interest) {
-        interest.beside(&self.boot.runtime_dir);
+        if !nameless::is_nowhere(&self.boot.runtime_dir) {
+            interest.beside(&self.boot.runtime_dir);
+        }
         if self
             .definition
             .watch

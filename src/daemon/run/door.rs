@@ -16,7 +16,7 @@ use crate::api::server::{self, Call};
 use crate::daemon::rebirth::Estate;
 use crate::guardian::records;
 use crate::sys::lock::LockText;
-use crate::sys::places::{self, Place};
+use crate::sys::places::{self, Place, nameless};
 
 /// Who can't get into the queue of our own socket within this has found it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -92,6 +92,9 @@ fn make(boot: &Boot) -> io::Result<OwnedFd> {
 
 /// Whoever waits for the end of this runner waits for our parent's.
 pub(super) fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
+    if nameless::is_nowhere(&boot.state_dir) {
+        return Ok(());
+    }
     let guardian = u32::try_from(nix::unistd::getppid().as_raw()).ok();
     let written = LockText::new(&boot.runtime_dir, guardian).write(&File::from(lock.try_clone()?));
     if let Err(error) = written {
@@ -102,7 +105,9 @@ pub(super) fn name_guardian(lock: &OwnedFd, boot: &Boot) -> io::Result<()> {
 
 /// The runtime folder goes with the project.
 pub(super) fn remove_places(runtime_dir: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(runtime_dir) {
+    if !nameless::is_nowhere(runtime_dir)
+        && let Err(error) = std::fs::remove_dir_all(runtime_dir)
+    {
         tracing::warn!(%error, folder = %runtime_dir.display(), "could not remove the runtime folder");
     }
 }
@@ -110,7 +115,7 @@ pub(super) fn remove_places(runtime_dir: &Path) {
 impl Daemon {
     /// Somebody may have deleted the runtime folder: it is made again. (Its FIFOs are held open; only their names are lost.)
     pub(super) fn keep_place(&mut self) {
-        if self.boot.runtime_dir.join(SOCKET).exists() {
+        if nameless::is_nowhere(&self.boot.runtime_dir) || self.boot.runtime_dir.join(SOCKET).exists() {
             return;
         }
         let folder = self.boot.runtime_dir.display().to_string();

@@ -46,7 +46,8 @@ impl Daemon {
         }
         let orphans = recovery::unheld(&records.launched, &held);
         let (held, later) = self.adopt_orphans(orphans, held, later).await?;
-        if before.is_none() && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
+        let is_new = before.is_none() && !self.boot.goes_on;
+        if is_new && held.is_empty() && past.session.is_none() && records.launched.is_empty() {
             if self.boot.ends {
                 self.stop(Cause::new(Author::User, ENDS));
             }
@@ -167,6 +168,13 @@ impl Daemon {
         tracing::error!(%error, "the guardian is gone: becoming another one");
         point!("daemon.guardian-missed");
         self.conclude();
+        if !self.hands.end_what_is_unrecorded() {
+            tracing::error!(
+                "nothing can be written here, so another guardian would start a second one of what still runs"
+            );
+            self.lost = true;
+            return;
+        }
         let held = Held {
             spare: self.hands.hold_on(),
             sockets: self.hands.held_sockets(),

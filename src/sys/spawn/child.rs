@@ -1,11 +1,13 @@
 //! The child between fork and exec: what it reads, laid out before the fork, and what it does, which is only what
 //! signal-safety(7) allows.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 
 use super::{Forker, Image, Lent, Session, Stage};
+use crate::sys::capabilities;
 use crate::sys::users::Ids;
 
 #[allow(unsafe_code)]
@@ -127,10 +129,19 @@ impl Prepared<'_> {
     }
 }
 
-/// An unprivileged runner can't set groups, and need not when it is that user.
+/// Who may not set users and groups need not when it is that user: anybody but root, and root without capabilities. Nor need
+/// who has these groups already: in a user namespace not even its root may set groups (user_namespaces(7)).
 fn already(ids: &Ids) -> bool {
     let (uid, gid) = (nix::unistd::Uid::effective(), nix::unistd::Gid::effective());
-    !uid.is_root() && uid.as_raw() == ids.uid && gid.as_raw() == ids.gid
+    let is_it = uid.as_raw() == ids.uid && gid.as_raw() == ids.gid;
+    is_it && (has_groups(ids) || !capabilities::may_change_user(capabilities::effective()))
+}
+
+fn has_groups(ids: &Ids) -> bool {
+    let beside =
+        |groups: &mut dyn Iterator<Item = u32>| -> BTreeSet<u32> { groups.filter(|gid| *gid != ids.gid).collect() };
+    let own = nix::unistd::getgroups().unwrap_or_default();
+    beside(&mut own.iter().map(|gid| gid.as_raw())) == beside(&mut ids.groups.iter().copied())
 }
 
 fn highest_descriptor() -> RawFd {

@@ -1,11 +1,22 @@
 //! Folders: what lies where, and what the file system under it can do.
 
+use std::path::Path;
+
 use super::super::{Runner, Runtime, Surveyed};
 use super::{bad, ok, tier, warn};
 use crate::api::wire::Finding;
 use crate::sys::ground::{Kind, Mount, Trial};
-use crate::sys::places::SOCKET_PATH_MAX;
+use crate::sys::machine::Machine;
+use crate::sys::places::{SOCKET_PATH_MAX, nameless};
 use crate::view::words;
+
+pub(super) fn root(machine: &Machine) -> Finding {
+    const NAME: &str = "root file system";
+    match machine.root_is_read_only {
+        true => ok(NAME, "read-only; runner writes only into the folders below"),
+        false => ok(NAME, "can be written"),
+    }
+}
 
 pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
     const NAME: &str = "runtime folder";
@@ -20,10 +31,19 @@ pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
     let folder = match &runtime.folder {
         Ok(folder) => folder.display(),
         Err(error) => {
-            found.push(bad(
+            const PLACE: &str = "a tmpfs at /tmp or /run, or a project folder that can be written";
+            found.push(tier(
                 NAME,
-                format!("no private folder can be made for sockets, records and FIFOs: {error}"),
-                "make /tmp or the project's folder writable",
+                format!(
+                    "no private folder can be made for sockets, records and FIFOs ({error}): the API has an abstract name, and \
+                     services print into pipes without a name"
+                ),
+                Some(PLACE),
+            ));
+            found.push(tier(
+                "adoption",
+                "none: services of a daemon or guardian that is killed are stopped and started anew",
+                Some(PLACE),
             ));
             return found;
         }
@@ -56,6 +76,10 @@ pub(super) fn runtime(runtime: &Runtime) -> Vec<Finding> {
             Some("a tmpfs at /tmp"),
         ),
     });
+    found.push(ok(
+        "adoption",
+        "services of a runner that is killed are taken over by the next one",
+    ));
     let length = runtime.socket_length;
     found.push(if length <= SOCKET_PATH_MAX {
         ok("socket path", format!("{length} bytes of {SOCKET_PATH_MAX}"))
@@ -100,7 +124,11 @@ pub(super) fn surveyed(project: &Surveyed) -> Vec<Finding> {
         ),
     }];
     found.push(files(project));
-    found.push(state(&project.state_dir.display().to_string(), &project.state));
+    match &project.refused {
+        Some((wanted, why)) => found.push(elsewhere(&wanted.display().to_string(), why, &project.state_dir)),
+        None => found.push(state(&project.state_dir.display().to_string(), &project.state)),
+    }
+    found.push(logs(&project.state_dir));
     found.push(match project.runner {
         Runner::Up(Some(guardian)) => ok("runner", format!("up for this project (pid {guardian})")),
         Runner::Up(None) => ok("runner", "up for this project"),
@@ -137,6 +165,34 @@ fn files(project: &Surveyed) -> Finding {
             None,
         ),
         Some(Kind::Local(_) | Kind::InMemory | Kind::Unknown) | None => ok(NAME, format!("on {name}")),
+    }
+}
+
+/// The folder of the file can't be written.
+fn elsewhere(wanted: &str, why: &str, state_dir: &Path) -> Finding {
+    const NAME: &str = "state folder";
+    let instead = match nameless::is_nowhere(state_dir) {
+        true => "and no other folder either: history and what is asked for by hand are in memory only".to_owned(),
+        false => format!("so lock, history and logs are in {} only", state_dir.display()),
+    };
+    tier(
+        NAME,
+        format!("{wanted} can't be written ({why}), {instead}"),
+        Some("a volume there, or `state_dir` in [project] that names one"),
+    )
+}
+
+fn logs(state_dir: &Path) -> Finding {
+    const NAME: &str = "logs";
+    match nameless::is_nowhere(state_dir) {
+        true => tier(NAME, "in memory, the newest of each service", None),
+        false => ok(
+            NAME,
+            format!(
+                "in {}, except of services with a `log.file` of their own; in memory where runner is process 1",
+                state_dir.join("logs").display()
+            ),
+        ),
     }
 }
 

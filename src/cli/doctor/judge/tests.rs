@@ -40,6 +40,10 @@ fn best() -> Readings {
                 may_protect: true,
                 ..Status::default()
             },
+            capabilities: 0,
+            root_is_read_only: false,
+            memory_limit: None,
+            first_free_port: 1024,
             descriptors: Some((1024, 1_048_576)),
             pid_max: Some(4_194_304),
             ephemeral: Some(Ephemeral {
@@ -67,6 +71,8 @@ fn best() -> Readings {
             valid: Some(("shop".into(), 4)),
             state_dir: "/srv/shop/.runner".into(),
             state: WORKS,
+            refused: None,
+            users: Vec::new(),
             runner: Runner::NotUp,
             ports: vec![("web".into(), 3000), ("admin".into(), 40000)],
         }),
@@ -141,8 +147,8 @@ fn each_fault_is_found_by_itself() {
         (
             |it| it.machine.processes = Visibility::Nothing,
             "/proc",
-            Grade::Bad,
-            "not there",
+            Grade::Tier,
+            "not mounted",
         ),
         (
             |it| it.machine.processes = Visibility::Own("hidepid=2".into()),
@@ -195,8 +201,50 @@ fn each_fault_is_found_by_itself() {
         (
             |it| it.runtime.folder = Err("read-only".into()),
             "runtime folder",
-            Grade::Bad,
+            Grade::Tier,
             "read-only",
+        ),
+        (
+            |it| it.runtime.folder = Err("read-only".into()),
+            "adoption",
+            Grade::Tier,
+            "started anew",
+        ),
+        (
+            |it| project(it).users.push(("web".into(), "www-data".into())),
+            "capabilities",
+            Grade::Warn,
+            "web can't run as `www-data`",
+        ),
+        (
+            |it| project(it).ports[0].1 = 80,
+            "capabilities",
+            Grade::Warn,
+            "web can't listen on 80",
+        ),
+        (
+            |it| it.machine.memory_limit = Some(64 << 20),
+            "memory limit",
+            Grade::Ok,
+            "for everything in this control group",
+        ),
+        (
+            |it| it.machine.root_is_read_only = true,
+            "root file system",
+            Grade::Ok,
+            "read-only",
+        ),
+        (
+            |it| project(it).refused = Some(("/srv/shop/.runner".into(), "read-only file system".into())),
+            "state folder",
+            Grade::Tier,
+            "can't be written (read-only file system)",
+        ),
+        (
+            |it| project(it).state_dir = crate::sys::places::nameless::place("key"),
+            "logs",
+            Grade::Tier,
+            "in memory",
         ),
         (
             |it| it.runtime.mount = Some(mount(Kind::Local("ext4"))),

@@ -1,0 +1,45 @@
+//! A seccomp filter that knows no kernel call of the last years: it says ENOSYS, or EPERM as older container engines do.
+
+use serde_json::json;
+
+use crate::bed::{Bed, WEB};
+use crate::common::eventually;
+use crate::fixture;
+use crate::namespace::is_inside;
+
+const ENDS: &str = "[services.three]\ncommand = \"exit 3\"\nrestart = \"no\"\n\
+    [services.shot]\ncommand = \"kill -KILL $$\"\nrestart = \"no\"\n\
+    [services.forker]\ncommand = \"sleep 1001 & sleep 1002 & wait\"\n";
+
+fn through_a_filter(errno: &str) {
+    let forbid = fixture::program();
+    let forbid = forbid.to_str().unwrap();
+    let bed = Bed::new(0, WEB).through(&[forbid, "forbid", errno, "exec"]);
+    bed.basic_suite();
+    std::fs::write(bed.dir.join("services.toml"), format!("{WEB}{ENDS}")).unwrap();
+    // Two of them fail.
+    assert_eq!(bed.runner(&["up", "-d"]).status.code(), Some(1));
+    assert_eq!(bed.service("three")["last_exit"], json!({ "code": 3 }));
+    assert_eq!(bed.service("shot")["last_exit"], json!({ "signal": "SIGKILL" }));
+    let forker = bed.pid("forker");
+    bed.succeed(&["restart", "forker"]);
+    assert_ne!(bed.pid("forker"), forker);
+    bed.outlives_its_daemon("forker");
+    bed.outlives_its_daemon("web");
+    bed.succeed(&["down"]);
+    eventually("nothing is left", || bed.named("sleep").is_empty());
+}
+
+#[test]
+fn en_04_calls_that_are_not_there() {
+    if is_inside("filters::en_04_calls_that_are_not_there") {
+        through_a_filter("ENOSYS");
+    }
+}
+
+#[test]
+fn en_04_calls_that_are_not_allowed() {
+    if is_inside("filters::en_04_calls_that_are_not_allowed") {
+        through_a_filter("THREADS");
+    }
+}
