@@ -84,7 +84,7 @@ fn as_json(place: &Place, lines: u64) {
             "[services.web]\ntype = \"oneshot\"\ncommand = [\"./tiny\", \"lines\", \"{lines}\"]\n"
         ));
         let up = format!(
-            "exec unshare --pid --fork --mount-proc {} up -q --log-format {format}",
+            "exec unshare --pid --fork --mount-proc {} -q up --log-format {format}",
             bench::RUNNER
         );
         let rate = into_pipe(place, &up, lines);
