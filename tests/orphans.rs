@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use common::{Project, eventually, stderr, stdout};
 
-const TWO: &str = "[services.db]\ncommand = 'echo db >> ledger; exec sleep 1000'\n\
-                   [services.web]\ncommand = 'echo web >> ledger; exec sleep 1000'\ndepends_on = ['db']\n";
+const TWO: &str = "[services.db]\ncommand = 'echo db >> ledger; echo here; exec sleep 1000'\nready = { log = 'here' }\n\
+                   [services.web]\ncommand = 'echo web >> ledger; echo here; exec sleep 1000'\nready = { log = 'here' }\ndepends_on = ['db']\n";
 
 fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).unwrap();
