@@ -1,4 +1,4 @@
-//! Named points at which a test makes this process die (`CR-01`), compiled in with the feature `fault-points` alone.
+//! Named points at which a test makes this process die or panic (`CR-01`), compiled in with the feature `fault-points` alone.
 //!
 //! Law of the room: without the feature there is nothing of it, not even the names; with it, and without its variables,
 //! nothing happens.

@@ -23,7 +23,7 @@
 //! | [`reconcile`] | pure: `World`, plan, one service's `Machine`, graph, restart, health, failure; `Fact` and `Action` | clock, files, threads, tokio |
 //! | [`config`] | text to checked `Project`: find, read, merge, template, check; complaints with places | default silently, stop at the first error |
 //! | [`spec`] | pure data: what is wanted, as checked types | I/O |
-//! | `fault` | points at which tests kill us; nothing without the feature `fault-points` | be in a release |
+//! | `fault` | points at which tests kill us or make us panic; nothing without the feature `fault-points` | be in a release |
 //!
 //! Arrows of import only point down this table (`tests/tidy.rs` checks it).
 

@@ -50,6 +50,7 @@ pub(crate) fn hit(name: &'static str) {
         Deed::Off => return,
         Deed::Kill => Signal::SIGKILL,
         Deed::Stop => Signal::SIGSTOP,
+        Deed::Panic => panic!("as {name} was told to"),
     };
     let _ = kill(Pid::this(), signal);
 }

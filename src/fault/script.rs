@@ -7,6 +7,7 @@ pub(super) enum Deed {
     Kill,
     /// SIGSTOP to this process.
     Stop,
+    Panic,
 }
 
 /// `3*off->1*kill` of one point.
@@ -50,7 +51,8 @@ fn one(text: &str) -> Result<Script, String> {
             "off" => Ok((times, Deed::Off)),
             "kill" => Ok((times, Deed::Kill)),
             "stop" => Ok((times, Deed::Stop)),
-            _ => Err(format!("`{word}` is no action: off, kill, stop")),
+            "panic" => Ok((times, Deed::Panic)),
+            _ => Err(format!("`{word}` is no action: off, kill, stop, panic")),
         }
     };
     let deeds: Result<_, String> = deeds.split("->").map(deed).collect();
@@ -66,9 +68,9 @@ mod tests {
 
     #[test]
     fn each_hit_has_its_deed() {
-        let scripts = parse("a.b=2*off->1*kill->1*stop;c=kill").unwrap();
+        let scripts = parse("a.b=2*off->1*kill->1*stop->panic;c=kill").unwrap();
         let deeds: Vec<_> = (1..6).map(|hit| scripts[0].at(hit)).collect();
-        assert_eq!(deeds, [Deed::Off, Deed::Off, Deed::Kill, Deed::Stop, Deed::Off]);
+        assert_eq!(deeds, [Deed::Off, Deed::Off, Deed::Kill, Deed::Stop, Deed::Panic]);
         assert_eq!((scripts[1].name.as_str(), scripts[1].at(1_000_000)), ("c", Deed::Kill));
         assert_eq!(parse(""), Ok(Vec::new()));
     }

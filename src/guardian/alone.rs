@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, Write};
+use std::marker::PhantomPinned;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::closing::code;
 use super::terminal;
+use crate::fault::point;
 use crate::reconcile::{ExitStatus, Reason};
 use crate::sys::exec_failure::{self, Attempt};
 use crate::sys::processes::OwnChildren;
 use crate::sys::reap::{self, Child};
+use crate::sys::rescue::{self, Rescue};
 use crate::sys::signals::{self, SignalQueue};
 use crate::sys::spawn::{Forker, Image, Progress, Refusal, Session};
 use crate::sys::{clock, detach, pidfd, search, tty};
@@ -49,26 +52,43 @@ pub fn run(words: &[OsString]) -> io::Result<i32> {
         signals,
         command: forked.pid,
         ended: None,
+        is_init,
+        _pinned: PhantomPinned,
     };
     if let Progress::Refused(refusal) = forked.channel.wait() {
         let _ = reap::one(forked.pid);
         return Ok(say_why_not(words, &image, refusal));
     }
-    let status = alone.wait();
-    if !is_init {
-        tty::take_back(alone.command);
-        alone.end_what_is_left();
-    }
-    Ok(code(status))
+    // The rescue of it does not come back.
+    Ok(rescue::attempt(&mut alone, Alone::finish).unwrap_or_default())
 }
 
 struct Alone {
     signals: SignalQueue,
     command: u32,
     ended: Option<ExitStatus>,
+    is_init: bool,
+    /// As `sys::rescue` wants it.
+    _pinned: PhantomPinned,
+}
+
+impl Rescue for Alone {
+    /// Nothing can be half done that matters: we wait on from where the panic was.
+    fn rescue(&mut self, _: &str) {
+        std::process::exit(self.finish());
+    }
 }
 
 impl Alone {
+    fn finish(&mut self) -> i32 {
+        let status = self.wait();
+        if !self.is_init {
+            tty::take_back(self.command);
+            self.end_what_is_left();
+        }
+        code(status)
+    }
+
     fn wait(&mut self) -> ExitStatus {
         loop {
             if let Some(status) = self.ended {
@@ -82,7 +102,10 @@ impl Alone {
                     libc::SIGTTIN | libc::SIGTTOU => {}
                     libc::SIGCONT => terminal::go_on(self.command),
                     // It may have ended, unreaped: then this does nothing.
-                    other => drop(pidfd::signal_child(self.command, other)),
+                    other => {
+                        drop(pidfd::signal_child(self.command, other));
+                        point!("alone.signalled");
+                    }
                 }
             }
         }

@@ -78,6 +78,8 @@ impl Guard {
     }
 
     fn main_ended(&mut self, ticket: Ticket, status: ExitStatus) {
+        // First of all: the kernel does not tell it twice.
+        self.batch.push_back((ticket, status));
         point!("guardian.exit-seen");
         if let Some(channel) = self.held.get_mut(&ticket).and_then(|held| held.channel.take()) {
             let _ = self.epoll.delete(&channel);
@@ -90,19 +92,14 @@ impl Guard {
                 Progress::Executed | Progress::Underway => self.report(&Report::Executed { ticket }),
             }
         }
-        match self.held.get_mut(&ticket) {
-            Some(held) => {
-                if let Some(refusal) = held.refusal {
-                    return self.launch_failed(ticket, refusal);
-                }
-                held.launcher.ended_well = held.followed.is_none() && status == ExitStatus::Code(0);
-                if let Some(followed) = held.followed.take() {
-                    let _ = self.epoll.delete(&followed);
-                }
-            }
-            None => return,
+        let Some(held) = self.held.get_mut(&ticket) else { return };
+        if let Some(refusal) = held.refusal {
+            return self.launch_failed(ticket, refusal);
         }
-        self.batch.push((ticket, status));
+        held.launcher.ended_well = held.followed.is_none() && status == ExitStatus::Code(0);
+        if let Some(followed) = held.followed.take() {
+            let _ = self.epoll.delete(&followed);
+        }
     }
 
     /// The pidfd of a followed process says that it has ended. If it was no child of ours, the kernel may know how.
@@ -136,8 +133,12 @@ impl Guard {
         self.reaped = false;
         let strays = self.tickets_with_strays();
         let kept = |ticket: &Ticket| strays.as_ref().is_none_or(|strays| strays.contains(ticket));
-        for (ticket, status) in std::mem::take(&mut self.batch) {
-            self.tell_end(ticket, status, kept(&ticket));
+        // Those that come meanwhile were not looked at; each stays until it was told.
+        for _ in 0..self.batch.len() {
+            if let Some((ticket, status)) = self.batch.front().copied() {
+                self.tell_end(ticket, status, kept(&ticket));
+            }
+            self.batch.pop_front();
         }
         for ticket in self.left.clone() {
             if !kept(&ticket) && !self.has_group(ticket) && !self.is_populated(ticket) {

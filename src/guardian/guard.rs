@@ -1,8 +1,9 @@
 //! The loop: orders in, signals in, reports out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
+use std::marker::PhantomPinned;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -23,7 +24,7 @@ use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
 use crate::sys::signals::SignalQueue;
 use crate::sys::spawn::{Calls, Forker};
-use crate::sys::{clock, limits, passing, pidfd, signals};
+use crate::sys::{clock, limits, passing, pidfd, rescue, signals};
 
 /// What an epoll event is about, in its lowest bits; a ticket is above them.
 const LINK: u64 = 0;
@@ -58,7 +59,7 @@ pub(super) struct Guard {
     /// The last reading of `children`.
     pub list: Vec<u32>,
     /// Main processes that were reaped and not reported yet.
-    pub batch: Vec<(Ticket, ExitStatus)>,
+    pub batch: VecDeque<(Ticket, ExitStatus)>,
     /// Tickets in `Life::Left`, and those with a `Kill` under way.
     pub left: Vec<Ticket>,
     pub killing: Vec<Ticket>,
@@ -84,6 +85,8 @@ pub(super) struct Guard {
     /// Some may have arrived already, which epoll does not tell.
     more_orders: bool,
     pub voice: Speech,
+    /// As `sys::rescue` wants it.
+    _pinned: PhantomPinned,
 }
 
 /// Where our few words go, and what the daemon prints.
@@ -135,7 +138,7 @@ impl Guard {
             strays: HashMap::new(),
             children: OwnChildren::default(),
             list: Vec::new(),
-            batch: Vec::new(),
+            batch: VecDeque::new(),
             left: Vec::new(),
             killing: Vec::new(),
             reaped: false,
@@ -153,6 +156,7 @@ impl Guard {
             wants_output: false,
             more_orders: false,
             voice: Speech::Silent,
+            _pinned: PhantomPinned,
         })
     }
 
@@ -197,18 +201,13 @@ impl Guard {
         Ok(())
     }
 
-    /// Runs until everything is over; the answer is our exit code. A panic of one round is written down and the next
-    /// round goes on: we hold what nobody else can.
+    /// Runs until everything is over; the answer is our exit code. A panic of one round is not the end: we hold what
+    /// nobody else can.
     pub(super) fn run(&mut self) -> i32 {
         loop {
-            let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.round()));
-            match round {
-                Ok(None) => {}
-                Ok(Some(code)) => {
-                    self.leave_cgroups();
-                    return code;
-                }
-                Err(_) => self.note("a round of the guardian panicked; going on"),
+            if let Some(Some(code)) = rescue::attempt(self, Guard::round) {
+                self.leave_cgroups();
+                return code;
             }
         }
     }

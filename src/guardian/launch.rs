@@ -91,21 +91,25 @@ impl Guard {
                 if !image.gate_is_open {
                     forked.channel.open_gate();
                 }
+                let is_watched = self.watch_channel(&forked.channel, ticket);
+                held.channel = is_watched.then_some(forked.channel);
+                // At once: who has passed the gate is held, whatever else becomes of this round.
+                self.hold(held);
                 point!("guardian.gate-opened");
                 self.report(&Report::Spawned {
                     ticket,
                     identity: found,
                 });
-                if self.watch_channel(&forked.channel, ticket) {
-                    held.channel = Some(forked.channel);
-                } else {
+                if !is_watched {
                     self.report(&Report::Executed { ticket });
                 }
             }
-            // Without its channel the child ends at the gate, and its end is reported as this failure.
-            Err(error) => held.refusal = Some(at(Stage::Record, &error, 0)),
+            Err(error) => {
+                // Without its channel the child ends at the gate, and its end is reported as this failure.
+                held.refusal = Some(at(Stage::Record, &error, 0));
+                self.hold(held);
+            }
         }
-        self.hold(held);
         Ok(())
     }
 

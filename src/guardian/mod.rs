@@ -1,6 +1,6 @@
 //! The small process that forks, reaps and holds descriptors.
 //!
-//! Law of the room: single-threaded, no runtime, decides nothing, dies of nothing.
+//! Law of the room: single-threaded, no runtime, decides nothing, dies of nothing (of a panic neither: `rescue`).
 //!
 //! It reads [`orders::Order`]s from a socket and answers with [`orders::Report`]s over [`link::Link`], which both ends
 //! use. It is subreaper: whatever a service leaves behind becomes its child, and is traced to the service (`kin`).
@@ -29,6 +29,7 @@ pub mod orders;
 mod record;
 pub mod records;
 pub mod renewal;
+mod rescue;
 mod revival;
 pub mod seal;
 mod sockets;

@@ -1,8 +1,10 @@
-//! `upgrade`: we become another version of ourselves and stay the same process, so that our children stay ours.
+//! `upgrade`: we become another version of ourselves and stay the same process, so that our children stay ours. After a panic
+//! (`rescue`) it is the same version.
 //!
 //! Everything that is open goes through execve(2) at its number; what those numbers mean is written into a file without a
 //! name that goes with them. What can be found out again (whose orphans there are, who is in which group) is left out.
 
+use std::collections::VecDeque;
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -28,6 +30,15 @@ use crate::sys::spawn::Calls;
 /// Of what is written here. A version that reads another one can't take over from us.
 pub const VERSION: u32 = 1;
 
+/// Why we become what we become.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum After {
+    #[default]
+    Upgrade,
+    /// In the middle of a round. It counts as the death of the daemon, which had to die of it.
+    Panic,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Saved {
     version: u32,
@@ -44,6 +55,15 @@ struct Saved {
     #[serde(default)]
     sockets: Vec<(RawFd, bool)>,
     asked_to_end: bool,
+    #[serde(default)]
+    after: After,
+    /// Ends that were not told yet.
+    #[serde(default)]
+    batch: VecDeque<(Ticket, ExitStatus)>,
+    #[serde(default)]
+    spare: Vec<RawFd>,
+    #[serde(default)]
+    deaths: VecDeque<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,17 +94,16 @@ struct SavedLaunch {
 }
 
 impl Guard {
-    /// Becomes this program once the daemon has ended. Comes back only where that fails. What is between fork and exec
+    /// Becomes this program; the daemon has ended. Comes back only where that fails. What is between fork and exec
     /// meanwhile is as good as executed: should that fail, it is an end like any other.
-    pub(super) fn renew(&mut self, program: &[u8]) -> io::Error {
-        match self.save() {
+    pub(super) fn renew(&mut self, program: &[u8], after: After) -> io::Error {
+        match self.save(after) {
             Ok((file, passed)) => {
-                let words = [
-                    c"runner".to_owned(),
-                    word(VERB),
-                    c"--resume".to_owned(),
-                    word(&file.as_raw_fd().to_string()),
-                ];
+                let number = file.as_raw_fd().to_string();
+                let mut words: Vec<_> = ["runner", VERB, "--resume", &number, "--"].map(word).into();
+                // For who asks ps(1) whose guardian this is.
+                let daemon = self.revival.iter().flat_map(Revival::words);
+                words.extend(daemon.filter_map(|text| CString::new(text.as_bytes()).ok()));
                 let path = PathBuf::from(OsString::from_vec(program.to_vec()));
                 let error = passing::become_program(&path, &words);
                 for number in passed {
@@ -96,7 +115,7 @@ impl Guard {
         }
     }
 
-    fn save(&self) -> io::Result<(File, Vec<RawFd>)> {
+    fn save(&self, after: After) -> io::Result<(File, Vec<RawFd>)> {
         let revival = self.revival.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let saved = Saved {
             version: VERSION,
@@ -112,13 +131,17 @@ impl Guard {
             held: self.held.values().filter(|held| !held.reap_tree).map(saved).collect(),
             sockets: self.sockets.numbers().collect(),
             asked_to_end: revival.asked_to_end,
+            after,
+            batch: self.batch.clone(),
+            spare: self.spare.iter().map(AsRawFd::as_raw_fd).collect(),
+            deaths: revival.deaths.clone(),
         };
         let mut file = passing::nameless_file(c"runner-guardian")?;
         file.write_all(&serde_json::to_vec(&saved)?)?;
         file.rewind()?;
         let mut passed = vec![file.as_raw_fd()];
         passed.extend(saved.log);
-        passed.extend(&saved.descriptors);
+        passed.extend(saved.descriptors.iter().chain(&saved.spare));
         passed.extend(saved.sockets.iter().map(|(number, _)| number));
         for launch in &saved.held {
             passed.extend(launch.pidfd.iter().chain(&launch.followed));
@@ -188,7 +211,11 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
     };
     let words = saved.words.into_iter().map(OsString::from_vec).collect();
     let descriptors = saved.descriptors.into_iter().filter_map(passing::inherited).collect();
-    guard.revival = Some(Revival::new(words, descriptors));
+    guard.spare = saved.spare.into_iter().filter_map(passing::inherited).collect();
+    let mut revival = Revival::new(words, descriptors);
+    revival.deaths = saved.deaths;
+    revival.asked_to_end = saved.asked_to_end;
+    guard.revival = Some(revival);
     guard.next_ticket = saved.next_ticket;
     for (number, given) in saved.sockets {
         if let Some(socket) = passing::inherited(number) {
@@ -198,22 +225,30 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
     for launch in saved.held {
         guard.hold_saved(launch);
     }
+    for (ticket, status) in saved.batch {
+        guard.was_reaped(ticket, status);
+    }
     guard.reap();
     guard.reaped = true;
-    let before = Before {
-        status: ExitStatus::Code(0),
-        deaths: 0,
-        asked_to_end: saved.asked_to_end,
-        upgraded: true,
+    // What has ended meanwhile is told as such from the beginning.
+    guard.settle();
+    let started = match saved.after {
+        After::Panic => Ok(()),
+        After::Upgrade => guard.start_after(Before {
+            status: ExitStatus::Code(0),
+            deaths: 0,
+            asked_to_end: saved.asked_to_end,
+            upgraded: true,
+        }),
     };
-    if let Err(error) = guard.start_after(before) {
-        // We hold what nobody else can: it is tried again.
+    if let Err(error) = &started {
         guard.note(&format!("the daemon could not be started: {error}"));
-        guard.daemon_ended = Some(ExitStatus::Code(0));
-        guard.link_ended = true;
+    }
+    if saved.after == After::Panic || started.is_err() {
+        // The first round finds the link at its end, and starts one as after any death: we hold what nobody else can.
+        guard.daemon_ended = Some(ExitStatus::Unknown);
         if let Some(revival) = &mut guard.revival {
             revival.has_obeyed = true;
-            revival.asked_to_end = saved.asked_to_end;
         }
     }
     let code = guard.run();
@@ -222,6 +257,14 @@ pub(super) fn resume(number: RawFd) -> io::Result<i32> {
 }
 
 impl Guard {
+    /// The main process of this one has ended, and nobody was told.
+    fn was_reaped(&mut self, ticket: Ticket, status: ExitStatus) {
+        if let Some(held) = self.held.get(&ticket).filter(|held| held.life == Life::Alive) {
+            self.mains.remove(&held.main);
+            self.batch.push_back((ticket, status));
+        }
+    }
+
     fn hold_saved(&mut self, launch: SavedLaunch) {
         let files = launch.fifos.into_iter().filter_map(passing::inherited).map(File::from);
         let placed = files.filter_map(|file| {

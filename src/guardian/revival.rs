@@ -16,6 +16,7 @@ use super::guard::{Guard, Speech};
 use super::held::Life;
 use super::link::GuardianLink;
 use super::orders::{Before, Target, Ticket};
+use super::renewal::After;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::spawn::{Image, Progress, Session};
@@ -40,7 +41,7 @@ pub(super) struct Revival {
     /// them when we are no more.
     descriptors: Vec<OwnedFd>,
     /// Monotonic instants of the latest deaths.
-    deaths: VecDeque<u64>,
+    pub deaths: VecDeque<u64>,
     due_ns: Option<u64>,
     /// Some daemon has given an order.
     pub has_obeyed: bool,
@@ -100,7 +101,7 @@ impl Guard {
         let status = self.daemon_ended?;
         if let Some(program) = self.renewal.take() {
             self.end_errands();
-            let error = self.renew(&program);
+            let error = self.renew(&program, After::Upgrade);
             self.note(&format!(
                 "could not become another version: {error}; going on as we are"
             ));

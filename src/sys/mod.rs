@@ -28,6 +28,7 @@ pub mod ports;
 pub mod processes;
 pub mod program;
 pub mod reap;
+pub mod rescue;
 pub mod search;
 pub mod signals;
 pub mod sockets;

@@ -22,6 +22,12 @@ pub fn one(pid: u32) -> Child {
     child(pid, libc::WEXITED | libc::WNOHANG)
 }
 
+/// Waits for the end of one child and reaps it. `None`: it is not ours.
+pub fn last(pid: u32) -> Option<ExitStatus> {
+    let (_, status) = wait(libc::P_PID, pid, libc::WEXITED).ok().flatten()?;
+    Some(status)
+}
+
 /// Looks at one child without reaping it: if it has ended, its number stays taken.
 pub fn look(pid: u32) -> Child {
     child(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)

@@ -1,11 +1,11 @@
-//! Each scenario once to count which points it hits, then once for every one of these hits with a kill there (CR-01).
+//! Each scenario once to count which points it hits, then once for every one of these hits with a kill there, or a panic (CR-01).
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bed::Bed;
 use crate::oracles;
-use crate::scenario::{ADOPT, EDIT, FEW, LOG, ONLY, REBIRTH, RESTART, REVIVE, STOP, Scenario, UP};
+use crate::scenario::{ADOPT, EDIT, FEW, LOG, ONLY, REBIRTH, RESTART, REVIVE, STOP, Scenario, UP, roles};
 
 /// Points that a hundred lines hit a hundred times: a few of their hits stand for all.
 const HITS: usize = 3;
@@ -14,63 +14,71 @@ const AGAIN: usize = 5;
 
 #[test]
 fn cr_01_up() {
-    enumerate(&UP, "");
+    enumerate(&UP, "", "kill");
 }
 
 #[test]
 fn cr_01_restart() {
-    enumerate(&RESTART, "");
+    enumerate(&RESTART, "", "kill");
 }
 
 #[test]
 fn cr_01_stop() {
-    enumerate(&STOP, "");
+    enumerate(&STOP, "", "kill");
 }
 
 #[test]
 fn cr_01_edit() {
-    enumerate(&EDIT, "");
+    enumerate(&EDIT, "", "kill");
 }
 
 #[test]
 fn cr_01_lg_07_log() {
-    enumerate(&LOG, "");
+    enumerate(&LOG, "", "kill");
 }
 
 #[test]
 fn cr_01_lg_07_few() {
-    enumerate(&FEW, "logs.");
+    enumerate(&FEW, "logs.", "kill");
 }
 
 #[test]
 fn cr_01_lg_07_only() {
-    enumerate(&ONLY, "logs.");
+    enumerate(&ONLY, "logs.", "kill");
 }
 
 #[test]
 fn cr_01_adopt() {
-    enumerate(&ADOPT, "");
+    enumerate(&ADOPT, "", "kill");
 }
 
 #[test]
 fn cr_01_revive() {
-    enumerate(&REVIVE, "");
+    enumerate(&REVIVE, "", "kill");
 }
 
 #[test]
 fn cr_01_rebirth() {
-    enumerate(&REBIRTH, "");
+    enumerate(&REBIRTH, "", "kill");
+}
+
+/// It becomes itself anew: what it was doing is done by the next daemon, and nobody else has noticed.
+#[test]
+fn cr_01_a_panic_of_the_guardian() {
+    for scenario in [&UP, &RESTART, &STOP, &REVIVE] {
+        enumerate(scenario, "guardian.", "panic");
+    }
 }
 
 /// All points whose names begin so.
-fn enumerate(scenario: &Scenario, points: &str) {
+fn enumerate(scenario: &Scenario, points: &str, deed: &str) {
     let name = scenario.name;
     let mut chosen = chosen(scenario, points);
     if let Ok(only) = std::env::var("RUNNER_CRASH_POINT") {
         chosen.retain(|point, _| *point == only);
     }
     println!(
-        "{name}: {} points, {} kills",
+        "{name}: {} points, {} times {deed}",
         chosen.len(),
         chosen.values().map(Vec::len).sum::<usize>()
     );
@@ -83,7 +91,7 @@ fn enumerate(scenario: &Scenario, points: &str) {
         let (mut fired, first) = (false, hits[0]);
         for hit in hits {
             // One that fails says no more than the others do: all of them are wanted.
-            match catch_unwind(AssertUnwindSafe(|| is_survived(scenario, &point, hit))) {
+            match catch_unwind(AssertUnwindSafe(|| is_survived(scenario, &point, hit, deed))) {
                 Ok(came_to_it) => fired |= came_to_it,
                 Err(panic) => {
                     fired = true;
@@ -93,10 +101,10 @@ fn enumerate(scenario: &Scenario, points: &str) {
         }
         // Another timing may leave out one of several, or come to it less often.
         for _ in 0..AGAIN {
-            fired = fired || is_survived(scenario, &point, first);
+            fired = fired || is_survived(scenario, &point, first, deed);
         }
         if !fired {
-            amiss.push(format!("{name}: nothing was ever killed at {point}"));
+            amiss.push(format!("{name}: it never came to a {deed} at {point}"));
         }
     }
     assert!(amiss.is_empty(), "{} amiss:\n{}", amiss.len(), amiss.join("\n"));
@@ -128,12 +136,13 @@ fn chosen(scenario: &Scenario, points: &str) -> BTreeMap<String, Vec<u64>> {
     hits
 }
 
-/// Whether it came to the kill; that nothing is amiss afterwards is asserted.
-fn is_survived(scenario: &Scenario, point: &str, hit: u64) -> bool {
-    let what = format!("{}, killed at hit {hit} of {point}", scenario.name);
+/// Whether it came to the deed; that nothing is amiss afterwards is asserted.
+fn is_survived(scenario: &Scenario, point: &str, hit: u64, deed: &str) -> bool {
+    let what = format!("{}, {deed} at hit {hit} of {point}", scenario.name);
     let bed = Bed::new(scenario.keeps);
-    let faults = format!("{point}={}*off->1*kill", hit - 1);
+    let faults = format!("{point}={}*off->1*{deed}", hit - 1);
     (scenario.before)(&bed, &faults);
+    let guardian = roles(&bed).first().copied();
     (scenario.act)(&bed, &faults);
     let has_fired = || bed.points_hit().iter().filter(|name| *name == point).count() as u64 >= hit;
     let fired = has_fired();
@@ -148,6 +157,10 @@ fn is_survived(scenario: &Scenario, point: &str, hit: u64) -> bool {
         // A wish that was never heard starts nothing.
         let kept = std::iter::zip(starts, scenario.starts).all(|(is, may)| is <= may);
         assert!(kept, "{what}: KEPT: started {starts:?} times");
+        if deed == "panic" {
+            let same = guardian.is_none_or(|guardian| roles(&bed).first() == Some(&guardian));
+            assert!(same, "{what}: ONE: another guardian");
+        }
     }
     let down = bed.verb(&["down"]);
     assert!(down.status.success(), "{what}: down: {}", crate::common::stderr(&down));

@@ -1,4 +1,4 @@
-//! Runner is killed, again and again, and afterwards nothing is amiss (CR-01, CR-14).
+//! Runner is killed or panics, again and again, and afterwards nothing is amiss (CR-01, CR-14).
 //!
 //! `cargo test --features fault-points --test crash` for the short form. The long one is a command:
 //! `RUNNER_CHAOS_KILLS=5000 cargo test --features fault-points --test crash chaos`; `RUNNER_CHAOS_SEED=N` makes the same

@@ -63,6 +63,10 @@ pub struct Image {
 impl Image {
     /// `None` for who may not make namespaces: nothing is tested then.
     pub fn new(services_toml: &str) -> Option<Image> {
+        Image::of(program::runner(), services_toml)
+    }
+
+    pub fn of(runner: &Path, services_toml: &str) -> Option<Image> {
         if !Uid::effective().is_root() {
             return None;
         }
@@ -75,7 +79,7 @@ impl Image {
         }
         image.write("dev/null", "");
         image.write("srv/app/services.toml", services_toml);
-        image.program("runner", program::runner());
+        image.program("runner", runner);
         image.program("http", &fixture::compile("http", HTTP, &["-O1", "-static"]));
         image.program(
             "fixture",
@@ -108,6 +112,15 @@ impl Image {
     }
 
     pub fn run_as(&self, user: u32, words: &[&str]) -> Container {
+        self.start(user, words, &[])
+    }
+
+    /// With such an environment.
+    pub fn run_with(&self, env: &[(&str, &str)], words: &[&str]) -> Container {
+        self.start(NOBODY_KNOWN, words, env)
+    }
+
+    fn start(&self, user: u32, words: &[&str], env: &[(&str, &str)]) -> Container {
         let mut command = Command::new("unshare");
         command
             .args(["--pid", "--fork", "--mount", "sh", "-c", ENGINE, "sh"])
@@ -117,6 +130,7 @@ impl Image {
             .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
+            .envs(env.iter().copied())
             .stdin(Stdio::null());
         let up = Up::start(command);
         Container { up, user }

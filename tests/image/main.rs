@@ -10,5 +10,6 @@ mod container;
 mod dockerfiles;
 mod health;
 mod lemp;
+mod panics;
 mod program;
 mod scratch;

@@ -7,12 +7,18 @@ use std::sync::LazyLock;
 /// Says which program is tested, where somebody has built one already: `cargo image`, as `.ci/run` does.
 const GIVEN: &str = "RUNNER_STATIC";
 
-/// Where it is. Built once, and seldom: in a folder of its own, without optimisation.
+/// Where it is.
 pub fn runner() -> &'static Path {
     static BUILT: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os(GIVEN) {
         Some(given) => Path::new(env!("CARGO_MANIFEST_DIR")).join(given),
-        None => build(),
+        None => with_faults().to_owned(),
     });
+    &BUILT
+}
+
+/// One that can be told to panic. Built once, and seldom: in a folder of its own, without optimisation.
+pub fn with_faults() -> &'static Path {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(build);
     &BUILT
 }
 
@@ -26,10 +32,13 @@ fn build() -> PathBuf {
             "--bin",
             "runner",
             "--no-default-features",
+            "--features",
+            "fault-points",
             "--target",
             "host-tuple",
         ])
         .args(["--config", ".cargo/static.toml", "--config", "profile.dev.debug=false"])
+        .args(["--config", "profile.dev.panic='abort'"])
         .arg("--target-dir")
         .arg(&folder)
         .output()

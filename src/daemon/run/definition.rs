@@ -198,6 +198,7 @@ impl Daemon {
             };
             let loaded = tokio::task::spawn_blocking(read).await;
             // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
+            // (Where nothing unwinds, it is; the guardian starts another one.)
             let (loaded, files) = loaded.unwrap_or_else(|_| (Err(Problems::default()), None));
             let loaded = Box::new(loaded);
             // After the loop nobody needs to know.
