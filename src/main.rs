@@ -10,7 +10,12 @@ fn main() {
         Some(guardian::VERB) => guardian::run_verb(words),
         Some(guardian::BARE_VERB) => guardian::run_bare(words),
         Some(DAEMON_VERB) => i32::from(daemon::main(words.next().unwrap_or_default())),
-        _ => i32::from(cli::run()),
+        _ => {
+            if std::process::id() == 1 {
+                sys::signals::hold_back();
+            }
+            i32::from(cli::run())
+        }
     };
     std::process::exit(code);
 }

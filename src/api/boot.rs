@@ -50,6 +50,8 @@ pub struct Console {
     pub format: ConsoleFormat,
     pub colour: bool,
     pub quiet: bool,
+    /// One of the standard streams is a terminal, which may be hung up.
+    pub terminal: bool,
     /// We are PID 1: nothing outlives us, and logs are kept in memory unless the file names a place for them.
     pub init: bool,
 }

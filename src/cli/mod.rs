@@ -68,6 +68,9 @@ pub fn run() -> u8 {
     let Some(verb) = &cli.verb else {
         return help::print_short_help();
     };
+    if !matches!(verb, Verb::Up(args) if up::in_place::is_meant(args)) {
+        crate::sys::signals::let_through();
+    }
     let outcome = match verb {
         Verb::Up(args) => up::up(&cli.global, args),
         Verb::Down(args) => down::down(&cli.global, args),

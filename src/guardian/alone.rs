@@ -178,7 +178,7 @@ fn image(words: &[OsString]) -> io::Result<Image> {
             .map(|candidate| CString::new(candidate).map_err(io::Error::from))
             .collect::<io::Result<_>>()?,
         argv: words.iter().map(|text| word(text)).collect::<io::Result<_>>()?,
-        env: detach::environment(&[]),
+        env: detach::environment(&["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]),
         working_dir: c".".to_owned(),
         credentials: None,
         umask: crate::sys::places::own_umask(),

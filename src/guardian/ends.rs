@@ -93,6 +93,10 @@ impl Guard {
             }
         }
         let Some(held) = self.held.get_mut(&ticket) else { return };
+        if held.on_terminal {
+            // What is typed from now on is meant for us.
+            crate::sys::tty::take_back(held.main);
+        }
         if let Some(refusal) = held.refusal {
             return self.launch_failed(ticket, refusal);
         }

@@ -24,7 +24,7 @@ use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
 use crate::sys::signals::SignalQueue;
 use crate::sys::spawn::{Calls, Forker};
-use crate::sys::{clock, limits, passing, pidfd, rescue, signals};
+use crate::sys::{clock, limits, passing, pidfd, rescue, signals, tty};
 
 /// What an epoll event is about, in its lowest bits; a ticket is above them.
 const LINK: u64 = 0;
@@ -456,7 +456,11 @@ impl Guard {
         match &mut self.voice {
             Speech::Silent => {}
             Speech::Log(log) => drop(writeln!(log, "{now} guardian[{}]: {text}", std::process::id())),
-            Speech::Console => drop(writeln!(io::stderr(), "runner  guardian: {text}")),
+            // Who reads it may have stopped reading, and nobody else does what we do.
+            Speech::Console if tty::takes_a_line(io::stderr().as_fd()) => {
+                drop(writeln!(io::stderr(), "runner  guardian: {text}"));
+            }
+            Speech::Console => {}
         }
     }
 

@@ -28,6 +28,8 @@ const AT_ONCE: u32 = 4;
 /// Who kills daemons all day to see what becomes of the services learns nothing from waiting.
 #[cfg(feature = "fault-points")]
 const AT_ONCE: u32 = u32::MAX - 1;
+/// What a daemon takes as `down`.
+const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT];
 const WINDOW_NS: u64 = 60_000_000_000;
 const FIRST_WAIT_NS: u64 = 200_000_000;
 const LONGEST_WAIT_NS: u64 = 10_000_000_000;
@@ -107,6 +109,8 @@ impl Guard {
             ));
         }
         let revival = self.revival.as_mut()?;
+        // It was told to end before it listened to that.
+        revival.asked_to_end |= matches!(status, ExitStatus::Signal(signal) if ENDING.contains(&signal.number()));
         if self.held.is_empty() && !revival.has_obeyed && matches!(status, ExitStatus::Code(_)) {
             // It could not start, and has said why: another one would say the same.
             return Some(code(status).max(1));
@@ -124,7 +128,10 @@ impl Guard {
                         wait / 1_000_000
                     ),
                 };
-                self.note(&format!("the daemon ended unasked ({status:?}): {then}"));
+                // On a console the next daemon tells it itself.
+                if wait > 0 || !matches!(self.voice, Speech::Console) {
+                    self.note(&format!("the daemon ended unasked ({status:?}): {then}"));
+                }
                 self.end_errands();
                 now.saturating_add(wait)
             }

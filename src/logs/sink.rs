@@ -14,11 +14,17 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::Notify;
 
 use super::Stream;
+use crate::sys;
 
 /// What the daemon tells may wait for the reader up to this; services wait themselves.
 const ROOM: usize = 1 << 20;
-/// At most this much in one write(2), so that a slow reader is seen to go on.
+/// At most this much in one write(2), where nobody is waited for.
 const PIECE: usize = 64 << 10;
+/// As much as is written to a pipe as a whole or not at all (PIPE_BUF): whenever we are killed, no line is torn. And a slow reader is
+/// seen to go on.
+const ATOM: usize = 4096;
+/// A disk that is full is tried again so much later.
+const FULL: Duration = Duration::from_secs(1);
 
 /// From what services print to what is shown of it. Called by the pump's thread; must not wait for anything.
 pub trait Render: Send {
@@ -147,7 +153,10 @@ impl<R: Render + 'static> Sink<R> {
             std::mem::swap(&mut text, &mut state.text);
             drop(state);
             self.room.notify_one();
-            for piece in text.chunks(PIECE) {
+            let mut rest = &text[..];
+            while !rest.is_empty() {
+                let (piece, more) = rest.split_at(next_piece(&output, rest));
+                rest = more;
                 let outcome = write_all(&mut output, piece);
                 let mut state = self.lock();
                 state.written += piece.len() as u64;
@@ -187,6 +196,19 @@ impl<R> State<R> {
     }
 }
 
+/// How much of it goes into one write(2): much where nothing waits in the pipe, or there is none; else whole lines of at most [`ATOM`],
+/// or a part of one that is longer.
+fn next_piece(output: &File, text: &[u8]) -> usize {
+    let most = match sys::fifo::waiting(output) == 0 {
+        true => PIECE.min(text.len()),
+        false => ATOM.min(text.len()),
+    };
+    if most == text.len() {
+        return most;
+    }
+    memchr::memrchr(b'\n', &text[..most]).map_or(most, |end| end + 1)
+}
+
 /// It may be that somebody made the description non-blocking: then the reader is waited for.
 fn write_all(output: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -198,10 +220,19 @@ fn write_all(output: &mut File, mut bytes: &[u8]) -> io::Result<()> {
                 let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
                 poll(&mut polled, PollTimeout::NONE)?;
             }
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) && is_regular(output) => {
+                // Nothing tells when there is room again; services wait meanwhile, as with a log of their own.
+                std::thread::park_timeout(FULL);
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// `/dev/full` never has room.
+fn is_regular(output: &File) -> bool {
+    output.metadata().is_ok_and(|found| found.is_file())
 }
 
 /// A sink as the pump knows it.

@@ -48,11 +48,28 @@ pub fn ignore_strays() {
         libc::SIGCHLD,
         libc::SIGKILL,
         libc::SIGSTOP,
+        // Until they are listened to, to be ended by them is to have heard of them: the guardian sees it.
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGQUIT,
     ];
     for signal in (1..=LAST).filter(|signal| !kept.contains(signal)) {
         // The C library refuses those that it keeps to itself.
         ignore(signal);
     }
+}
+
+/// Signals by which a container is stopped, reloaded or told something.
+const FROM_OUTSIDE: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// The kernel drops what an init has no handler for. Held back, it waits, also through execve(2), until somebody reads it.
+pub fn hold_back() {
+    let _ = FROM_OUTSIDE.into_iter().collect::<SigSet>().thread_block();
+}
+
+/// Takes that back.
+pub fn let_through() {
+    let _ = FROM_OUTSIDE.into_iter().collect::<SigSet>().thread_unblock();
 }
 
 /// Takes the default disposition of a signal, whatever we were started with.

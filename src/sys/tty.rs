@@ -58,6 +58,15 @@ fn is_foreground(group: u32) -> bool {
     i32::try_from(group).is_ok_and(|group| unsafe { libc::tcgetpgrp(0) } == group)
 }
 
+/// Whether a short line can be written there without waiting for anybody (a pipe with room for PIPE_BUF, pipe(7)).
+pub fn takes_a_line(output: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(output, PollFlags::POLLOUT)];
+    matches!(poll(&mut polled, PollTimeout::ZERO), Ok(1))
+        && polled[0]
+            .revents()
+            .is_some_and(|found| found.contains(PollFlags::POLLOUT))
+}
+
 /// Returns when nobody can read any more what is written to `output`: the pipe has no reader, the terminal was hung up.
 /// Never for a file.
 pub fn wait_until_unread(output: BorrowedFd<'_>) {

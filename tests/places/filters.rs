@@ -19,7 +19,10 @@ fn through_a_filter(errno: &str) {
     std::fs::write(bed.dir.join("services.toml"), format!("{WEB}{ENDS}")).unwrap();
     // Two of them fail, a moment after they were up.
     bed.runner(&["up", "-d"]);
-    for (name, end) in [("three", json!({ "code": 3 })), ("shot", json!({ "signal": "SIGKILL" }))] {
+    for (name, end) in [
+        ("three", json!({ "code": 3 })),
+        ("shot", json!({ "signal": "SIGKILL" })),
+    ] {
         eventually("its end is known", || bed.service(name)["last_exit"] == end);
     }
     let forker = bed.pid("forker");

@@ -4,6 +4,7 @@
 //! A command without a project needs neither: it is run as by an init that does nothing else.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 use super::super::args::{Global, Up, UpFormat};
 use super::super::outcome::Outcome;
@@ -81,6 +82,9 @@ pub fn up(global: &Global, args: &Up, given: Given) -> Result<u8> {
             format: args.log_format.into(),
             colour: style.color,
             quiet: global.quiet,
+            terminal: std::io::stdin().is_terminal()
+                || std::io::stdout().is_terminal()
+                || std::io::stderr().is_terminal(),
             init: reach::is_init(),
         }),
     };

@@ -35,9 +35,13 @@ impl Daemon {
         self.read(Purpose::Up { request, reply });
     }
 
-    /// SIGHUP. Nobody hangs up on an init; everybody else in place loses the terminal by it.
+    /// SIGHUP. Nobody hangs up on an init; whoever else has a terminal has lost it.
     pub(super) fn hang_up(&mut self) {
-        let has_terminal = self.boot.console.as_ref().is_some_and(|console| !console.init);
+        let has_terminal = self
+            .boot
+            .console
+            .as_ref()
+            .is_some_and(|console| console.terminal && !console.init);
         if !has_terminal {
             self.read_for_hangup();
         } else if !self.stop_asked {

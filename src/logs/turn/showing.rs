@@ -29,7 +29,7 @@ const STREAMS: usize = 8;
 /// A batch has about this many bytes, shared by the streams that have something.
 const BATCH: usize = 256 << 10;
 /// The beginning of a line stays in its FIFO until it is whole, if it is shorter than this and the pipe has room for more.
-const PAGE: usize = 4096;
+const HELD: usize = 16 << 10;
 /// A reader that takes nothing for so long holds up no end any more.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -131,11 +131,11 @@ impl Showing {
     fn whole_lines(&self, tap: &Tap) -> usize {
         let count = self.bytes.len();
         let whole = memrchr(b'\n', &self.bytes).map_or(0, |at| at + 1);
-        if tap.owed.is_some() || whole == count || count - whole >= PAGE {
+        if tap.owed.is_some() || whole == count || count - whole >= HELD {
             return count;
         }
         match fcntl(&tap.pipe, FcntlArg::F_GETPIPE_SZ) {
-            Ok(capacity) if capacity as usize >= 4 * PAGE => whole,
+            Ok(capacity) if capacity as usize >= 4 * HELD => whole,
             _ => count,
         }
     }
@@ -397,11 +397,9 @@ impl Turn {
         }
     }
 
-    /// The end: what is there is shown, as long as the reader goes on.
+    /// The end: what is there is shown, as long as the reader goes on. The beginning of a line stays where it is: its run goes on with
+    /// another pump, or has ended and nothing is left of it.
     pub(super) fn show_the_rest(&mut self) {
-        for slot in 0..self.taps.len() {
-            self.owe(slot);
-        }
         loop {
             self.show();
             let Some(showing) = &mut self.showing else { return };
