@@ -66,8 +66,6 @@ impl Global {
             let named = std::env::split_paths(&files).filter(|file| !file.as_os_str().is_empty());
             self.file = named.collect();
         }
-        // `RUNNER_PROFILES=` is what an orchestrator makes of a value that is not set.
-        self.profiles.retain(|profile| !profile.is_empty());
     }
 }
 

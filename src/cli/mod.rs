@@ -65,6 +65,8 @@ pub fn run() -> u8 {
         }
     };
     cli.global.complete(std::env::var_os(args::FILE_VARIABLE));
+    // `RUNNER_PROFILES=` is what an orchestrator makes of a value that is not set.
+    cli.global.profiles.retain(|profile| !profile.is_empty());
     let Some(verb) = &cli.verb else {
         return help::print_short_help();
     };
