@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::common::{eventually, stderr, stdout};
+use crate::fixture;
 
 /// Nobody of /etc/passwd.
 pub const STRANGER: u32 = 12345;
@@ -11,6 +12,10 @@ pub const STRANGER: u32 = 12345;
 pub const WEB: &str = "[services.web]\n\
     command = \"echo hello; while :; do sleep 1000 & wait $!; done\"\n\
     ready = { log = \"hello\" }\n";
+
+/// The programs, below no folder that a test covers.
+pub const RUNNER: &str = "/mnt/runner";
+pub const FIXTURE: &str = "/mnt/fixture";
 
 /// A project below a disk of its own, and who works on it.
 pub struct Bed {
@@ -25,6 +30,14 @@ impl Bed {
     /// On a fresh tmpfs at /mnt, which nobody outside of the namespace sees.
     pub fn new(uid: u32, services_toml: &str) -> Bed {
         succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "places", "/mnt"]));
+        // Wherever they were built, they are here as well.
+        for (program, there) in [
+            (Path::new(env!("CARGO_BIN_EXE_runner")), RUNNER),
+            (&fixture::program(), FIXTURE),
+        ] {
+            std::fs::write(there, "").unwrap();
+            succeeds(Command::new("mount").arg("--bind").arg(program).arg(there));
+        }
         // Of other tests, whose projects have the same path, nothing is seen.
         for (folder, mode) in [("/run", "mode=755"), ("/tmp", "mode=1777"), ("/dev/shm", "mode=1777")] {
             succeeds(Command::new("mount").args(["-t", "tmpfs", "-o", mode, "places", folder]));
@@ -48,10 +61,7 @@ impl Bed {
 
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.through[0]);
-        command
-            .args(&self.through[1..])
-            .arg(env!("CARGO_BIN_EXE_runner"))
-            .args(words);
+        command.args(&self.through[1..]).arg(RUNNER).args(words);
         command.current_dir(&self.dir).stdin(Stdio::null());
         command
     }

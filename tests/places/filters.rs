@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use crate::bed::{Bed, WEB};
+use crate::bed::{Bed, FIXTURE, WEB};
 use crate::common::eventually;
-use crate::fixture;
 use crate::namespace::is_inside;
 
 const ENDS: &str = "[services.three]\ncommand = \"exit 3\"\nrestart = \"no\"\n\
@@ -12,9 +11,7 @@ const ENDS: &str = "[services.three]\ncommand = \"exit 3\"\nrestart = \"no\"\n\
     [services.forker]\ncommand = \"sleep 1001 & sleep 1002 & wait\"\n";
 
 fn through_a_filter(errno: &str) {
-    let forbid = fixture::program();
-    let forbid = forbid.to_str().unwrap();
-    let bed = Bed::new(0, WEB).through(&[forbid, "forbid", errno, "exec"]);
+    let bed = Bed::new(0, WEB).through(&[FIXTURE, "forbid", errno, "exec"]);
     bed.basic_suite();
     std::fs::write(bed.dir.join("services.toml"), format!("{WEB}{ENDS}")).unwrap();
     // Two of them fail, a moment after they were up.

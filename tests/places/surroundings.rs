@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::bed::{Bed, STRANGER, WEB, succeeds};
+use crate::bed::{Bed, RUNNER, STRANGER, WEB, succeeds};
 use crate::common::{stderr, stdout};
 use crate::namespace::is_inside;
 
@@ -37,10 +37,7 @@ fn en_02_a_working_folder_that_is_gone() {
         let script = "cd /mnt/gone && rmdir /mnt/gone && exec \"$@\"";
         let from_there = |words: &[&str]| {
             let mut command = Command::new("sh");
-            command
-                .args(["-c", script, "sh"])
-                .arg(env!("CARGO_BIN_EXE_runner"))
-                .args(words);
+            command.args(["-c", script, "sh"]).arg(RUNNER).args(words);
             command.output().unwrap()
         };
         let lost = from_there(&["ps"]);
