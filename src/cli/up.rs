@@ -50,6 +50,12 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     if in_place::is_meant(args) {
         return in_place::up(global, args, given);
     }
+    if args.detach && reach::is_init() {
+        return Err(Outcome::Usage {
+            message: "as the first process of a container `-d` would end it at once".to_owned(),
+            suggestion: Some("leave out `-d`: `docker run -d` is what goes to the background".to_owned()),
+        });
+    }
     if !args.command.is_empty() {
         return Err(Outcome::Usage {
             message: "a command behind `--` needs this terminal: `-d` has none for it".to_owned(),

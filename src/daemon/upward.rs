@@ -3,14 +3,16 @@
 //! It hears that all is up, that an edit is being applied, that the end has begun, how things stand whenever the project has
 //! come to rest, and, if it asks for it, a sign of life from the loop. Nothing depends on whether it listens.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use crate::api::boot::Boot;
 use crate::reconcile::{EventKind, Snapshot, StateName};
 
-/// The listener's queue is full: so long until the next try.
-const AGAIN_NS: u64 = 50_000_000;
+/// The listener's queue is full: so long until the next try, twice as long each time.
+const AGAIN_NS: (u64, u64) = (50_000_000, 5_000_000_000);
+const MOST_UNSENT: usize = 64;
 /// Names of services that have failed; the others are counted.
 const MOST_NAMES: usize = 3;
 
@@ -19,8 +21,9 @@ pub struct Upward {
     told: Told,
     watchdog: Option<Watchdog>,
     /// What is to be said, the oldest first; and when it is tried (again).
-    unsent: Vec<String>,
+    unsent: VecDeque<String>,
     due_ns: Option<u64>,
+    wait_ns: u64,
     /// That nobody can be reached was said.
     complained: bool,
 }
@@ -60,8 +63,9 @@ impl Upward {
             listener,
             told,
             watchdog,
-            unsent: Vec::new(),
+            unsent: VecDeque::new(),
             due_ns: None,
+            wait_ns: AGAIN_NS.0,
             complained: complaint.is_some(),
         };
         (upward, complaint)
@@ -73,8 +77,8 @@ impl Upward {
             return;
         }
         if let Some(text) = self.told.words(kind, now_ns, look) {
-            self.unsent.push(text);
-            self.due_ns = Some(now_ns);
+            enqueue(&mut self.unsent, text);
+            self.due_ns.get_or_insert(now_ns);
         }
     }
 
@@ -96,14 +100,16 @@ impl Upward {
             return None;
         }
         self.due_ns = None;
-        while let Some(text) = self.unsent.first() {
+        while let Some(text) = self.unsent.front() {
             match listener.send(text) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.due_ns = Some(now_ns.saturating_add(AGAIN_NS));
+                    self.due_ns = Some(now_ns.saturating_add(self.wait_ns));
+                    self.wait_ns = (2 * self.wait_ns).min(AGAIN_NS.1);
                     return None;
                 }
                 sent => {
-                    self.unsent.remove(0);
+                    self.unsent.pop_front();
+                    self.wait_ns = AGAIN_NS.0;
                     if let Err(error) = sent
                         && !std::mem::replace(&mut self.complained, true)
                     {
@@ -115,6 +121,19 @@ impl Upward {
         }
         None
     }
+}
+
+/// How things stand says nothing any more once they stand otherwise: so a listener that reads nothing costs no memory.
+fn enqueue(unsent: &mut VecDeque<String>, text: String) {
+    let is_status = |text: &String| text.starts_with("STATUS=");
+    if is_status(&text) && unsent.back().is_some_and(is_status) {
+        unsent.pop_back();
+    }
+    // Edits that nobody has heard of: the oldest are news to nobody.
+    if unsent.len() >= MOST_UNSENT {
+        unsent.pop_front();
+    }
+    unsent.push_back(text);
 }
 
 impl Listener {
@@ -236,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_that_never_reads_costs_no_memory() {
+        let mut unsent = VecDeque::new();
+        for n in 0..1000 {
+            enqueue(&mut unsent, format!("STATUS={n}"));
+        }
+        assert_eq!(unsent, ["STATUS=999"]);
+        for n in 0..1000 {
+            enqueue(&mut unsent, format!("RELOADING=1\nMONOTONIC_USEC={n}"));
+        }
+        assert_eq!(unsent.len(), MOST_UNSENT);
+        assert_eq!(unsent.back().unwrap(), "RELOADING=1\nMONOTONIC_USEC=999");
+    }
+
+    #[test]
     fn ready_comes_once_with_the_first_rest_without_failure() {
         let mut told = Told {
             main_pid: Some(7),
@@ -286,7 +319,8 @@ mod tests {
             listener: Some(Listener::at("/nosuch/place").unwrap()),
             told: Told::default(),
             watchdog: None,
-            unsent: Vec::new(),
+            unsent: VecDeque::new(),
+            wait_ns: AGAIN_NS.0,
             due_ns: None,
             complained: false,
         };
@@ -310,7 +344,8 @@ mod tests {
                 period_ns: 1000,
                 next_ns: 1,
             }),
-            unsent: Vec::new(),
+            unsent: VecDeque::new(),
+            wait_ns: AGAIN_NS.0,
             due_ns: None,
             complained: false,
         };

@@ -46,6 +46,8 @@ pub(super) struct Guard {
     pub forker: Forker,
     pub null: File,
     pub held: HashMap<Ticket, Held>,
+    /// The launch that has our terminal.
+    pub command: Option<Ticket>,
     /// Live main processes.
     pub mains: HashMap<u32, Ticket>,
     pub sessions: HashMap<u32, Ticket>,
@@ -130,6 +132,7 @@ impl Guard {
             forker: Forker::new(calls, raised),
             null: File::options().read(true).write(true).open("/dev/null")?,
             held: HashMap::new(),
+            command: None,
             mains: HashMap::new(),
             sessions: HashMap::new(),
             own_session: nix::unistd::getsid(None).map_or(0, |session| session.as_raw().unsigned_abs()),

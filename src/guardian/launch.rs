@@ -115,6 +115,9 @@ impl Guard {
 
     pub(super) fn hold(&mut self, held: Held) {
         let ticket = held.ticket;
+        if held.on_terminal {
+            self.command = Some(ticket);
+        }
         if held.life == Life::Alive {
             self.mains.insert(held.main, ticket);
         }

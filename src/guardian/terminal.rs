@@ -26,8 +26,7 @@ pub(super) fn go_on(command: u32) {
 impl Guard {
     /// The command of `up -- CMD`, while it lives.
     pub(super) fn on_terminal(&self) -> Option<u32> {
-        let mut held = self.held.values();
-        let command = held.find(|held| held.on_terminal && !held.adopted && held.ended.is_none())?;
-        Some(command.main)
+        let command = self.held.get(&self.command?)?;
+        (!command.adopted && command.ended.is_none()).then_some(command.main)
     }
 }

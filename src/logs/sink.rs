@@ -274,3 +274,27 @@ impl<R: Render + 'static> Shows for Sink<R> {
         self.arrived.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_which_something_waits_gets_whole_lines_that_are_written_as_one() {
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let mut pipe = File::from(OwnedFd::from(writer));
+        let text: Vec<u8> = [&[b'x'; 1000][..], b"\n"].concat().repeat(100);
+        assert_eq!(next_piece(&pipe, &text) % 1001, 0, "whole lines, many of them");
+        assert!(next_piece(&pipe, &text) > ATOM);
+        pipe.write_all(b"waits").unwrap();
+        assert_eq!(next_piece(&pipe, &text), 4 * 1001);
+        assert_eq!(next_piece(&pipe, &text[..10]), 10);
+        assert_eq!(
+            next_piece(&pipe, &[b'x'; 10_000]),
+            ATOM,
+            "a part of a line that is longer"
+        );
+    }
+}

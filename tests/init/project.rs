@@ -223,3 +223,89 @@ fn the_guardian_of_a_command_can_be_killed() {
     assert_eq!(project.read("ledger"), IN_ORDER);
     project.assert_nothing_is_left();
 }
+
+#[test]
+fn p1_02_a_stop_is_heard_from_the_first_moment_on() {
+    if !is_root() {
+        return;
+    }
+    // At whatever step of its beginning it is met.
+    for _ in 0..20 {
+        let project = Project::new(&row());
+        let mut init = Init::start(&project, &["up"]);
+        init.signal(Signal::SIGTERM);
+        assert_eq!(init.code(), Some(0), "{}", init.up.text());
+        let ledger = project.read("ledger");
+        assert_eq!(
+            ledger.matches("start").count(),
+            ledger.matches("stop").count(),
+            "{ledger}"
+        );
+    }
+}
+
+#[test]
+fn the_first_process_does_not_go_to_the_background() {
+    if !is_root() {
+        return;
+    }
+    let up = as_init(&Project::new(&row()), &["up", "-d"]).output().unwrap();
+    assert_eq!(up.status.code(), Some(2), "{}", stderr(&up));
+}
+
+#[test]
+fn the_beginning_of_a_line_outlives_an_upgrade() {
+    if !is_root() {
+        return;
+    }
+    let runner = env!("CARGO_BIN_EXE_runner");
+    let project = Project::new(&format!(
+        "[services.half]\ncommand = \"printf 'no end'; exec sleep 1000\"\n\
+         [services.upgrade]\ntype = \"oneshot\"\ncommand = [\"{runner}\", \"upgrade\"]\ndepends_on = [\"half\"]\n"
+    ));
+    let mut init = Init::start(&project, &["up"]);
+    init.up.wait_for("upgrade | completed");
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.code(), Some(0), "{}", init.up.text());
+    assert!(
+        init.up.seen.iter().any(|line| line.ends_with("| no end")),
+        "{}",
+        init.up.text()
+    );
+}
+
+#[test]
+fn nobody_who_stops_reading_holds_up_the_end() {
+    if !is_root() {
+        return;
+    }
+    let project = Project::new("[services.loud]\ncommand = \"exec yes\"\nstop_timeout = \"200ms\"\n");
+    let (reader, writer) = std::io::pipe().unwrap();
+    use std::os::fd::AsFd;
+    let mut command = as_init(&project, &["up"]);
+    command
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer.try_clone().unwrap());
+    let mut init = command.spawn().unwrap();
+    drop(command);
+    let mut roles = Vec::new();
+    eventually("the pipe is full, and there is a daemon", || {
+        roles = children(init.id())
+            .into_iter()
+            .flat_map(children)
+            .filter(|pid| name(*pid).starts_with("runner-daemon"))
+            .collect();
+        !roles.is_empty() && !runner::sys::tty::takes_a_line(writer.as_fd())
+    });
+    let send = |pid: u32, signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+    let before = roles[0];
+    send(before, Signal::SIGKILL);
+    eventually("another daemon", || {
+        let now = children(init.id()).into_iter().flat_map(children);
+        now.into_iter()
+            .any(|pid| pid != before && name(pid).starts_with("runner-daemon"))
+    });
+    send(children(init.id())[0], Signal::SIGTERM);
+    assert_eq!(init.wait().unwrap().code(), Some(0));
+    drop(reader);
+}

@@ -1,7 +1,7 @@
 //! What an edit of the file means for a running service.
 
 use super::Folder;
-use crate::spec::Change;
+use crate::spec::{Change, LogMemory, LogTarget};
 
 /// The differences as `field class from_to`.
 fn edit(old: &str, new: &str) -> Vec<String> {
@@ -138,4 +138,26 @@ fn keys_of_the_process_restart_and_show_no_value_of_the_environment() {
     let found = edit("ports = { http = 80 }", "ports = { http = 81 }");
     assert!(found.contains(&"ports.http restart 80 -> 81".to_owned()), "{found:?}");
     assert!(found.contains(&"env.PORT restart".to_owned()), "{found:?}");
+}
+
+#[test]
+fn without_files_a_log_is_in_memory_unless_it_names_its_file() {
+    let mut folder = Folder::with(
+        "[services.plain]\ncommand = 'a'\n[services.sized]\ncommand = 'a'\nlog = { max_size = '1MB', max_files = 9, console = false }\n\
+         [services.kept]\ncommand = 'a'\nlog = { file = 'kept.log' }\n[services.off]\ncommand = 'a'\nlog = false\n",
+    );
+    folder.logs_in_memory = true;
+    let project = folder.valid().project;
+    let memory = |max_size, console| LogTarget::Memory(LogMemory { max_size, console });
+    assert_eq!(project.services["plain"].log, memory(256 << 10, true));
+    assert_eq!(project.services["sized"].log, memory(1_000_000, false));
+    assert!(
+        matches!(&project.services["kept"].log, LogTarget::File(log) if log.file == folder.path().join("kept.log"))
+    );
+    assert_eq!(project.services["off"].log, LogTarget::Off);
+    // To and from a file is an edit of `log`, applied live.
+    folder.logs_in_memory = false;
+    let differences = project.services["plain"].differences(&folder.valid().project.services["plain"]);
+    let fields: Vec<_> = differences.iter().map(|one| (one.field.as_str(), one.class)).collect();
+    assert_eq!(fields, [("log", Change::Live)]);
 }

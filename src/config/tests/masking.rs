@@ -152,3 +152,41 @@ fn many_secrets_of_many_services() {
     assert_eq!(mask.text("a value 19 of 999. b"), "a *** b");
     assert_eq!(mask.text("a value 20 of 999. b"), "a value 20 of 999. b");
 }
+
+#[test]
+fn se_01_secrets_are_not_in_shown_commands() {
+    let mut folder = Folder::with(
+        "[env]\nAPI_TOKEN = 'hunter2'\nURL = 'http://u:{{ env.DB_PASSWORD }}@h'\n[services.web]\n\
+         command = \"x {{ env.API_TOKEN }} {{ env.DB_PASSWORD }} '{{ env['DB_PASSWORD'] | upper }}'\"\n\
+         ready = { exec = ['y', '{{ env.URL }}', 'hunter2'] }\nstop_command = 'z {{ env.PLAIN }}'\n",
+    );
+    folder.env.push(("DB_PASSWORD", "it's secret"));
+    folder.env.push(("PLAIN", "plain"));
+    let loaded = folder.valid();
+    let shown = format!("{:?}", loaded.commands);
+    for secret in ["hunter2", "secret", "SECRET"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    assert!(shown.contains("plain"), "{shown}");
+    let keys: Vec<_> = loaded.commands.iter().map(|command| command.key).collect();
+    assert_eq!(keys, ["command", "stop_command", "ready"]);
+    assert!(loaded.project.services["web"].command.words[2].contains("hunter2"));
+    assert!(
+        loaded.warnings.to_string().contains("looks like a secret"),
+        "{}",
+        loaded.warnings
+    );
+}
+
+#[test]
+fn se_01_secrets_are_not_in_complaints() {
+    let mut folder =
+        Folder::with("[services.web]\ncommand = 'x'\nstop_timeout = '{{ env.API_TOKEN }}'\nenv_file = 'x.env'\n");
+    folder.env.push(("API_TOKEN", "hunter2"));
+    folder.write("x.env", "A=\"hunter2\nB=2\n");
+    let problems = folder.load().unwrap_err();
+    let shown = crate::view::diagnostic::problems(&problems, &crate::view::style::Style::PLAIN);
+    assert!(shown.contains("what this secret holds is not a duration"), "{shown}");
+    assert!(shown.contains("x.env:1:3"), "{shown}");
+    assert!(!format!("{shown}{problems}").contains("hunter2"), "{shown}");
+}

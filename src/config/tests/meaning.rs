@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{Folder, service, services};
 use crate::spec::{
-    Change, Check, Condition, ExitPolicy, Gate, HttpCheck, Kind, Limit, LogMemory, LogTarget, Probe, Protocol,
-    Resource, Restart, Signal, StatusPattern, StopScope, TcpTarget,
+    Check, Condition, ExitPolicy, Gate, HttpCheck, Kind, Limit, LogTarget, Probe, Protocol, Resource, Restart, Signal,
+    StatusPattern, StopScope, TcpTarget,
 };
 
 fn seconds(count: u64) -> Duration {
@@ -477,64 +477,4 @@ fn templates_reach_what_the_contract_names() {
     assert_eq!(web.command.words, wanted);
     assert_eq!(web.working_dir, folder.path().join("sub"));
     assert_eq!((web.stop[0].wait, web.restart), (seconds(5), Restart::No));
-}
-
-#[test]
-fn se_01_secrets_are_not_in_shown_commands() {
-    let mut folder = Folder::with(
-        "[env]\nAPI_TOKEN = 'hunter2'\nURL = 'http://u:{{ env.DB_PASSWORD }}@h'\n[services.web]\n\
-         command = \"x {{ env.API_TOKEN }} {{ env.DB_PASSWORD }} '{{ env['DB_PASSWORD'] | upper }}'\"\n\
-         ready = { exec = ['y', '{{ env.URL }}', 'hunter2'] }\nstop_command = 'z {{ env.PLAIN }}'\n",
-    );
-    folder.env.push(("DB_PASSWORD", "it's secret"));
-    folder.env.push(("PLAIN", "plain"));
-    let loaded = folder.valid();
-    let shown = format!("{:?}", loaded.commands);
-    for secret in ["hunter2", "secret", "SECRET"] {
-        assert!(!shown.contains(secret), "{shown}");
-    }
-    assert!(shown.contains("plain"), "{shown}");
-    let keys: Vec<_> = loaded.commands.iter().map(|command| command.key).collect();
-    assert_eq!(keys, ["command", "stop_command", "ready"]);
-    assert!(loaded.project.services["web"].command.words[2].contains("hunter2"));
-    assert!(
-        loaded.warnings.to_string().contains("looks like a secret"),
-        "{}",
-        loaded.warnings
-    );
-}
-
-#[test]
-fn se_01_secrets_are_not_in_complaints() {
-    let mut folder =
-        Folder::with("[services.web]\ncommand = 'x'\nstop_timeout = '{{ env.API_TOKEN }}'\nenv_file = 'x.env'\n");
-    folder.env.push(("API_TOKEN", "hunter2"));
-    folder.write("x.env", "A=\"hunter2\nB=2\n");
-    let problems = folder.load().unwrap_err();
-    let shown = crate::view::diagnostic::problems(&problems, &crate::view::style::Style::PLAIN);
-    assert!(shown.contains("what this secret holds is not a duration"), "{shown}");
-    assert!(shown.contains("x.env:1:3"), "{shown}");
-    assert!(!format!("{shown}{problems}").contains("hunter2"), "{shown}");
-}
-
-#[test]
-fn without_files_a_log_is_in_memory_unless_it_names_its_file() {
-    let mut folder = Folder::with(
-        "[services.plain]\ncommand = 'a'\n[services.sized]\ncommand = 'a'\nlog = { max_size = '1MB', max_files = 9, console = false }\n\
-         [services.kept]\ncommand = 'a'\nlog = { file = 'kept.log' }\n[services.off]\ncommand = 'a'\nlog = false\n",
-    );
-    folder.logs_in_memory = true;
-    let project = folder.valid().project;
-    let memory = |max_size, console| LogTarget::Memory(LogMemory { max_size, console });
-    assert_eq!(project.services["plain"].log, memory(256 << 10, true));
-    assert_eq!(project.services["sized"].log, memory(1_000_000, false));
-    assert!(
-        matches!(&project.services["kept"].log, LogTarget::File(log) if log.file == folder.path().join("kept.log"))
-    );
-    assert_eq!(project.services["off"].log, LogTarget::Off);
-    // To and from a file is an edit of `log`, applied live.
-    folder.logs_in_memory = false;
-    let differences = project.services["plain"].differences(&folder.valid().project.services["plain"]);
-    let fields: Vec<_> = differences.iter().map(|one| (one.field.as_str(), one.class)).collect();
-    assert_eq!(fields, [("log", Change::Live)]);
 }
