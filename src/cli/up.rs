@@ -5,11 +5,11 @@ mod given;
 pub mod in_place;
 mod later;
 mod screen;
+mod signals;
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, interval_at};
 
 use super::args::{Global, Up, UpFormat};
@@ -28,6 +28,7 @@ use crate::view::{json, words};
 use arrival::{Arrival, arrival, arrived};
 use given::Given;
 use screen::Screen;
+use signals::Signals;
 
 /// How often the block of what is being waited for is drawn again.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -232,24 +233,6 @@ enum End {
     TimedOut,
     /// The stream broke without a last word.
     Lost,
-}
-
-/// What a person or a terminal says to us.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals> {
-        let listen = |kind| signal(kind).map_err(Outcome::io("listen for signals"));
-        Ok(Signals {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
 }
 
 impl Session<'_> {

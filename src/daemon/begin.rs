@@ -11,6 +11,8 @@ use crate::{guardian, sys};
 
 /// The daemon from start to end; the exit code is the project's. `boot` is a [`Boot`] in JSON.
 pub fn main(boot: OsString) -> u8 {
+    // `SG-01`: what comes before anybody listens waits.
+    sys::signals::hold_back();
     sys::identity::set_name(guardian::DAEMON_NAME);
     // `RL-05`: two for each service. They are not inherited: the guardian starts everything.
     sys::limits::raise_descriptors();

@@ -224,6 +224,7 @@ impl Daemon {
             quit: signal(SignalKind::quit())?,
             hangup: signal(SignalKind::hangup())?,
         };
+        sys::signals::let_through();
         Ok((
             daemon,
             Inputs {

@@ -6,10 +6,12 @@ use crate::common::{Project, eventually, stderr, stdout};
 use crate::{Init, as_init, children, fixture, is_root, name};
 
 /// Three services in a row, each noting its start and its end.
+/// The child is there before the trap: a shell's child that is met by a signal between fork and exec, with the trap still in
+/// place, would forget it.
 fn row() -> String {
     let one = |name: &str, more: &str| {
         format!(
-            "[services.{name}]\ncommand = \"trap 'echo stop {name} >> ledger; exit 0' TERM; echo start {name} >> ledger; echo {name} is here; while :; do sleep 1000 & wait $!; done\"\nready = {{ log = \"is here\" }}\n{more}\n"
+            "[services.{name}]\ncommand = \"sleep 1000 & trap 'echo stop {name} >> ledger; exit 0' TERM; echo start {name} >> ledger; echo {name} is here; wait\"\nready = {{ log = \"is here\" }}\n{more}\n"
         )
     };
     one("a", "") + &one("b", "depends_on = [\"a\"]") + &one("c", "depends_on = [\"b\"]")
@@ -236,11 +238,11 @@ fn p1_02_a_stop_is_heard_from_the_first_moment_on() {
         init.signal(Signal::SIGTERM);
         assert_eq!(init.code(), Some(0), "{}", init.up.text());
         let ledger = project.read("ledger");
-        assert_eq!(
-            ledger.matches("start").count(),
-            ledger.matches("stop").count(),
-            "{ledger}"
-        );
+        let count = |word| ledger.matches(word).count();
+        // Who is met between its trap and its first word says only the last one.
+        assert!(count("start") <= count("stop"), "{ledger}");
+        // It is not that it had to be killed.
+        assert!(!init.up.text().contains("SIGKILL"), "{}", init.up.text());
     }
 }
 

@@ -4,10 +4,13 @@ use tokio::sync::oneshot;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::boot::ConsoleFormat;
 use crate::api::server::UpAnswer;
 use crate::api::wire::Refusal;
 use crate::daemon::showing::Showing;
 use crate::reconcile::{Author, Cause};
+use crate::sys::clock;
+use crate::view::json;
 
 impl Daemon {
     /// From now on everything is shown.
@@ -22,14 +25,13 @@ impl Daemon {
         let Some(console) = self.boot.console.as_ref().filter(|_| !self.session.begun) else {
             return;
         };
-        let request = console.up.clone();
+        let (request, format) = (console.up.clone(), console.format);
         let (reply, answer) = oneshot::channel::<Result<UpAnswer, Refusal>>();
         tokio::task::spawn_local(async move {
-            if let Ok(Err(refusal)) = answer.await {
-                eprintln!("error: {}: {}", refusal.title, refusal.detail);
-                if let Some(suggestion) = refusal.suggestion {
-                    eprintln!("try: {suggestion}");
-                }
+            match answer.await {
+                // Who stops it before it is read knows why nothing comes of it.
+                Ok(Err(refusal)) if !refusal.is_ending() => eprint!("{}", told(format, &refusal)),
+                _ => {}
             }
         });
         self.read(Purpose::Up { request, reply });
@@ -47,5 +49,15 @@ impl Daemon {
         } else if !self.stop_asked {
             self.stop(Cause::new(Author::Signal, "the terminal is closed"));
         }
+    }
+}
+
+fn told(format: ConsoleFormat, refusal: &Refusal) -> String {
+    let what = format!("{}: {}", refusal.title, refusal.detail);
+    match (format, &refusal.suggestion) {
+        (ConsoleFormat::Json, Some(suggestion)) => json::note(&format!("{what}; {suggestion}"), clock::wall_ns()),
+        (ConsoleFormat::Json, None) => json::note(&what, clock::wall_ns()),
+        (ConsoleFormat::Text, Some(suggestion)) => format!("error: {what}\ntry: {suggestion}\n"),
+        (ConsoleFormat::Text, None) => format!("error: {what}\n"),
     }
 }
