@@ -213,16 +213,16 @@ fn a_name_that_is_taken_is_refused_at_its_place() {
 }
 
 #[test]
-fn the_guardian_of_a_command_can_be_killed() {
+fn who_kills_the_up_of_a_command_has_the_project_stopped_in_order() {
     let project = Project::new(&row());
     let fixture = fixture::program().display().to_string();
     let mut up = project.up(&["--", &fixture, "say", "command is here", "wait"]);
     up.wait_for("command is here");
     up.child.kill().unwrap();
     up.wait_for("another one has taken its place");
-    eventually("it is governed", || project.run(&["ps"]).status.success());
-    assert_eq!(project.run(&["down"]).status.code(), Some(0));
+    up.wait_for("ended: `runner up` was killed");
     assert_eq!(project.read("ledger"), IN_ORDER);
+    eventually("they have ended", || project.processes().is_empty());
     project.assert_nothing_is_left();
 }
 

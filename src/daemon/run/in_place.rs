@@ -22,9 +22,14 @@ impl Daemon {
 
     /// Does what was typed, unless a daemon before us has.
     pub(super) fn begin_in_place(&mut self) {
-        let Some(console) = self.boot.console.as_ref().filter(|_| !self.session.begun) else {
+        let Some(console) = &self.boot.console else { return };
+        if self.session.begun {
+            // The guardian was the `up` that somebody has typed and waits for.
+            if self.boot.goes_on && !console.init && !self.stop_asked {
+                self.stop(Cause::new(Author::Signal, "`runner up` was killed"));
+            }
             return;
-        };
+        }
         let (request, format) = (console.up.clone(), console.format);
         let (reply, answer) = oneshot::channel::<Result<UpAnswer, Refusal>>();
         tokio::task::spawn_local(async move {

@@ -8,7 +8,7 @@ use crate::reconcile::failure::Reason;
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, depend, spawns, touches};
 use crate::reconcile::snapshot::StateName;
-use crate::spec::{Argv, Condition, Rung, Service, Signal, StopScope};
+use crate::spec::{Argv, Condition, Kind, Restart, Rung, Service, Signal, StopScope};
 
 fn running(change: impl FnOnce(&mut Service)) -> Stage {
     let mut web = build::service("web");
@@ -174,4 +174,24 @@ fn sg_02_hasten_kills_at_once_without_order() {
     stage.executed("web");
     assert_eq!(kills(&stage.down()), 0);
     assert_eq!(kills(&stage.ask(Request::Hasten)), 2);
+}
+
+#[test]
+fn who_needs_a_oneshot_that_is_done_stops_before_what_that_one_needed() {
+    let (mut migrate, mut web) = (build::service("migrate"), build::service("web"));
+    (migrate.kind, migrate.restart) = (Kind::Oneshot, Restart::No);
+    depend(&mut migrate, "db", Condition::Healthy);
+    depend(&mut web, "migrate", Condition::CompletedSuccessfully);
+    let mut stage = Stage::up([build::service("db"), migrate, web]);
+    stage.executed("db");
+    stage.executed("migrate");
+    stage.exited("migrate", ExitStatus::Code(0));
+    stage.executed("web");
+    stage.down();
+    assert_eq!(
+        (stage.state("web"), stage.state("db")),
+        (StateName::Stopping, StateName::Ready)
+    );
+    stage.exited("web", ExitStatus::Code(0));
+    assert_eq!(stage.state("db"), StateName::Stopping);
 }

@@ -3,6 +3,7 @@
 //! Law: level-triggered. A fact changes what is known or wished and marks its service and that one's neighbours;
 //! then wishes settle over the graph, and only then marked services act. Nobody else is looked at.
 
+mod bonds;
 mod configure;
 mod ending;
 #[cfg(test)]
