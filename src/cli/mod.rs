@@ -15,6 +15,7 @@ mod completions;
 mod completions;
 mod doctor;
 mod down;
+mod edit;
 mod events;
 mod graph;
 mod health;
@@ -95,6 +96,8 @@ pub fn run() -> u8 {
         Verb::Check(args) => project::check(&cli.global, args),
         Verb::Upgrade => upgrade::upgrade(&cli.global),
         Verb::Plan(args) => plan::plan(&cli.global, args),
+        Verb::Add(args) => edit::add(&cli.global, args),
+        Verb::Rm(args) => edit::rm(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),

@@ -10,6 +10,7 @@ use super::Result;
 use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
 use super::{check, graph, orphans, reach, terminal};
+use crate::config::edit::Edited;
 use crate::config::find::{self, Location};
 use crate::config::{self, Inputs, Loaded, Problems};
 use crate::spec::Project;
@@ -113,11 +114,17 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
 }
 
 fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
+    read_edited(location, Vec::new())
+}
+
+/// As the files would be.
+pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
         logs_in_memory: false,
+        edited,
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::edit::Edited;
 use super::find::Location;
 use super::include;
 use super::merge::merge_tables;
@@ -39,9 +40,11 @@ enum Role {
 }
 
 /// Reads everything that belongs to the project; what can't be read is a problem in the sink.
-pub(super) fn read(location: &Location, euid: u32, sink: &mut Sink) -> Document {
+/// `instead`: what some of them would say.
+pub(super) fn read(location: &Location, euid: u32, instead: &[Edited], sink: &mut Sink) -> Document {
     let mut reader = Reader {
         euid,
+        instead,
         sink,
         seen: HashSet::new(),
         local: location.local.clone(),
@@ -59,6 +62,7 @@ pub(super) fn read(location: &Location, euid: u32, sink: &mut Sink) -> Document 
 
 struct Reader<'s> {
     euid: u32,
+    instead: &'s [Edited],
     sink: &'s mut Sink,
     /// Real paths, so that a file counts once however it is named.
     seen: HashSet<PathBuf>,
@@ -73,7 +77,11 @@ impl Reader<'_> {
         if !self.seen.insert(real) {
             return;
         }
-        let (text, complaint) = match read_text(path, LARGEST, Some(self.euid)) {
+        let read = match self.instead.iter().find(|edited| edited.path == path) {
+            Some(edited) => Ok(edited.text.clone()),
+            None => read_text(path, LARGEST, Some(self.euid)),
+        };
+        let (text, complaint) = match read {
             Ok(text) => (text, None),
             Err(failure) => (failure.text, Some((failure.message, failure.at))),
         };

@@ -168,6 +168,7 @@ impl Daemon {
                 .filter(|folder| spare::is_spare(folder))
                 .cloned(),
             logs_in_memory: self.logs_in_memory(),
+            edited: Vec::new(),
         };
         let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
