@@ -15,6 +15,10 @@ mod completions;
 mod completions;
 mod doctor;
 mod down;
+#[cfg(feature = "editing")]
+mod edit;
+#[cfg(not(feature = "editing"))]
+#[path = "edit/absent.rs"]
 mod edit;
 mod events;
 mod graph;

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::edit::Edited;
 use super::find::Location;
 use super::include;
 use super::merge::merge_tables;
@@ -16,6 +15,13 @@ use crate::spec::keys::FILE;
 
 /// No services file is longer; it keeps a wrong path (a disk image) from filling the memory (HR-01).
 const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// A file as it would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    pub path: PathBuf,
+    pub text: String,
+}
 
 /// The merged files: every table of the top level by its name.
 #[derive(Clone, Debug, Default)]

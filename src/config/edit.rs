@@ -2,21 +2,13 @@
 //! valid says [`load`](super::load) over [`Edited`] before anything is written.
 
 use std::ops::Range;
-use std::path::PathBuf;
 
 use toml_edit::{Array, Document, DocumentMut, Item, Table, Value};
 
 use super::command;
-use super::document;
+use super::document::{self, Edited};
 use super::find::Location;
 use super::problem::Sink;
-
-/// A file as it would be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edited {
-    pub path: PathBuf,
-    pub text: String,
-}
 
 /// The files of a project as they are, in the order in which they are merged.
 pub fn files(location: &Location, euid: u32) -> Vec<Edited> {
@@ -182,7 +174,7 @@ mod tests {
             "[services]\nweb.command = 'x'\n",
             "[services]\nweb = { command = 'x' }\n",
         ] {
-            assert_eq!(line_of(text, "web").is_some(), true, "{text}");
+            assert!(line_of(text, "web").is_some(), "{text}");
             let left = removed(text, "web").unwrap();
             assert!(!left.contains("web"), "{left}");
         }

@@ -15,6 +15,7 @@ mod command;
 pub mod command_line;
 mod document;
 mod draft;
+#[cfg(feature = "editing")]
 pub mod edit;
 mod envfile;
 mod environment;
@@ -72,8 +73,8 @@ use crate::spec::keys::SERVICE;
 use crate::spec::{Project, Service, ServiceName};
 use check::{Templates, Walk};
 use document::Document;
+pub use document::Edited;
 use draft::Draft;
-use edit::Edited;
 use environment::Shared;
 use find::Location;
 use ports::Declared;
