@@ -10,7 +10,6 @@ const LATER: &[&str] = &[
     "tty",
     "schedule",
     "run_at_start",
-    "watch",
     "prepare",
     "source",
     "files",

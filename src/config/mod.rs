@@ -46,6 +46,7 @@ mod shown;
 mod source;
 mod template;
 mod value;
+mod watch;
 mod words;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
 };
+use super::watch::Watch;
 use super::written::Written;
 use super::{Argv, ServiceName};
 
@@ -197,6 +198,7 @@ hidden!(
     Dependency,
     LogTarget,
     Option<PidFile>,
+    Option<Watch>,
     Vec<u8>,
     Vec<String>,
     Vec<Gate>,

@@ -13,6 +13,7 @@ mod project;
 mod remnant;
 mod service;
 mod shape;
+mod watch;
 mod written;
 
 pub use common::{Argv, Bytes, ServiceName, Signal};
@@ -26,3 +27,4 @@ pub use service::{
     Port, PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
 };
 pub use shape::{Key, Shape, TableShape};
+pub use watch::{Watch, WatchAction, WatchGlob};
