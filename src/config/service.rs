@@ -19,6 +19,7 @@ use super::ports;
 use super::probe::{self, Around};
 use super::problem::{Place, Problem, Sink};
 use super::project::Settings;
+use super::schedule;
 use super::shown::{self, SECRETS, Secrets, ShownCommand};
 use super::{value, words};
 use crate::spec::keys::SERVICE;
@@ -140,6 +141,7 @@ impl Builder<'_> {
         };
         let ready_is_default = ready.is_none() && !written;
         let ready = ready.or_else(default_ready);
+        let schedule = schedule::schedule(&fields, self.name, self.draft, self.sink);
         let service = Service {
             name: ServiceName::new(self.name),
             // Built even without one, for the complaints about the rest.
@@ -159,6 +161,8 @@ impl Builder<'_> {
             kind,
             success_exit_codes: self.success_exit_codes(),
             timeout: fields.duration("timeout"),
+            run_at_start: schedule.is_some() && fields.flag("run_at_start") == Some(true),
+            schedule,
             on_port_conflict: match fields.text("on_port_conflict") {
                 Some("next") => PortConflict::Next,
                 Some("kill") => PortConflict::Kill,
