@@ -125,6 +125,9 @@ impl Orphans {
                 note: None,
                 since_s: uptime_s,
                 next_try_s: None,
+                next_run: None,
+                next_run_s: None,
+                next_run_clock: None,
                 wanted: false,
                 probe_attempts: 0,
             }

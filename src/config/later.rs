@@ -8,8 +8,6 @@ use super::node::Node;
 
 const LATER: &[&str] = &[
     "tty",
-    "schedule",
-    "run_at_start",
     "prepare",
     "source",
     "files",

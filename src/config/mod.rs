@@ -39,6 +39,7 @@ mod problem;
 mod project;
 mod recipe;
 pub mod reference;
+mod schedule;
 mod scope;
 mod select;
 mod service;

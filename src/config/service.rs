@@ -1,5 +1,7 @@
 //! From a draft to the checked service: rendered, resolved, every default filled in.
 
+mod stopping;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -19,12 +21,12 @@ use super::ports;
 use super::probe::{self, Around};
 use super::problem::{Place, Problem, Sink};
 use super::project::Settings;
+use super::schedule;
 use super::shown::{self, SECRETS, Secrets, ShownCommand};
 use super::{value, watch, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
-    Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service, ServiceName,
-    Signal,
+    Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Service, ServiceName,
 };
 
 /// A service, and its commands as they may be shown.
@@ -140,6 +142,13 @@ impl Builder<'_> {
         };
         let ready_is_default = ready.is_none() && !written;
         let ready = ready.or_else(default_ready);
+        let schedule = schedule::schedule(
+            &fields,
+            self.name,
+            self.draft,
+            self.failed.contains("schedule"),
+            self.sink,
+        );
         let service = Service {
             name: ServiceName::new(self.name),
             // Built even without one, for the complaints about the rest.
@@ -159,6 +168,8 @@ impl Builder<'_> {
             kind,
             success_exit_codes: self.success_exit_codes(),
             timeout: fields.duration("timeout"),
+            run_at_start: schedule.is_some() && fields.flag("run_at_start") == Some(true),
+            schedule,
             on_port_conflict: match fields.text("on_port_conflict") {
                 Some("next") => PortConflict::Next,
                 Some("kill") => PortConflict::Kill,
@@ -338,59 +349,6 @@ impl Builder<'_> {
             max: backoff.max.max(backoff.initial),
             ..backoff
         }
-    }
-
-    fn stop(&mut self) -> Vec<Rung> {
-        let fields = self.fields;
-        if let Some(node) = fields.node("stop") {
-            let other = ["stop_signal", "stop_timeout"].into_iter().find(|key| fields.has(key));
-            if let Some(key) = other {
-                let place = fields.table[key].key;
-                self.complain(
-                    place,
-                    key,
-                    format!("`{key}` beside `stop`"),
-                    "the ladder says it all: take one of them out",
-                );
-            }
-            if node.items().is_empty() {
-                self.complain(
-                    node.place,
-                    "stop",
-                    "a ladder without a rung",
-                    "`[[\"SIGTERM\", \"10s\"]]`",
-                );
-            }
-            let rungs = node.items().iter().filter_map(|rung| {
-                let [signal, wait] = rung.items() else { return None };
-                Some(Rung {
-                    signal: Signal::from_name(signal.text()?)?,
-                    wait: value::duration(wait.text()?).ok()?,
-                })
-            });
-            return rungs.collect();
-        }
-        vec![Rung {
-            signal: fields.signal("stop_signal").unwrap_or(Signal::TERM),
-            wait: fields.duration("stop_timeout").unwrap_or(Duration::from_secs(10)),
-        }]
-    }
-
-    fn reload_signal(&mut self) -> Option<Signal> {
-        let fields = self.fields;
-        if let Some(entry) = fields
-            .table
-            .get("reload_command")
-            .filter(|_| fields.has("reload_signal"))
-        {
-            self.complain(
-                entry.key,
-                "reload_command",
-                "`reload_command` beside `reload_signal`",
-                "there is one way to reload: take one of them out",
-            );
-        }
-        fields.signal("reload_signal")
     }
 
     fn success_exit_codes(&self) -> Vec<u8> {

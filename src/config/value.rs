@@ -80,18 +80,45 @@ pub(super) fn octal(text: &str) -> Result<u32, String> {
     bits.ok_or_else(|| "permission bits are octal digits, as in `\"022\"`".into())
 }
 
-/// A cron line, or `every DURATION`.
-pub(super) fn cron(text: &str) -> Result<(), String> {
+/// When something runs.
+#[derive(Debug)]
+pub(super) enum When {
+    Every(Duration),
+    Cron(Box<croner::Cron>),
+}
+
+/// No schedule is finer.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// A cron line that comes true some day, or `every DURATION`.
+pub(super) fn cron(text: &str) -> Result<When, String> {
     if let Some(every) = text.strip_prefix("every ") {
         return match duration(every.trim()) {
-            Ok(period) if period.is_zero() => Err("a period can't be zero".into()),
-            Ok(_) => Ok(()),
+            Ok(period) if period < SHORTEST_PERIOD => Err("the shortest period is 1s".into()),
+            Ok(period) => Ok(When::Every(period)),
             Err(message) => Err(message),
         };
     }
     match text.parse::<croner::Cron>() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("no valid cron line: {error}")),
+        Ok(cron) if crate::spec::ever_fires(&cron, jiff::Timestamp::now()) => Ok(When::Cron(Box::new(cron))),
+        Ok(_) => Err(
+            "it never comes true: no date matches it (as 31 February). The last day of a month is `L`, as in `0 0 L * *`"
+                .into(),
+        ),
+        Err(_) if !text.contains(' ') && duration(text).is_ok() => Err(format!("did you mean `every {text}`?")),
+        Err(error) => Err(format!("no valid cron line: {}", plainly(&error))),
+    }
+}
+
+/// Without the words that the parser begins with.
+fn plainly(error: &croner::errors::CronError) -> String {
+    use croner::errors::CronError;
+    match error {
+        CronError::InvalidPattern(why) | CronError::IllegalCharacters(why) | CronError::ComponentError(why) => {
+            why.trim_end_matches('.').to_owned()
+        }
+        CronError::EmptyPattern => "it is empty".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! another, so that a slow disk can't stall a decision; the watcher of the files has its own; and whatever reads files at length
 //! (a definition, logs, the history) is done by threads that only read.
 
+mod alarm;
 mod begin;
 mod book;
 mod console;

@@ -18,6 +18,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::alarm::AlarmClock;
 use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
 use super::launch::Captured;
@@ -94,6 +95,7 @@ struct Inputs {
     inbox: mpsc::UnboundedReceiver<Inbox>,
     news: mpsc::UnboundedReceiver<News>,
     calls: mpsc::Receiver<Call>,
+    alarm: AlarmClock,
     owner: Option<pipe::Receiver>,
     signals: Signals,
 }
@@ -231,6 +233,7 @@ impl Daemon {
                 inbox,
                 news,
                 calls,
+                alarm: AlarmClock::default(),
                 owner,
                 signals,
             },
@@ -266,15 +269,16 @@ impl Daemon {
             self.waiting.deadline(),
             self.definition.deadline(),
             self.upward.deadline(),
+            inputs.alarm.set(self.world.next_alarm()),
         ];
         let deadline = deadlines.into_iter().flatten().min().map(instant);
         let Inputs {
             inbox,
             news,
             calls,
+            alarm,
             owner,
             signals,
-            ..
         } = inputs;
         let answers = !self.recovering;
         if self.hands.guardian().is_waiting() {
@@ -295,6 +299,7 @@ impl Daemon {
             Some(()) = signals.hangup.recv() => Happened::Hangup,
             () = end_of(owner) => Happened::OwnerGone,
             () = sleep(deadline) => Happened::Deadline,
+            () = alarm.rung() => Happened::Deadline,
         }
     }
 
@@ -361,16 +366,18 @@ impl Daemon {
         loop {
             if let Some(fact) = self.hands.known.pop_front() {
                 self.step(fact);
-            } else if self
-                .world
-                .next_deadline()
-                .is_some_and(|at| at <= sys::clock::now().mono_ns)
-            {
+            } else if self.is_due() {
                 self.step(Fact::TimePassed);
             } else {
                 return;
             }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        let now = sys::clock::now();
+        let deadline = self.world.next_deadline().is_some_and(|at| at <= now.mono_ns);
+        deadline || self.world.next_alarm().is_some_and(|at| at <= now.wall_ns)
     }
 
     /// After everything that one turn of the loop has brought: what people wish is kept, what happened is told, and who

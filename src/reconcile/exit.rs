@@ -142,7 +142,7 @@ impl super::world::World {
         if policy.exit == ExitPolicy::All && by_policy.is_none() && self.has_all_ended() {
             let failed = self
                 .machines()
-                .find(|machine| machine.lot.wanted && machine.life.has_failed());
+                .find(|machine| machine.lot.wanted && machine.life.has_failed() && machine.spec.schedule.is_none());
             by_policy = Some(match failed.and_then(end_of) {
                 Some((_, because, _)) => Ends::by_itself(1, because),
                 None => Ends::by_itself(0, "all services have ended".to_owned()),

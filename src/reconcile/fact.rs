@@ -15,7 +15,7 @@ use crate::spec::{ExitPolicy, Project, Service, ServiceName, Signal, WatchAction
 pub struct Now {
     /// Nanoseconds of CLOCK_BOOTTIME's kin, CLOCK_MONOTONIC: comparable across processes of one boot, never steps.
     pub mono_ns: u64,
-    /// Nanoseconds since 1970, UTC. Shown to people, never compared.
+    /// Nanoseconds since 1970, UTC. Shown to people, and compared with the times of cron lines only.
     pub wall_ns: i64,
 }
 

@@ -37,6 +37,6 @@ pub use machine::Memory;
 pub use plan::{Intent, Plan, Step};
 pub use ports::{Holder, PortTaken};
 pub use quiet::Quiet;
-pub use snapshot::{Blocker, RunEnd, ServiceSnapshot, Snapshot, StateName};
+pub use snapshot::{Blocker, Due, RunEnd, ServiceSnapshot, Snapshot, StateName};
 pub use wish::{ByHand, Wishes};
 pub use world::{Goal, Link, Progress, Recalled, Recollection, Remembered, Why, World};

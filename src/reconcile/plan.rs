@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::Cause;
 use super::fact::{Now, Request, ServiceId};
 use super::machine::{Life, Machine};
+use super::words;
 use super::world::World;
 use crate::spec::{Difference, Project, ServiceName};
 
@@ -188,6 +189,7 @@ impl World {
             Intent::Keep => match self.held_by(machine.id) {
                 Some(name) => format!("waits for {name} (stopped by you)"),
                 None if machine.wish.stopped => "stopped by you".to_owned(),
+                None if machine.rests() => words::scheduled(&machine.spec),
                 None if !machine.lot.desired => "not started by itself".to_owned(),
                 None => String::new(),
             },
@@ -212,6 +214,7 @@ fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
     }
     let when_due = |otherwise| if machine.is_due() { Course::Come } else { otherwise };
     match &machine.life {
+        Life::Stopped if machine.rests() => Course::Rest,
         Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } => Course::Come,
         Life::Retrying { .. } | Life::Evicting { .. } => Course::Come,
         Life::Backoff { .. } => when_due(Course::Later),

@@ -61,6 +61,15 @@ pub struct RunEnd {
     pub took_ns: u64,
 }
 
+/// When a scheduled run is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Monotonic.
+    Mono(u64),
+    /// Nanoseconds since 1970.
+    Wall(i64),
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceSnapshot {
     pub name: ServiceName,
@@ -86,6 +95,8 @@ pub struct ServiceSnapshot {
     pub status_text: Option<String>,
     /// Monotonic; set in `backoff`, and for a failed start that is tried again at the cap.
     pub next_try_at_ns: Option<u64>,
+    /// Of a scheduled service that is wanted.
+    pub next_run: Option<Due>,
     /// Wanted by file, selection and hand: part of what `up` waits for.
     pub wanted: bool,
     pub stopped_by_hand: bool,

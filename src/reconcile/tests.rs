@@ -7,5 +7,6 @@ mod ends;
 mod ports;
 mod recall;
 mod restarts;
+mod schedules;
 mod starts;
 mod stops;

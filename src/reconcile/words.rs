@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fact::ExitStatus;
 use super::failure::{Failure, Reason};
-use crate::spec::{Check, Condition, Kind, Service, Signal, TcpTarget};
+use crate::spec::{Check, Condition, Kind, Schedule, Service, Signal, TcpTarget};
 
 pub(super) fn exit(status: ExitStatus) -> String {
     match status {
@@ -29,6 +29,12 @@ pub(super) fn duration(length: Duration) -> String {
         }
     }
     if words.is_empty() { "0s".to_owned() } else { words }
+}
+
+/// Of what rests until its time, beside what an `up` would do.
+pub(super) fn scheduled(spec: &Service) -> String {
+    let text = spec.schedule.as_ref().map_or("", Schedule::text);
+    format!("scheduled ({text})")
 }
 
 /// `1st`, `2nd`, `3rd`, `4th`, `11th`.

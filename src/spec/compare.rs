@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
+use super::schedule::Schedule;
 use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
@@ -218,6 +219,17 @@ macro_rules! hidden_as_written {
 }
 
 hidden_as_written!(Argv, Option<Argv>, Check);
+
+impl Compare for Option<Schedule> {
+    fn compare(&self, other: &Self, report: &mut Report<'_>) {
+        let text = |schedule: &Option<Schedule>| schedule.as_ref().map_or("none", Schedule::text).to_owned();
+        match self.written() == other.written() {
+            true => {}
+            false if text(self) == text(other) => report.note(None),
+            false => report.shown(text(self), text(other)),
+        }
+    }
+}
 
 /// Tables: key by key. The order of keys is not a difference.
 fn compare_maps<K, V: Compare>(

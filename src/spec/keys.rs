@@ -48,8 +48,8 @@ service_keys! {
     "type" R "simple" [Shape::Choice(&["simple", "oneshot"])] "`oneshot`: expected to end." => kind;
     "success_exit_codes" L "[0]" [Shape::List(&Shape::Integer(0, 255))] "Exit codes that count as success." => success_exit_codes;
     "timeout" L "none" [Shape::Duration] "Oneshot: how long one run may take." => timeout;
-    "schedule" L "" [SCHEDULE] "Oneshot: a cron line or `\"every 30m\"`, local time, or `{ cron, tz }`. A run that is still going is not doubled, missed runs collapse into one.";
-    "run_at_start" L "false" [Shape::Bool] "Oneshot with a `schedule`: run at `up` as well.";
+    "schedule" L "" [SCHEDULE] "Oneshot: when it runs. A cron line or `\"every 30m\"`, local time, or `{ cron, tz }`. A run that is still going is not doubled, missed runs collapse into one. See [schedules](schedules.md)." => schedule;
+    "run_at_start" L "false" [Shape::Bool] "Oneshot with a `schedule`: run at `up` as well." => run_at_start;
     "ports" R "" [Shape::Any(&[Shape::Map(&PORT), Shape::OneOrList(&PORT)])] "The ports it listens on: `[3000]`, `{ http = 3000 }`. `\"auto\"` is a free one, allocated when the file is loaded, that stays the same for this project, service and name over restarts and reboots. `{ port, protocol = \"udp\" }`, `{ port, shared = true }` (several replicas bind it)." => ports;
     "on_port_conflict" L "fail" [Shape::Choice(&["fail", "next", "kill"])] "A declared port is taken: `fail` names the owner and starts when it is gone, `next` takes the next free port, `kill` ends the owner first (SIGTERM, after `stop_timeout` SIGKILL), if it is of the service's user and no runner's. See [ports](ports.md)." => on_port_conflict;
     "sockets" R "" [Shape::List(&Shape::Word)] "Names of its `ports` that runner binds and hands over (sd_listen_fds(3): LISTEN_FDS, from descriptor 3 on), so that no connection is refused while it restarts. See [sockets](sockets.md)." => sockets;

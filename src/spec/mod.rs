@@ -11,6 +11,7 @@ pub mod keys;
 mod probe;
 mod project;
 mod remnant;
+mod schedule;
 mod service;
 mod shape;
 mod watch;
@@ -22,6 +23,7 @@ pub use fingerprint::Fingerprint;
 pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
 pub use remnant::Remnant;
+pub use schedule::{Schedule, ever_fires};
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogMemory, LogTarget, PidFile, PidFileMode,
     Port, PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,

@@ -85,6 +85,8 @@ impl Remnant {
             pid_file: self.pid_file.clone(),
             success_exit_codes: vec![0],
             timeout: None,
+            schedule: None,
+            run_at_start: false,
             on_port_conflict: PortConflict::Fail,
             start_timeout: None,
             ready: None,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::probe::{Probe, TcpTarget};
+use super::schedule::Schedule;
 use super::watch::Watch;
 
 impl Service {
@@ -72,6 +73,10 @@ pub struct Service {
     pub success_exit_codes: Vec<u8>,
     /// Oneshot: how long one run may take.
     pub timeout: Option<Duration>,
+    /// Oneshot: when it runs, instead of once.
+    pub schedule: Option<Schedule>,
+    /// A scheduled one runs at `up` as well.
+    pub run_at_start: bool,
     pub on_port_conflict: PortConflict,
     /// From exec to ready, after which the start has failed. `None`: without limit. `config` fills in 60 s when `ready` is written.
     pub start_timeout: Option<Duration>,

@@ -13,6 +13,7 @@ use super::common::Bytes;
 use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
+use super::schedule::Schedule;
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
@@ -29,6 +30,9 @@ impl Service {
         // A `ready` that stands there limits the start to 60 s unless told otherwise; the default one does not.
         if self.ready_is_default {
             out.shift_remove("ready");
+        }
+        if self.schedule.is_none() {
+            out.shift_remove("run_at_start");
         }
         Value::Object(out)
     }
@@ -143,6 +147,15 @@ fn size_text(bytes: Bytes) -> String {
 impl Written for Signal {
     fn written(&self) -> Option<Value> {
         Some(json!(self.to_string()))
+    }
+}
+
+impl Written for Schedule {
+    fn written(&self) -> Option<Value> {
+        Some(match self.tz() {
+            Some(tz) => json!({ "cron": self.text(), "tz": tz }),
+            None => json!(self.text()),
+        })
     }
 }
 

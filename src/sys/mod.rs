@@ -4,6 +4,7 @@
 //! and sockets; it never knows what a service is for. Linux is the first home; elsewhere the parts that need /proc,
 //! pidfds or epoll answer "not there" and the callers go on without.
 
+pub mod alarm;
 pub mod becoming;
 pub mod capabilities;
 pub mod cgroup;

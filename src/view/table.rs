@@ -201,10 +201,29 @@ pub fn note(service: &Service) -> String {
             told.into_iter().collect()
         }
     };
+    parts.extend(next_run(service));
     if let Some(drift) = &service.drift {
         parts.push(first_line(drift));
     }
     parts.join(", ")
+}
+
+/// `next in 25m (at 14:00)`, where no run is going.
+fn next_run(service: &Service) -> Option<String> {
+    let between = matches!(
+        service.state,
+        StateName::Waiting | StateName::Completed | StateName::Failed | StateName::Stopped
+    );
+    let seconds = service.next_run_s.filter(|_| between)?;
+    let clock = service
+        .next_run_clock
+        .as_deref()
+        .map(|clock| format!(" (at {})", plain(clock)));
+    Some(format!(
+        "next in {}{}",
+        words::duration(seconds),
+        clock.unwrap_or_default()
+    ))
 }
 
 fn is_end_of_a_stop(service: &Service) -> bool {

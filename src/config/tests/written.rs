@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::{later, ports, probe};
 use super::fuzz::Chance;
 use super::{Folder, service};
+use crate::spec::Schedule;
 use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
@@ -268,6 +269,17 @@ fn life(service: &mut Service, chance: &mut Chance) {
     let oneshot = service.kind == Kind::Oneshot;
     service.success_exit_codes = chance.some(3, |chance| chance.below(256) as u8);
     service.timeout = chance.maybe(Chance::duration).filter(|_| oneshot);
+    if oneshot && chance.once_in(2) {
+        let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+        let text = chance.pick(&["30 2 * * MON", "@hourly", "*/5 * * * * *"]);
+        service.schedule = Some(Schedule::cron(
+            text,
+            text.parse().unwrap(),
+            Some("Europe/Berlin".into()),
+            zone,
+        ));
+        service.run_at_start = chance.once_in(2);
+    }
     service.wait_for = chance.some(3, |chance| {
         chance.pick(&[
             Gate::Tcp(target("::1")),
@@ -303,7 +315,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
     });
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
-    service.essential = chance.once_in(2);
+    service.essential = service.schedule.is_none() && chance.once_in(2);
     service.on_supervisor_exit = chance.pick(&[SupervisorExit::Keep, SupervisorExit::Stop]);
     service.profiles = chance.some(2, |chance| chance.pick(&["dev", "test"]).to_owned());
     service.labels = chance.some(2, |chance| chance.pick(&["backend", "a.b"]).to_owned());

@@ -212,7 +212,7 @@ impl Machine {
         let cause = Cause::new(Author::Exit, words::kind(self.spec.kind));
         self.enter(Life::Completed { status }, cause.clone(), step);
         self.publish(EventKind::Completed { status, after_ns }, cause, step);
-        step.ended.push(self.id);
+        self.tell_end(step);
     }
 
     fn fail(&mut self, failure: Failure, status: Option<ExitStatus>, step: &mut Step) {
@@ -227,7 +227,7 @@ impl Machine {
             step,
         );
         self.publish(EventKind::Failed { failure }, cause, step);
-        step.ended.push(self.id);
+        self.tell_end(step);
     }
 
     fn restart(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::calendar::Calendar;
 use super::life::{Body, Life, Phase, Then};
 use super::lived::{Lived, Program, Remains, life, lived};
 use super::{Machine, Step};
@@ -36,6 +37,8 @@ pub struct Memory {
     last_end: Option<RunEnd>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent: Option<(u32, Signal, Cause)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calendar: Option<Calendar>,
     life: Lived,
     /// What its living run began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -88,6 +91,7 @@ impl Memory {
             history: History::default(),
             last_end: None,
             sent: None,
+            calendar: None,
             life: Lived::Starting { program, warned: false },
             bonds: Vec::new(),
         }
@@ -172,6 +176,7 @@ impl Memory {
             patience: self.patience,
             history: self.history,
             last_end: self.last_end,
+            calendar: self.calendar,
             ..other
         }
     }
@@ -193,6 +198,7 @@ impl Machine {
             history: self.history.clone(),
             last_end: self.last_end,
             sent: self.sent.clone(),
+            calendar: self.calendar.clone(),
             life: lived(&self.life),
             bonds: Vec::new(),
         }
@@ -211,6 +217,7 @@ impl Machine {
         self.history = memory.history.clone();
         self.last_end = memory.last_end;
         self.sent = memory.sent.clone();
+        self.calendar = memory.calendar.clone();
         self.since = memory.since;
         self.cause = memory.cause.clone();
         self.life = life(&memory.life, &self.spec, now);

@@ -2,6 +2,7 @@
 //!
 //! Law: a `Machine` knows nothing of other services. What they allow it to do comes in as [`Permit`].
 
+mod calendar;
 mod daemons;
 mod ends;
 mod life;
@@ -20,7 +21,7 @@ use super::event::{Author, Cause, Event, EventKind};
 use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
 use super::failure::Failure;
 use super::restart::{History, Rng};
-use super::snapshot::RunEnd;
+use super::snapshot::{Due, RunEnd};
 use super::wish::{Lot, Wish};
 use crate::spec::{Change, Service, ServiceName, Signal};
 
@@ -57,6 +58,11 @@ pub(super) struct Machine {
     actual: Option<(u32, Arc<Service>)>,
     /// The first run that answers what was asked for last.
     pub asked_run: u32,
+    /// Of a scheduled service that is wanted, and when its next run is due by it.
+    calendar: Option<calendar::Calendar>,
+    pub next_run: Option<Due>,
+    /// The run that was said to be going when another was due.
+    overdue_run: u32,
     /// When the life became what it is, and why.
     pub since: u64,
     pub cause: Cause,
@@ -110,6 +116,9 @@ impl Machine {
             adopted_run: 0,
             actual: None,
             asked_run: 0,
+            calendar: None,
+            next_run: None,
+            overdue_run: 0,
             since: now.mono_ns,
             cause,
             moves: 0,
@@ -140,7 +149,8 @@ impl Machine {
     /// Whether the start permit matters now; else the stop permit does.
     pub fn wants_start(&self) -> bool {
         match &self.life {
-            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } => self.lot.wanted,
+            Life::Stopped => self.lot.wanted && !self.rests(),
+            Life::Waiting { .. } | Life::Gated { .. } => self.lot.wanted,
             Life::Retrying { .. } | Life::Evicting { .. } => self.lot.wanted,
             Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
             Life::Backoff { .. } => false,
@@ -155,6 +165,7 @@ impl Machine {
         if self.awaited {
             return false;
         }
+        self.consult_calendar(step);
         match &self.life {
             Life::Stopped => self.pursue_stopped(step),
             Life::Waiting { .. } => self.pursue_waiting(permit, step),
@@ -188,6 +199,9 @@ impl Machine {
                 let due = self.is_due();
                 if due {
                     self.enter(Life::Waiting { told: false }, self.wish.cause.clone(), step);
+                } else if self.wish.stopped && self.spec.schedule.is_some() {
+                    // No run is due any more.
+                    return self.rest(step);
                 }
                 due
             }
@@ -205,6 +219,10 @@ impl Machine {
         if self.awaited {
             return None;
         }
+        self.with_period(self.life_deadline())
+    }
+
+    fn life_deadline(&self) -> Option<u64> {
         match &self.life {
             Life::Stopped | Life::Waiting { .. } | Life::Completed { .. } | Life::Doomed { .. } => None,
             Life::Gated { gate, .. } => match gate {

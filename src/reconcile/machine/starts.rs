@@ -23,15 +23,20 @@ const GATE_REST_MAX: Duration = Duration::from_secs(5);
 
 impl Machine {
     pub(super) fn pursue_stopped(&mut self, step: &mut Step) -> bool {
-        if self.lot.wanted {
+        let starts = self.lot.wanted && !self.rests();
+        if starts {
             self.enter(Life::Waiting { told: false }, self.wish.cause.clone(), step);
         }
-        self.lot.wanted
+        starts
     }
 
     /// It rests by wish. Publishes only what a person has not seen.
     pub(super) fn rest(&mut self, step: &mut Step) -> bool {
         let cause = self.wish.cause.clone();
+        if self.spec.schedule.is_some() && !self.lot.wanted {
+            // A run that was due is not kept for later.
+            self.served = self.wish.turn;
+        }
         self.enter(Life::Stopped, cause.clone(), step);
         self.publish(EventKind::Stopped, cause, step);
         true
@@ -67,7 +72,7 @@ impl Machine {
             step,
         );
         self.publish(EventKind::Failed { failure }, cause, step);
-        step.ended.push(self.id);
+        self.tell_end(step);
         true
     }
 
@@ -290,7 +295,7 @@ impl Machine {
             return;
         }
         self.publish(EventKind::Failed { failure }, cause, step);
-        step.ended.push(self.id);
+        self.tell_end(step);
     }
 
     /// Quiet tries are never a busy loop, even with `backoff.max = "0s"`.

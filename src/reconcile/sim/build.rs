@@ -34,6 +34,8 @@ pub fn service(called: &str) -> Service {
         pid_file: None,
         success_exit_codes: vec![0],
         timeout: None,
+        schedule: None,
+        run_at_start: false,
         on_port_conflict: PortConflict::Fail,
         start_timeout: None,
         ready: None,

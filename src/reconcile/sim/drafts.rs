@@ -24,6 +24,8 @@ pub struct Draft {
     pub services: Vec<Service>,
     pub exit: ExitPolicy,
     pub code_from: Option<ServiceName>,
+    /// Nothing is scheduled any more: what repeats for ever never comes to rest.
+    pub timeless: bool,
 }
 
 impl Draft {
@@ -32,6 +34,7 @@ impl Draft {
             services: Vec::new(),
             exit: ExitPolicy::Never,
             code_from: None,
+            timeless: false,
         };
         for _ in 0..=dice.below(8) {
             draft.add(dice);
@@ -42,6 +45,9 @@ impl Draft {
 
     pub fn project(&self, dice: &mut Dice) -> Arc<Project> {
         let mut services = self.services.clone();
+        for service in services.iter_mut().filter(|_| self.timeless) {
+            (service.schedule, service.run_at_start) = (None, false);
+        }
         for at in (1..services.len()).rev() {
             let other = dice.index(at + 1);
             services.swap(at, other);
@@ -162,7 +168,11 @@ impl Draft {
 
 /// One key of one service.
 fn edit_key(service: &mut Service, dice: &mut Dice) {
-    match dice.below(13) {
+    match dice.below(14) {
+        12 if service.kind == Kind::Oneshot => {
+            service.schedule = schedule(dice, 2);
+            service.run_at_start = service.schedule.is_some() && dice.once_in(2);
+        }
         0 => drop(service.env.insert("EDIT".to_owned(), dice.below(1000).to_string())),
         1 => service.stop_scope = scope(dice),
         2 => service.success_exit_codes = success_codes(dice),
@@ -229,6 +239,8 @@ fn service(dice: &mut Dice, name: &str) -> Service {
     if dice.once_in(4) {
         service.kind = Kind::Oneshot;
         service.timeout = dice.once_in(3).then(|| Duration::from_secs(20));
+        service.schedule = schedule(dice, 3);
+        service.run_at_start = service.schedule.is_some() && dice.once_in(2);
     }
     service.pid_file = (service.kind == Kind::Simple && dice.once_in(4)).then(|| PidFile {
         path: "/run/daemon.pid".into(),
@@ -255,6 +267,20 @@ fn service(dice: &mut Dice, name: &str) -> Service {
     service.profiles = profiles(dice, 6);
     service.essential = dice.once_in(12);
     service
+}
+
+/// Short enough that some of it happens in a history.
+fn schedule(dice: &mut Dice, n: u64) -> Option<Schedule> {
+    let zone = jiff::tz::TimeZone::UTC;
+    let cron = |line: &str| Schedule::cron(line, line.parse().expect("a cron line"), None, zone.clone());
+    let every = |text: &str, seconds| Schedule::every(text, Duration::from_secs(seconds), zone.clone());
+    let some = match dice.below(4) {
+        0 => every("every 1s", 1),
+        1 => every("every 30s", 30),
+        2 => cron("*/5 * * * * *"),
+        _ => cron("* * * * *"),
+    };
+    dice.once_in(n).then_some(some)
 }
 
 fn restart(dice: &mut Dice, kind: Kind) -> Restart {

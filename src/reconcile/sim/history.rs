@@ -39,6 +39,8 @@ pub struct History {
     /// What has happened, where somebody wants to read it.
     pub trace: Option<String>,
     spins: u32,
+    /// By how much the wall clock is ahead of the monotonic one.
+    ahead: i64,
     /// Whether each step is compared with a full comparison.
     thorough: bool,
 }
@@ -55,6 +57,7 @@ impl History {
             recent: VecDeque::new(),
             trace: traced.then(String::new),
             spins: 0,
+            ahead: 1_700_000_000_000_000_000,
             thorough: dice.once_in(8),
             draft,
             project,
@@ -85,6 +88,7 @@ impl History {
                 86..90 => self.host.strike(&mut self.dice),
                 90..92 => self.host.whisper(&mut self.dice),
                 92..93 => self.lose_daemon()?,
+                93..94 => self.set_clock()?,
                 _ => self.pass_time()?,
             }
         }
@@ -92,9 +96,11 @@ impl History {
         self.end()
     }
 
-    /// Nothing goes wrong any more: everything comes to where it should be.
+    /// Nothing goes wrong any more, and nothing has a time of its own: everything comes to where it should be.
     fn rest(&mut self) -> Result<(), String> {
         self.host.calm(&mut self.dice);
+        self.draft.timeless = true;
+        self.configure()?;
         let until = self.host.now + QUIET;
         while !self.world.is_over() && self.next().is_some_and(|at| at <= until) {
             self.forward()?;
@@ -117,9 +123,7 @@ impl History {
     fn plan_is_empty(&mut self) -> Result<(), String> {
         let project = Arc::clone(&self.project);
         let cause = Cause::new(Author::User, "runner up");
-        let plan = self
-            .world
-            .plan(now(self.host.now), &project, Some(everything()), &cause);
+        let plan = self.world.plan(self.now(), &project, Some(everything()), &cause);
         if !plan.is_empty() || self.laws.wishes.ending {
             return Ok(());
         }
@@ -141,7 +145,7 @@ impl History {
             let project = self.draft.project(&mut self.dice);
             let request = self.dice.once_in(2).then(everything);
             let cause = Cause::new(Author::File, "services.toml");
-            let plan = self.world.plan(now(self.host.now), &project, request.clone(), &cause);
+            let plan = self.world.plan(self.now(), &project, request.clone(), &cause);
             let before = self.world.snapshot();
             self.project = Arc::clone(&project);
             (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
@@ -189,16 +193,35 @@ impl History {
         Ok(())
     }
 
+    fn now(&self) -> Now {
+        let mono_ns = self.host.now;
+        Now {
+            mono_ns,
+            wall_ns: self.ahead + mono_ns as i64,
+        }
+    }
+
+    /// When time alone changes something, by either clock.
+    fn next_deadline(&self) -> Option<u64> {
+        let alarm = self.world.next_alarm();
+        let alarm = alarm.map(|at| u64::try_from(at - self.ahead).unwrap_or(0));
+        self.world.next_deadline().into_iter().chain(alarm).min()
+    }
+
+    /// Somebody sets the wall clock.
+    fn set_clock(&mut self) -> Result<(), String> {
+        let by = self.dice.pick(&[-14_400, -3_600, -30, -1, 1, 30, 3_600, 1_000_000]);
+        self.ahead += by * SEC as i64;
+        self.step(Fact::TimePassed)
+    }
+
     fn next(&self) -> Option<u64> {
-        [self.host.next(), self.world.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.host.next(), self.next_deadline()].into_iter().flatten().min()
     }
 
     /// The next thing that is due happens.
     fn forward(&mut self) -> Result<(), String> {
-        let (host, deadline) = (self.host.next(), self.world.next_deadline());
+        let (host, deadline) = (self.host.next(), self.next_deadline());
         let Some(at) = self.next() else { return Ok(()) };
         if at > self.host.now {
             (self.host.now, self.spins) = (at, 0);
@@ -249,7 +272,7 @@ impl History {
         if is_news {
             return Ok(());
         }
-        let quiet = self.world.next_deadline().is_none_or(|at| at > self.host.now);
+        let quiet = self.next_deadline().is_none_or(|at| at > self.host.now);
         let before = self.world.snapshot();
         if let Some(trace) = &mut self.trace {
             trace.push_str("once more:\n");
@@ -351,7 +374,7 @@ impl History {
             let _ = writeln!(trace, "{:>10.3}s {}", self.host.now as f64 / 1e9, told(&fact));
         }
         let mut actions = Vec::new();
-        let at = now(self.host.now);
+        let at = self.now();
         self.world.step(at, fact, &mut actions);
         let snapshot = self.world.snapshot();
         self.laws.ends(
@@ -393,13 +416,6 @@ impl History {
             }
         }
         Ok(actions)
-    }
-}
-
-fn now(mono_ns: u64) -> Now {
-    Now {
-        mono_ns,
-        wall_ns: 1_700_000_000_000_000_000 + mono_ns as i64,
     }
 }
 

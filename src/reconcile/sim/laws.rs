@@ -44,6 +44,12 @@ fn broken(law: &str, what: impl std::fmt::Display) -> Verdict {
     Err(format!("{law}: {what}"))
 }
 
+/// Its next run is always due.
+fn is_scheduled(name: &ServiceName, view: &View) -> bool {
+    let spec = view.project.services.get(name);
+    spec.is_some_and(|spec| spec.schedule.is_some())
+}
+
 impl Laws {
     pub fn ask(&mut self, request: &Request, project: &Project) {
         if let Request::Stop {
@@ -277,6 +283,13 @@ impl Laws {
                     format!("{name} wanted: {wanted}, kept as {}", service.wanted),
                 );
             }
+            let rests = is_scheduled(name, view) && wanted && !view.world.is_ending() && !view.world.is_awaited(name);
+            if service.next_run.is_some() != rests {
+                return broken(
+                    "what is scheduled has a next run",
+                    format!("{name}: {:?}", service.next_run),
+                );
+            }
             self.goes_on(service, view)?;
         }
         Ok(())
@@ -299,7 +312,7 @@ impl Laws {
                     format!("{} is {:?}", service.name, service.state),
                 );
             }
-            StateName::Waiting if service.waiting_on.is_empty() => {
+            StateName::Waiting if service.waiting_on.is_empty() && service.next_run.is_none() => {
                 return broken("waiting has a reason", &service.name);
             }
             StateName::Failed if service.failure.is_none() => return broken("failed has a reason", &service.name),
@@ -349,6 +362,7 @@ impl Laws {
             .filter(|event| matches!(event.kind, EventKind::Completed { .. } | EventKind::Failed { .. }))
             .filter_map(|event| view.service(event.service.as_ref()?))
             .filter(|service| has_ended(service) && self.is_wanted(&service.name))
+            .filter(|service| !is_scheduled(&service.name, view))
             .collect();
         let codes = self.codes_of(&ended, view);
         match (ending, codes.is_empty()) {
@@ -387,7 +401,8 @@ impl Laws {
             Some(ExitPolicy::Failure) => codes.extend(ended.iter().any(failed).then_some(1)),
             Some(ExitPolicy::All) => {
                 let desired = &self.wishes.desired;
-                let all: Vec<&ServiceSnapshot> = desired.iter().filter_map(|name| view.service(name)).collect();
+                let counts = desired.iter().filter(|name| !is_scheduled(name, view));
+                let all: Vec<&ServiceSnapshot> = counts.filter_map(|name| view.service(name)).collect();
                 // A quiet try that was under way is stopped by the end itself.
                 if all
                     .iter()

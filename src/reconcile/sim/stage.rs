@@ -17,6 +17,8 @@ pub struct Stage {
     pub world: World,
     /// Monotonic nanoseconds.
     pub now: u64,
+    /// By how much the wall clock is ahead of them.
+    pub ahead: i64,
     /// Everything that was ordered so far.
     pub ordered: Vec<Action>,
     exit: ExitPolicy,
@@ -61,6 +63,7 @@ impl Stage {
         let mut stage = Stage {
             world: World::new(1),
             now: 0,
+            ahead: 0,
             ordered: Vec::new(),
             exit,
             code_from,
@@ -95,7 +98,7 @@ impl Stage {
         let mut actions = Vec::new();
         let now = Now {
             mono_ns: self.now,
-            wall_ns: 0,
+            wall_ns: self.ahead + self.now as i64,
         };
         self.world.step(now, fact, &mut actions);
         self.ordered.extend(actions.iter().cloned());
@@ -135,12 +138,20 @@ impl Stage {
     /// Time goes by, with every deadline at its instant.
     pub fn pass(&mut self, wait: Duration) -> Vec<Action> {
         let (until, first) = (self.now.saturating_add(nanos(wait)), self.ordered.len());
-        while let Some(at) = self.world.next_deadline().filter(|&at| at <= until) {
+        while let Some(at) = self.next().filter(|&at| at <= until) {
             self.now = self.now.max(at);
             self.fact(Fact::TimePassed);
         }
         self.now = until;
         self.ordered[first..].to_vec()
+    }
+
+    fn next(&self) -> Option<u64> {
+        let alarm = self
+            .world
+            .next_alarm()
+            .map(|at| at.saturating_sub(self.ahead).max(0) as u64);
+        self.world.next_deadline().into_iter().chain(alarm).min()
     }
 
     pub fn see(&self, name: &str) -> ServiceSnapshot {

@@ -125,6 +125,7 @@ impl World {
             booked: None,
             claims: Vec::new(),
             armed: None,
+            alarm: None,
             share: Share::default(),
             removed: false,
             heirs: Vec::new(),
@@ -186,7 +187,7 @@ impl World {
         }
         self.changed.insert(id);
         let restarts = changes.iter().any(|change| change.class == Change::Restart);
-        if restarts || ends_wait {
+        if (restarts || ends_wait) && !machine.awaits_its_time() {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
             let cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));
@@ -274,8 +275,12 @@ impl World {
             machine,
             share,
             mut armed,
+            alarm,
             ..
         } = *node;
+        if let Some(at) = alarm {
+            self.alarms.remove(&(at, id));
+        }
         self.timers.set(id, &mut armed, None);
         self.tally.change(share, Share::default());
         self.forgotten.push(machine.name().clone());

@@ -19,6 +19,12 @@ impl World {
         self.by_name.get(name).copied()
     }
 
+    /// The hands have not said yet what is there of it.
+    pub(in crate::reconcile) fn is_awaited(&self, name: &ServiceName) -> bool {
+        let machine = self.id_of(name).and_then(|id| self.machine(id));
+        machine.is_some_and(|machine| machine.awaited)
+    }
+
     pub(in crate::reconcile) fn deadline_of(&self, id: ServiceId) -> Option<u64> {
         self.node(id)?.armed
     }

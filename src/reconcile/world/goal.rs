@@ -93,7 +93,7 @@ fn is_up(machine: &Machine) -> bool {
     machine.lot.wanted
         && !machine.lot.going
         && !machine.is_due()
-        && matches!(machine.life, Life::Ready { .. } | Life::Completed { .. })
+        && (matches!(machine.life, Life::Ready { .. } | Life::Completed { .. }) || machine.rests())
 }
 
 fn has_stopped(machine: &Machine) -> bool {

@@ -55,6 +55,9 @@ pub struct World {
     /// Who declares and who holds a port.
     ports: BTreeMap<PortKey, PortUse>,
     timers: Timers,
+    /// The same by the wall clock, and by how much that was ahead of the monotonic one.
+    alarms: BTreeSet<(i64, ServiceId)>,
+    ahead_ns: i64,
     rng: Rng,
     /// Whose wish has to be looked at again: dependents before dependencies.
     wishes: BTreeSet<(Reverse<u32>, ServiceId)>,
@@ -105,6 +108,7 @@ struct Node {
     booked: Option<u32>,
     claims: Vec<(PortKey, bool)>,
     armed: Option<u64>,
+    alarm: Option<i64>,
     share: Share,
     /// No longer in the file; forgotten once nothing of it is left.
     removed: bool,
@@ -168,6 +172,13 @@ impl Tally {
     }
 }
 
+/// A wall clock that is off by more since the last look was set, or the machine slept: one second.
+const SET: u64 = 1_000_000_000;
+
+fn ahead(now: Now) -> i64 {
+    now.wall_ns.saturating_sub_unsigned(now.mono_ns)
+}
+
 impl World {
     /// `seed`: of the jitter of restart delays.
     pub fn new(seed: u64) -> World {
@@ -184,6 +195,8 @@ impl World {
             over: false,
             ports: BTreeMap::new(),
             timers: Timers::default(),
+            alarms: BTreeSet::new(),
+            ahead_ns: 0,
             rng: Rng::new(seed),
             wishes: BTreeSet::new(),
             restraints: BTreeSet::new(),
@@ -211,9 +224,12 @@ impl World {
             self.keep_books(id);
         }
         self.end_if_due(out, &mut ended);
-        let reached: Vec<ServiceId> = self.timers.reached(now.mono_ns).collect();
+        let reached: Vec<ServiceId> = self.timers.reached(now.mono_ns).chain(self.alarmed(now)).collect();
         for id in reached {
             self.mark_dirty(id);
+        }
+        if ahead(now).abs_diff(self.ahead_ns) > SET {
+            self.ahead_ns = ahead(now);
         }
         self.run(now, out, &mut ended);
         self.conclude(out);
@@ -222,6 +238,20 @@ impl World {
     /// The next instant (monotonic nanoseconds) at which time alone changes something.
     pub fn next_deadline(&self) -> Option<u64> {
         self.timers.next()
+    }
+
+    /// The next such instant by the wall clock (nanoseconds since 1970); a step has to come as well when that clock is set.
+    pub fn next_alarm(&self) -> Option<i64> {
+        self.alarms.first().map(|&(at, _)| at)
+    }
+
+    /// Whose time has come by the wall clock: all of them may be concerned when that was set anew, or stood still.
+    fn alarmed(&self, now: Now) -> impl Iterator<Item = ServiceId> + '_ {
+        let is_set = ahead(now).abs_diff(self.ahead_ns) > SET;
+        self.alarms
+            .iter()
+            .take_while(move |&&(at, _)| is_set || at <= now.wall_ns)
+            .map(|&(_, id)| id)
     }
 
     /// [`Action::End`] was given: nothing lives and no fact changes anything any more.
@@ -446,6 +476,13 @@ impl World {
             return;
         };
         self.timers.set(id, &mut node.armed, node.machine.deadline());
+        let alarm = node.machine.alarm();
+        if node.alarm != alarm {
+            self.alarms.extend(alarm.map(|at| (at, id)));
+            if let Some(old) = std::mem::replace(&mut node.alarm, alarm) {
+                self.alarms.remove(&(old, id));
+            }
+        }
         self.tally.change(node.share, share);
         node.share = share;
         if node.removed && node.machine.is_at_rest() && node.booked.is_none() {

@@ -298,11 +298,7 @@ impl World {
             let what = if on.wish.stopped {
                 format!("{name} (stopped by you)")
             } else {
-                format!(
-                    "{name} {} ({})",
-                    words::condition(edge.condition),
-                    on.life.name().as_str()
-                )
+                format!("{name} {} ({})", words::condition(edge.condition), on.state().as_str())
             };
             found.push(Blocker {
                 service: Some(name.clone()),
@@ -334,7 +330,7 @@ impl World {
         };
         let machine = &node.machine;
         let name = machine.life.name();
-        let at_goal = matches!(name, StateName::Ready | StateName::Completed);
+        let at_goal = matches!(name, StateName::Ready | StateName::Completed) || machine.rests();
         let quiet = machine.history.looping || machine.life.failure().is_some() && name == StateName::Failed;
         let moving = match &machine.life {
             Life::Gated { .. }
@@ -356,7 +352,7 @@ impl World {
             living: machine.life.is_living(),
             moving,
             unwell: machine.lot.wanted && !at_goal,
-            open: machine.lot.desired && !ended,
+            open: machine.lot.desired && !ended && machine.spec.schedule.is_none(),
         }
     }
 }

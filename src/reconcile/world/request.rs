@@ -241,7 +241,8 @@ impl World {
         let again = match &machine.life {
             Life::Failed { .. } => true,
             Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } | Life::Evicting { .. } => now,
-            Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
+            Life::Stopped => now && machine.is_startable(),
+            Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
             Life::Launching { .. } | Life::Detached { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,

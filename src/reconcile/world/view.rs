@@ -49,7 +49,7 @@ impl World {
         let (probe_message, probe_attempts) = machine.probe_words();
         ServiceSnapshot {
             name: machine.name().clone(),
-            state: machine.life.name(),
+            state: machine.state(),
             since_ns: machine.since,
             run: machine.run,
             restarts: machine.history.restarts,
@@ -67,6 +67,7 @@ impl World {
                 Life::Failed { retry_at, .. } => retry_at.filter(|_| machine.lot.wanted),
                 _ => None,
             },
+            next_run: machine.next_run,
             wanted: machine.lot.wanted,
             stopped_by_hand: machine.wish.stopped,
             adopted: machine.adopted_run == machine.run && process.is_some(),

@@ -39,7 +39,7 @@ impl World {
     /// `None`: there is no such service.
     pub fn why(&self, now: Now, name: &ServiceName) -> Option<Why> {
         let mut node = self.node(*self.by_name.get(name)?)?;
-        let state = node.machine.life.name();
+        let state = node.machine.state();
         let (mut chain, mut seen) = (Vec::new(), BTreeSet::new());
         loop {
             seen.insert(node.machine.id);
@@ -111,7 +111,7 @@ impl World {
     fn link(&self, now: Now, node: &Node) -> Link {
         let machine = &node.machine;
         let name = machine.name();
-        let state = match machine.life.name() {
+        let state = match machine.state() {
             StateName::Failed => "has failed",
             StateName::Backoff => "is in back-off",
             StateName::Completed => "has completed",
@@ -120,7 +120,11 @@ impl World {
         Link {
             service: name.clone(),
             what: format!("{name} {state}"),
-            because: self.reason(now, node),
+            because: match next_run(now, machine) {
+                Some(next) if machine.rests() => next,
+                Some(next) => format!("{}; {next}", self.reason(now, node)),
+                None => self.reason(now, node),
+            },
         }
     }
 
@@ -258,7 +262,7 @@ impl World {
         }
         let began = match machine.life {
             Life::Waiting { .. } | Life::Gated { .. } => "asked for",
-            _ if machine.asked_run > 1 => "restarted",
+            _ if machine.asked_run > 1 && machine.wish.cause.by != Author::Schedule => "restarted",
             _ => "started",
         };
         Some(Link {
@@ -289,6 +293,7 @@ impl World {
                 })
             }
             Life::Stopped if machine.wish.stopped => Some(format!("`runner start {name}`")),
+            Life::Stopped if machine.rests() => Some(format!("`runner start {name}` runs it now")),
             Life::Stopped => (!machine.lot.wanted).then(|| format!("`runner start {name}`")),
             Life::Launching { .. } | Life::Detached { .. } | Life::Starting { .. } => {
                 Some(format!("see `runner logs {name}`"))
@@ -316,6 +321,18 @@ impl World {
             life => life.failure().and_then(|failure: &Failure| failure.suggestion.clone()),
         }
     }
+}
+
+/// `its next run is in 25m, at 14:00 (every 30m)`, where none is going or due.
+fn next_run(now: Now, machine: &Machine) -> Option<String> {
+    let (schedule, due) = (machine.spec.schedule.as_ref()?, machine.next_run?);
+    let waits = matches!(
+        machine.life,
+        Life::Stopped | Life::Completed { .. } | Life::Failed { .. }
+    );
+    let ahead = words::duration(round(due.ahead(now)));
+    let clock = schedule.clock(due.wall_ns(now), now.wall_ns);
+    waits.then(|| format!("its next run is in {ahead}, at {clock} ({})", schedule.text()))
 }
 
 fn is_troubled(machine: &Machine) -> bool {
@@ -390,8 +407,7 @@ fn phrase(cause: &Cause) -> String {
         Author::User => format!("somebody typed `{detail}`"),
         Author::File => format!("services.toml was saved ({detail})"),
         Author::Signal => format!("of {detail}"),
-        Author::Dependency | Author::Probe | Author::Watch | Author::Schedule | Author::Exit | Author::Runner => {
-            detail.clone()
-        }
+        Author::Schedule => format!("its time had come ({detail})"),
+        Author::Dependency | Author::Probe | Author::Watch | Author::Exit | Author::Runner => detail.clone(),
     }
 }

@@ -16,7 +16,8 @@ impl History {
                 let facts = self.host.go_on(&mut self.dice);
                 for fact in facts {
                     let mut lost = Vec::new();
-                    self.world.step(now(self.host.now), fact, &mut lost);
+                    let now = self.now();
+                    self.world.step(now, fact, &mut lost);
                     let snapshot = self.world.snapshot();
                     let view = View {
                         world: &self.world,
