@@ -2,6 +2,8 @@
 //!
 //! Fields are only ever added. Times are RFC 3339 in UTC.
 
+mod refusal;
+
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use crate::config::{Problems, Severity as ConfigSeverity};
 use crate::reconcile::{self, Blocker, Cause, Intent, Reason, StateName};
 
 pub use super::verbs::*;
+pub use refusal::Refusal;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ps {
@@ -456,37 +459,6 @@ pub struct LogsRequest {
     pub services: Vec<String>,
     pub follow: bool,
     pub query: crate::logs::Query,
-}
-
-/// RFC 9457, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refusal {
-    pub title: String,
-    pub status: u16,
-    pub detail: String,
-    /// Fits after "try: ".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suggestion: Option<String>,
-}
-
-impl Refusal {
-    /// The answer to whoever comes when everything is being stopped.
-    pub fn ending() -> Self {
-        Refusal::new(503, "ending", "runner is ending")
-    }
-
-    pub fn is_ending(&self) -> bool {
-        self.status == 503
-    }
-
-    pub fn new(status: u16, title: &str, detail: impl Into<String>) -> Self {
-        Refusal {
-            title: title.to_owned(),
-            status,
-            detail: detail.into(),
-            suggestion: None,
-        }
-    }
 }
 
 /// The same, to the nanosecond: an instant that comes back as it was.

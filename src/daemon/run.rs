@@ -7,16 +7,14 @@ mod door;
 mod farewell;
 mod in_place;
 mod recover;
+mod waits;
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::alarm::AlarmClock;
 use super::book::{Book, Session};
@@ -42,6 +40,7 @@ use crate::sys;
 use crate::sys::places::{loss, nameless};
 use definition::{Definition, News};
 use door::{Door, name_guardian};
+use waits::{end_of, inherited, instant, sleep};
 
 /// The daemon from start to end; the exit code is the project's.
 pub(super) async fn live(boot: Boot) -> u8 {
@@ -476,32 +475,4 @@ impl Daemon {
             }
         }
     }
-}
-
-fn inherited(number: i32) -> io::Result<OwnedFd> {
-    sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
-}
-
-/// Until the other end of the owner's pipe is closed; for ever where nobody stays.
-async fn end_of(owner: &mut Option<pipe::Receiver>) {
-    use tokio::io::AsyncReadExt;
-    let Some(owner) = owner else {
-        return std::future::pending().await;
-    };
-    let mut byte = [0];
-    while matches!(owner.read(&mut byte).await, Ok(count) if count > 0) {}
-}
-
-async fn sleep(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The World's monotonic nanoseconds on tokio's clock, which counts the same seconds from another zero.
-fn instant(mono_ns: u64) -> Instant {
-    let ahead = mono_ns.saturating_sub(sys::clock::now().mono_ns);
-    // tokio keeps far deadlines itself, but not the end of time.
-    Instant::now() + Duration::from_nanos(ahead).min(Duration::from_secs(86_400 * 365))
 }

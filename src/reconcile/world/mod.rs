@@ -13,6 +13,7 @@ mod neighbours;
 mod ports;
 mod recall;
 mod request;
+mod sums;
 mod view;
 mod why;
 
@@ -32,6 +33,7 @@ use super::timers::Timers;
 use super::wish::Wish;
 use crate::spec::{Condition, Fingerprint, ServiceName};
 use ports::{PortKey, PortUse, claims};
+use sums::{Share, Tally};
 
 /// All services, their graph and what people asked for.
 ///
@@ -135,41 +137,6 @@ struct Bond {
     /// Run and turn of the dependency at that time.
     run: u32,
     turn: u32,
-}
-
-/// What one service adds to the [`Tally`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Share {
-    living: bool,
-    moving: bool,
-    unwell: bool,
-    open: bool,
-}
-
-/// Sums over all services, kept current so that no question needs a walk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    /// Something of it lives.
-    living: u32,
-    /// In transition.
-    moving: u32,
-    /// Wanted, and neither ready nor completed.
-    unwell: u32,
-    /// Wanted (or stopped by hand) and not ended by itself.
-    open: u32,
-}
-
-impl Tally {
-    fn change(&mut self, old: Share, new: Share) {
-        for (sum, old, new) in [
-            (&mut self.living, old.living, new.living),
-            (&mut self.moving, old.moving, new.moving),
-            (&mut self.unwell, old.unwell, new.unwell),
-            (&mut self.open, old.open, new.open),
-        ] {
-            *sum = *sum + u32::from(new) - u32::from(old);
-        }
-    }
 }
 
 /// A wall clock that is off by more since the last look was set, or the machine slept: one second.
