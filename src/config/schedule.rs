@@ -9,8 +9,17 @@ use super::problem::{Place, Problem, Sink};
 use super::value;
 use crate::spec::{Kind, Schedule};
 
-/// The checked schedule of a oneshot; what can't be meant is complained about.
-pub(super) fn schedule(fields: &Fields<'_>, name: &str, draft: &Draft, sink: &mut Sink) -> Option<Schedule> {
+/// The checked schedule of a oneshot; what can't be meant is complained about. `failed`: it was already.
+pub(super) fn schedule(
+    fields: &Fields<'_>,
+    name: &str,
+    draft: &Draft,
+    failed: bool,
+    sink: &mut Sink,
+) -> Option<Schedule> {
+    if failed {
+        return None;
+    }
     let mut complain = |place: Place, key: &str, message: &str, hint: &str| {
         sink.push(Problem::error(place, message).suggest(hint).of(name, key));
     };
@@ -34,9 +43,6 @@ pub(super) fn schedule(fields: &Fields<'_>, name: &str, draft: &Draft, sink: &mu
     if let Some(entry) = own("essential").filter(|entry| matches!(entry.node.value, Value::Bool(true))) {
         let message = "`essential` beside `schedule`: it never ends for good, its next run is always due";
         complain(entry.key, "essential", message, "take one of them out");
-    }
-    if draft.failed.contains("schedule") {
-        return None;
     }
     let (line, tz) = match &node.value {
         Value::Table(table) => {
@@ -67,6 +73,21 @@ pub(super) fn schedule(fields: &Fields<'_>, name: &str, draft: &Draft, sink: &mu
             let tz = tz.and_then(super::node::Node::text);
             let zone = tz.map_or_else(|| Some(TimeZone::system()), |tz| TimeZone::get(tz).ok())?;
             Some(Schedule::cron(text, *cron, tz.map(str::to_owned), zone))
+        }
+    }
+}
+
+/// Keys that only mean something for a oneshot.
+pub(super) fn oneshot_only(fields: &Fields<'_>, name: &str, draft: &Draft, sink: &mut Sink) {
+    if draft.kind == Kind::Oneshot {
+        return;
+    }
+    for key in ["timeout", "schedule", "run_at_start"] {
+        let entry = fields.table.get(key);
+        // In `[defaults]` it is meant for those that it fits.
+        if let Some(entry) = entry.filter(|entry| !draft.defaults.contains(&entry.key)) {
+            let problem = Problem::error(entry.key, format!("`{key}` is for a oneshot"));
+            sink.push(problem.suggest("add `type = \"oneshot\"`").of(name, key));
         }
     }
 }

@@ -11,14 +11,12 @@ mod recover;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use super::alarm::AlarmClock;
+use super::alarm::{AlarmClock, instant, sleep};
 use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
 use super::launch::Captured;
@@ -490,18 +488,4 @@ async fn end_of(owner: &mut Option<pipe::Receiver>) {
     };
     let mut byte = [0];
     while matches!(owner.read(&mut byte).await, Ok(count) if count > 0) {}
-}
-
-async fn sleep(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The World's monotonic nanoseconds on tokio's clock, which counts the same seconds from another zero.
-fn instant(mono_ns: u64) -> Instant {
-    let ahead = mono_ns.saturating_sub(sys::clock::now().mono_ns);
-    // tokio keeps far deadlines itself, but not the end of time.
-    Instant::now() + Duration::from_nanos(ahead).min(Duration::from_secs(86_400 * 365))
 }
