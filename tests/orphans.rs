@@ -255,6 +255,30 @@ fn stop_by_name_takes_everything_over_and_stops_what_is_named() {
     project.assert_nothing_is_left();
 }
 
+/// Of a killed runner the socket may be gone before its lock is free.
+#[test]
+fn who_meets_a_runner_that_is_on_its_way_out_waits_for_its_end() {
+    let (project, pids) = lost(TWO);
+    let lock = std::fs::File::open(project.path().join(".runner/lock")).unwrap();
+    lock.lock().unwrap();
+    // Of whom nothing is known but that it holds the lock.
+    project.write(".runner/lock", "");
+    let mut stop = project.command(&["stop", "web"]).spawn().unwrap();
+    eventually("it waits for the lock", || {
+        let locks = std::fs::read_to_string("/proc/locks").unwrap();
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        locks
+            .lines()
+            .map(words)
+            .any(|words| words[1] == "->" && words.contains(&stop.id().to_string()))
+            || stop.try_wait().unwrap().is_some()
+    });
+    drop(lock);
+    assert_eq!(stop.wait().unwrap().code(), Some(0));
+    assert!(lives(pids[0]) && !lives(pids[1]));
+    succeeds(&project.run(&["down"]));
+}
+
 #[test]
 fn a_service_that_is_to_end_with_runner_is_started_anew_and_others_live_on() {
     let file = "[services.keeps]\ncommand = 'echo keeps >> ledger; exec sleep 1000'\n\

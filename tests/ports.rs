@@ -13,7 +13,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use common::roles::{Roles, send};
 use common::{Project, eventually, free_port, stderr, stdout};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// A process that is not runner's and listens.
@@ -135,17 +137,10 @@ fn po_02_po_07_when_all_of_runner_was_killed_the_port_is_ours_again_with_its_num
     let project = Project::new(&listens("web", "ports = { http = \"auto\" }"));
     up(&project);
     let before = project.service("web")["ports"]["http"].clone();
-    for pid in project.processes() {
-        let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        if words.contains("__daemon") || words.contains("__guardian") {
-            assert!(
-                Command::new("kill")
-                    .args(["-9", &pid.to_string()])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
-        }
+    let roles = Roles::of(&project).both();
+    // At once: one that is left alone would bring the other back.
+    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
+        roles.iter().for_each(|&role| send(role, signal));
     }
     eventually("the roles are gone", || project.processes().len() == 1);
     up(&project);

@@ -1,5 +1,8 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
+mod editing;
+mod values;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
+pub use editing::{Add, Rm};
+use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]
 #[command(
@@ -120,6 +125,10 @@ pub enum Verb {
     Ls(Ls),
     /// 0 when all (named) are ready or completed, else 1; says nothing
     Health(Health),
+    /// Add a service to the file
+    Add(Add),
+    /// Take services out of the file
+    Rm(Rm),
     /// Show what depends on what
     Graph(Graph),
     /// Check the machine, and say which mechanism each guarantee rests on here
@@ -477,24 +486,4 @@ pub enum ShellArg {
     Fish,
     Elvish,
     Powershell,
-}
-
-/// Durations as in the file: `500ms`, `10s`, `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    crate::config::duration(text)
-}
-
-/// ns since 1970.
-fn instant(text: &str) -> Result<i64, String> {
-    crate::api::query::instant(text, jiff::Timestamp::now())
-}
-
-/// The number of an event.
-fn cursor(text: &str) -> Result<u64, String> {
-    let wrong = "the number of an event is expected, as `events` shows it (a time is what `logs --since` takes)";
-    text.parse().map_err(|_| wrong.to_owned())
-}
-
-fn end(text: &str) -> Result<i64, String> {
-    crate::api::query::end(text, jiff::Timestamp::now())
 }

@@ -15,6 +15,11 @@ mod completions;
 mod completions;
 mod doctor;
 mod down;
+#[cfg(feature = "editing")]
+mod edit;
+#[cfg(not(feature = "editing"))]
+#[path = "edit/absent.rs"]
+mod edit;
 mod events;
 mod graph;
 mod health;
@@ -95,6 +100,8 @@ pub fn run() -> u8 {
         Verb::Check(args) => project::check(&cli.global, args),
         Verb::Upgrade => upgrade::upgrade(&cli.global),
         Verb::Plan(args) => plan::plan(&cli.global, args),
+        Verb::Add(args) => edit::add(&cli.global, args),
+        Verb::Rm(args) => edit::rm(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),

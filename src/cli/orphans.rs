@@ -1,11 +1,11 @@
 //! Services whose runner was killed, guardian and daemon both: seen by their records, and brought to an end.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::Global;
 use super::outcome::Outcome;
-use super::reach::{Holder, Reached, Start};
+use super::reach::{Holder, Reached, SOCKET, Start};
 use super::{Result, project, reach, terminal};
 use crate::api::past::Source;
 use crate::api::wire;
@@ -43,14 +43,37 @@ pub fn in_folder(runtime_dir: PathBuf) -> Option<Orphans> {
         return None;
     }
     let place = Place::read(&runtime_dir);
-    let is_held = |place: &Place| Lock::is_held(&place.state_dir.join("lock"));
-    let orphans = Orphans {
+    if place.as_ref().is_some_and(|place| is_governed(place, &runtime_dir)) {
+        return None;
+    }
+    Some(Orphans {
         runtime_dir,
         place,
         launched,
         of_later_version,
-    };
-    (!orphans.place.as_ref().is_some_and(is_held)).then_some(orphans)
+    })
+}
+
+/// Whether a runner lives. One that holds the lock and does not answer begins or ends; which of them is known once nobody begins,
+/// and its end frees the lock.
+fn is_governed(place: &Place, runtime_dir: &Path) -> bool {
+    let lock = place.state_dir.join("lock");
+    let answers = || !reach::connect(&runtime_dir.join(SOCKET)).is_err_and(|error| reach::is_nobody(&error));
+    while Lock::is_held(&lock) {
+        if answers() {
+            return true;
+        }
+        let Ok(turn) = Lock::wait(&place.state_dir.join("start.lock")) else {
+            return true;
+        };
+        let holder = Holder::of(&lock);
+        if answers() {
+            return true;
+        }
+        drop(turn);
+        holder.wait();
+    }
+    false
 }
 
 impl Orphans {

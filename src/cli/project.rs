@@ -11,7 +11,7 @@ use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
 use super::{check, graph, orphans, reach, terminal};
 use crate::config::find::{self, Location};
-use crate::config::{self, Inputs, Loaded, Problems};
+use crate::config::{self, Edited, Inputs, Loaded, Problems};
 use crate::spec::Project;
 use crate::sys::places::{nameless, spare};
 use crate::view::diagnostic;
@@ -113,11 +113,17 @@ pub fn read(global: &Global) -> Result<(Location, std::result::Result<Loaded, Pr
 }
 
 fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
+    read_edited(location, Vec::new())
+}
+
+/// As the files would be.
+pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
         logs_in_memory: false,
+        edited,
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
     let mut loaded = load(inputs.clone());

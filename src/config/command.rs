@@ -40,7 +40,7 @@ fn from_text(text: &str, shell: &[String]) -> Argv {
     }
 }
 
-fn needs_shell(text: &str) -> bool {
+pub(super) fn needs_shell(text: &str) -> bool {
     let text = text.trim_matches([' ', '\t']);
     let first = text.split_whitespace().next().unwrap_or_default();
     text.contains(|c| SHELL_SYNTAX.contains(c)) || SHELL_WORDS.contains(&first) || is_assignment(first)

@@ -16,6 +16,13 @@ use crate::spec::keys::FILE;
 /// No services file is longer; it keeps a wrong path (a disk image) from filling the memory (HR-01).
 const LARGEST: u64 = 4 * 1024 * 1024;
 
+/// A file as it would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edited {
+    pub path: PathBuf,
+    pub text: String,
+}
+
 /// The merged files: every table of the top level by its name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Document {
@@ -39,9 +46,11 @@ enum Role {
 }
 
 /// Reads everything that belongs to the project; what can't be read is a problem in the sink.
-pub(super) fn read(location: &Location, euid: u32, sink: &mut Sink) -> Document {
+/// `instead`: what some of them would say.
+pub(super) fn read(location: &Location, euid: u32, instead: &[Edited], sink: &mut Sink) -> Document {
     let mut reader = Reader {
         euid,
+        instead,
         sink,
         seen: HashSet::new(),
         local: location.local.clone(),
@@ -59,6 +68,7 @@ pub(super) fn read(location: &Location, euid: u32, sink: &mut Sink) -> Document 
 
 struct Reader<'s> {
     euid: u32,
+    instead: &'s [Edited],
     sink: &'s mut Sink,
     /// Real paths, so that a file counts once however it is named.
     seen: HashSet<PathBuf>,
@@ -73,7 +83,11 @@ impl Reader<'_> {
         if !self.seen.insert(real) {
             return;
         }
-        let (text, complaint) = match read_text(path, LARGEST, Some(self.euid)) {
+        let read = match self.instead.iter().find(|edited| edited.path == path) {
+            Some(edited) => Ok(edited.text.clone()),
+            None => read_text(path, LARGEST, Some(self.euid)),
+        };
+        let (text, complaint) = match read {
             Ok(text) => (text, None),
             Err(failure) => (failure.text, Some((failure.message, failure.at))),
         };

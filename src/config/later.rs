@@ -8,7 +8,6 @@ use super::node::Node;
 
 const LATER: &[&str] = &[
     "tty",
-    "watch",
     "prepare",
     "source",
     "files",

@@ -15,6 +15,8 @@ mod command;
 pub mod command_line;
 mod document;
 mod draft;
+#[cfg(feature = "editing")]
+pub mod edit;
 mod envfile;
 mod environment;
 mod fields;
@@ -45,6 +47,7 @@ mod shown;
 mod source;
 mod template;
 mod value;
+mod watch;
 mod words;
 
 #[cfg(test)]
@@ -72,6 +75,7 @@ use crate::spec::keys::SERVICE;
 use crate::spec::{Project, Service, ServiceName};
 use check::{Templates, Walk};
 use document::Document;
+pub use document::Edited;
 use draft::Draft;
 use environment::Shared;
 use find::Location;
@@ -91,6 +95,8 @@ pub struct Inputs {
     pub state_dir: Option<PathBuf>,
     /// Services whose `log` names no file have theirs in memory.
     pub logs_in_memory: bool,
+    /// What some of the files would say: whether an edit is valid is known before it is written.
+    pub edited: Vec<Edited>,
 }
 
 /// A project that can be run.
@@ -112,7 +118,7 @@ pub struct Loaded {
 /// All problems of all files, warnings included.
 pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) -> Result<Loaded, Problems> {
     let mut sink = Sink::new(&location.dir);
-    let document = document::read(location, inputs.euid, &mut sink);
+    let document = document::read(location, inputs.euid, &inputs.edited, &mut sink);
     let captured = Captured::new(inputs);
     let mut settings = project::settings(&document, location, inputs, &captured, &mut sink);
     if let Some(elsewhere) = &inputs.state_dir {

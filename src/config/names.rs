@@ -18,7 +18,7 @@ pub struct Names {
 /// Reads the files; complaints about them are for others to make.
 pub fn names(location: &Location, euid: u32) -> Names {
     let mut sink = Sink::new(&location.dir);
-    let document = document::read(location, euid, &mut sink);
+    let document = document::read(location, euid, &[], &mut sink);
     let mut names = Names::default();
     for (name, draft) in draft::drafts(&document, &mut sink) {
         let (own, fixed) = (Fields { table: &draft.table }, Fields { table: &draft.fixed });

@@ -21,7 +21,7 @@ use super::problem::{Place, Problem, Sink};
 use super::project::Settings;
 use super::schedule;
 use super::shown::{self, SECRETS, Secrets, ShownCommand};
-use super::{value, words};
+use super::{value, watch, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rung, Service, ServiceName,
@@ -191,6 +191,7 @@ impl Builder<'_> {
             stop_scope: fields.stop_scope(),
             reload_signal: self.reload_signal(),
             reload_command: fields.command("reload_command", shell),
+            watch: watch::watch(fields, self.name, self.sink),
             autostart: fields.flag("autostart").unwrap_or(true),
             profiles: fields.texts("profiles"),
             essential: fields.flag("essential").unwrap_or(false),

@@ -275,7 +275,7 @@ fn seen_by(interest: Interest, tell: impl Fn(Touched)) -> impl Fn(notify::Result
     }
 }
 
-fn in_words(error: &notify::Error) -> String {
+pub fn in_words(error: &notify::Error) -> String {
     match &error.kind {
         notify::ErrorKind::MaxFilesWatch => "all inotify watches of this user are in use".to_owned(),
         notify::ErrorKind::Io(error) if error.raw_os_error() == Some(libc::EMFILE) => {

@@ -30,5 +30,6 @@ mod surroundings;
 mod tests;
 mod upward;
 mod waiting;
+mod watching;
 
 pub use begin::main;

@@ -53,6 +53,8 @@ pub struct Sources<'a> {
     pub drift: Drift,
     pub config_error: Option<String>,
     pub moved: &'a MovedPorts,
+    /// What there is to say of services besides what the World knows.
+    pub notes: &'a HashMap<ServiceName, String>,
 }
 
 /// What an `up` would do about each service, in words, where the file is newer than what is in force.
@@ -156,7 +158,8 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
             .status_text
             .as_ref()
             .or(service.probe_message.as_ref())
-            .map(|note| sources.mask.text(note).into_owned()),
+            .map(|note| sources.mask.text(note).into_owned())
+            .or_else(|| sources.notes.get(&service.name).cloned()),
         since_s: story::seconds(now.mono_ns.saturating_sub(service.since_ns)),
         next_try_s: service
             .next_try_at_ns

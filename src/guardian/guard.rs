@@ -257,8 +257,10 @@ impl Guard {
         EpollTimeout::try_from(milliseconds.min(60_000)).unwrap_or(EpollTimeout::ZERO)
     }
 
+    /// As many as can wait at once: a storm of them (`SG-01`) keeps nobody else from their turn.
     fn read_signals(&mut self) {
-        while let Some(signal) = self.signals.next() {
+        for _ in 0..signals::LAST {
+            let Some(signal) = self.signals.next() else { break };
             match signal {
                 libc::SIGCHLD => {
                     self.reap();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Cause;
 use super::failure::Failure;
 use super::ports::PortTaken;
-use crate::spec::{ExitPolicy, Project, Service, ServiceName, Signal};
+use crate::spec::{ExitPolicy, Project, Service, ServiceName, Signal, WatchAction};
 
 /// The instant of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +87,11 @@ pub enum Request {
     /// By `reload_signal` or `reload_command`; passes by what has neither or does not run.
     Reload {
         names: Vec<ServiceName>,
+    },
+    /// What is watched for it has changed. One that is not to run is left alone.
+    Watched {
+        service: ServiceName,
+        action: WatchAction,
     },
     /// To the main processes of what runs.
     Signal {

@@ -13,6 +13,7 @@ use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
 };
+use super::watch::Watch;
 use super::written::Written;
 use super::{Argv, ServiceName};
 
@@ -198,6 +199,7 @@ hidden!(
     Dependency,
     LogTarget,
     Option<PidFile>,
+    Option<Watch>,
     Vec<u8>,
     Vec<String>,
     Vec<Gate>,

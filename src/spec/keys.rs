@@ -70,7 +70,7 @@ service_keys! {
     "stop_scope" L "tree" [Shape::Choice(&["tree", "group", "process"])] "`tree`: the stop signal goes to the process group, SIGKILL to it and to every descendant that left it. `group`, `process`: both to no more than that. With a `pid_file` that the service writes, the stop signal goes to the process that it names." => stop_scope;
     "reload_signal" L "" [Shape::Signal] "Used by `runner reload NAME` and by `action = \"reload\"`; goes to the main process." => reload_signal;
     "reload_command" L "" [Shape::Command] "Instead of a signal: a command with the service's environment and user; it fails with any exit code but 0." => reload_command;
-    "watch" L "" [Shape::Table(&WATCH)] "Restart, reload or signal it when files change; honours `.gitignore`.";
+    "watch" L "" [Shape::Table(&WATCH)] "Restart, reload or signal it when files change; honours `.gitignore`. See [watch](watch.md)." => watch;
     "prepare" R "" [Shape::List(&Shape::Table(&PREPARE))] "Steps before the first start; skipped while `inputs` are unchanged and `creates` exists.";
     "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir` before `prepare`: a git repository or an archive.";
     "files" R "" [Shape::Map(&Shape::Table(&RENDERED))] "Rendered config files by their path. Whole minijinja here; written atomically, only when changed.";
@@ -206,8 +206,8 @@ table! {
 
 table! {
     WATCH "watch":
-    "paths" "" [Shape::OneOrList(&Shape::Text)] "Globs, relative to the file.";
-    "ignore" "" [Shape::OneOrList(&Shape::Text)] "Globs that are not looked at.";
+    "paths" "" [Shape::OneOrList(&Shape::Text)] "Globs, relative to the file. What one matches counts, and everything below it: `src` is the whole folder.";
+    "ignore" "" [Shape::OneOrList(&Shape::Text)] "Globs that are not looked at, besides what `.gitignore` names; one without `/` counts in every folder.";
     "action" "restart" [Shape::Text] "`restart`, `reload` or the name of a signal.";
     "debounce" "200ms" [Shape::Duration] "Quiet time before acting.";
 }

@@ -14,6 +14,7 @@ mod remnant;
 mod schedule;
 mod service;
 mod shape;
+mod watch;
 mod written;
 
 pub use common::{Argv, Bytes, ServiceName, Signal};
@@ -28,3 +29,4 @@ pub use service::{
     Port, PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
 };
 pub use shape::{Key, Shape, TableShape};
+pub use watch::{Watch, WatchAction, WatchGlob};

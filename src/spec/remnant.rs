@@ -109,6 +109,7 @@ impl Remnant {
             stop_scope: self.stop_scope,
             reload_signal: None,
             reload_command: None,
+            watch: None,
             autostart: false,
             profiles: Vec::new(),
             essential: false,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::probe::{Probe, TcpTarget};
 use super::schedule::Schedule;
+use super::watch::Watch;
 
 impl Service {
     /// The ports of `sockets`, in order, with their names.
@@ -98,6 +99,7 @@ pub struct Service {
     /// How it is asked to read its own configuration anew; never both.
     pub reload_signal: Option<Signal>,
     pub reload_command: Option<Argv>,
+    pub watch: Option<Watch>,
     pub autostart: bool,
     pub profiles: Vec<String>,
     pub essential: bool,

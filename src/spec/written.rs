@@ -19,6 +19,7 @@ use super::service::{
     Restart, Rung, Service, StopScope, SupervisorExit,
 };
 use super::shape::{Key, Shape};
+use super::watch::{Watch, WatchGlob};
 use super::{Argv, ServiceName, Signal};
 
 impl Service {
@@ -196,6 +197,20 @@ impl Written for IndexMap<Resource, Limit> {
             self.iter()
                 .map(|(resource, limit)| (format!("{resource:?}").to_lowercase(), limit)),
         )
+    }
+}
+
+impl Written for Watch {
+    fn written(&self) -> Option<Value> {
+        let globs = |globs: &[WatchGlob]| globs.iter().map(WatchGlob::text).collect::<Vec<_>>();
+        let mut members = Map::new();
+        members.insert("paths".to_owned(), json!(globs(&self.paths)));
+        if !self.ignore.is_empty() {
+            members.insert("ignore".to_owned(), json!(globs(&self.ignore)));
+        }
+        members.insert("action".to_owned(), json!(self.action.text()));
+        members.insert("debounce".to_owned(), duration(self.debounce));
+        Some(Value::Object(members))
     }
 }
 

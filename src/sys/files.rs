@@ -1,5 +1,6 @@
 //! What the kernel says of files and their file systems, and what is done with broken ones.
 
+use std::io;
 use std::path::Path;
 
 /// Whether changes that others make here are told to nobody: the other end of a network or of a shared folder writes
@@ -36,4 +37,41 @@ pub fn set_aside(path: &Path, why: &str) -> String {
         Err(error) => format!("could not be set aside: {error}"),
     };
     format!("{} could not be read ({why}); {kept}", path.display())
+}
+
+/// Replaces what stands in a file, or makes it: whoever reads it sees the old text or the new one. A link stays a link, and who
+/// could read it still can.
+///
+/// # Errors
+/// Nothing has changed then.
+pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let fresh = folder.join(name);
+    let written = write_new(&fresh, &path, text).and_then(|()| std::fs::rename(&fresh, &path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&fresh);
+    }
+    written
+}
+
+fn write_new(fresh: &Path, like: &Path, text: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, fchown};
+    let _ = std::fs::remove_file(fresh);
+    let mut file = std::fs::File::options().write(true).create_new(true).open(fresh)?;
+    if let Ok(old) = like.metadata() {
+        file.set_permissions(old.permissions())?;
+        let new = file.metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            fchown(&file, Some(old.uid()), Some(old.gid()))?;
+            // chown(2) takes set-ID bits away.
+            file.set_permissions(old.permissions())?;
+        }
+    }
+    file.write_all(text)?;
+    file.sync_all()
 }

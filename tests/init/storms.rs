@@ -60,7 +60,7 @@ fn sg_01_a_storm_of_signals_at_pid_1() {
     }
     let project = Project::new("[services.web]\ncommand = \"echo web is here; exec sleep 1000\"\n");
     let mut init = Init::start(&project, &["up"]);
-    init.up.wait_for("web is here");
+    init.up.wait_for("| ready");
     let signals = [
         Signal::SIGCHLD,
         Signal::SIGHUP,

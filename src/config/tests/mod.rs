@@ -71,6 +71,7 @@ impl Folder {
             euid: nix::unistd::geteuid().as_raw(),
             state_dir: None,
             logs_in_memory: self.logs_in_memory,
+            edited: Vec::new(),
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))
     }

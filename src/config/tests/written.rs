@@ -14,7 +14,7 @@ use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
     PidFileMode, Port, Probe, Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern,
-    StopScope, SupervisorExit, TcpTarget,
+    StopScope, SupervisorExit, TcpTarget, Watch, WatchAction, WatchGlob,
 };
 
 #[test]
@@ -307,6 +307,12 @@ fn life(service: &mut Service, chance: &mut Chance) {
         1 => service.reload_command = Some(chance.argv()),
         _ => {}
     }
+    service.watch = chance.maybe(|chance| Watch {
+        paths: vec![glob(chance), glob(chance)],
+        ignore: chance.some(2, glob),
+        action: chance.pick(&[WatchAction::Restart, WatchAction::Signal(Signal::INT)]),
+        debounce: chance.duration(),
+    });
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
     service.essential = service.schedule.is_none() && chance.once_in(2);
@@ -402,5 +408,12 @@ fn target(host: &str) -> TcpTarget {
     TcpTarget {
         host: host.into(),
         port: 5432,
+    }
+}
+
+fn glob(chance: &mut Chance) -> WatchGlob {
+    WatchGlob {
+        base: chance.pick(&["/a b", "/", "/a/b"]).into(),
+        pattern: chance.pick(&["", "*.js", "**/c d/[ab]?"]).to_owned(),
     }
 }

@@ -111,6 +111,9 @@ impl Daemon {
             Err(refusal) => drop(reply.send(Err(refusal))),
             Ok((names, asked, aim)) => {
                 let cause = Cause::new(Author::User, typed(word(act), &request.names));
+                if matches!(act, Act::Start | Act::Restart) {
+                    self.definition.watching.resume(names.iter().flatten());
+                }
                 match aim.filter(|_| request.wait) {
                     Some(aim) => {
                         self.hold(names, aim, request.wait_timeout_ms, reply);

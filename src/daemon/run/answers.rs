@@ -121,6 +121,7 @@ impl Daemon {
     fn present(&mut self, project: &Project, snapshot: &Snapshot, usage: HashMap<u32, Usage>) -> wire::Ps {
         let began_ns = self.session.began_ns;
         let pump = self.hands.pump();
+        let notes = self.notes_of_watches();
         let sources = present::Sources {
             now: sys::clock::now(),
             project,
@@ -130,6 +131,7 @@ impl Daemon {
             drift: self.drift(),
             config_error: self.config_error(),
             moved: self.hands.moved(),
+            notes: &notes,
         };
         present::ps(snapshot, &sources, &mut self.meter)
     }

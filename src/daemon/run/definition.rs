@@ -3,6 +3,8 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
+mod seeing;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use crate::api::wire::{self, Refusal};
 use crate::config::{self, Loaded, Problems, Recipe};
 use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::ports::PortStore;
+use crate::daemon::watching::{self, Seen, Watching};
 use crate::fault::point;
 use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, ServiceName};
@@ -24,6 +27,8 @@ use crate::sys::places::{nameless, spare};
 /// What reaches the loop about the files.
 pub enum News {
     Touched(Touched),
+    /// What is watched for a service (`watch`) has changed.
+    Seen(Seen),
     Read {
         purpose: Purpose,
         loaded: Box<Result<Loaded, Problems>>,
@@ -71,6 +76,8 @@ pub struct Definition {
     /// The numbers that its `"auto"` ports have once and for all.
     ports: PortStore,
     watch: Option<Watch>,
+    /// What services want to have watched.
+    pub watching: Watching,
     /// Of which folders it was said that their changes are not told at once.
     polled: BTreeSet<PathBuf>,
     quiet: Quiet,
@@ -84,7 +91,9 @@ impl Definition {
     pub fn new(news: mpsc::UnboundedSender<News>, state_dir: &Path, complaints: &mut Vec<String>) -> Definition {
         let (ports, more) = PortStore::open(state_dir);
         complaints.extend(more);
+        let seen = news.clone();
         Definition {
+            watching: Watching::new(Arc::new(move |told| drop(seen.send(News::Seen(told))))),
             ports,
             project: None,
             ends: None,
@@ -118,6 +127,7 @@ impl Daemon {
                 self.keep_place();
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
+            News::Seen(seen) => self.see(seen),
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
                 point!("config.read");
@@ -168,6 +178,7 @@ impl Daemon {
                 .filter(|folder| spare::is_spare(folder))
                 .cloned(),
             logs_in_memory: self.logs_in_memory(),
+            edited: Vec::new(),
         };
         let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
@@ -431,6 +442,7 @@ impl Daemon {
         self.definition.recipe = recipe.clone();
         self.hands.follow(recipe);
         self.hands.declare_sockets(&project);
+        self.definition.watching.look_at(watching::of(&project));
         if let Err(error) = self.definition.ports.keep(&project) {
             self.warn(format!(
                 "the numbers of `auto` ports could not be kept on the disk: {error}"

@@ -61,6 +61,7 @@ pub fn service(called: &str) -> Service {
         stop_scope: StopScope::Tree,
         reload_signal: None,
         reload_command: None,
+        watch: None,
         autostart: true,
         profiles: Vec::new(),
         essential: false,

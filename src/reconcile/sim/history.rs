@@ -18,7 +18,7 @@ use crate::reconcile::fact::{Fact, Now, Request};
 use crate::reconcile::plan::{Intent, Plan, Step};
 use crate::reconcile::snapshot::{ServiceSnapshot, Snapshot, StateName};
 use crate::reconcile::world::{Recalled, Recollection, World};
-use crate::spec::{Project, ServiceName, Signal};
+use crate::spec::{Project, ServiceName, Signal, WatchAction};
 
 const SEC: u64 = 1_000_000_000;
 /// Long enough for every wait that a draft can hold.
@@ -344,6 +344,10 @@ impl History {
         match self.dice.below(18) {
             0..5 => Request::Stop { names, timeout },
             5..8 => Request::Start { names },
+            8..11 if timeout.is_some() && names.len() == 1 => Request::Watched {
+                service: names[0].clone(),
+                action: WatchAction::Restart,
+            },
             8..11 => Request::Restart { names },
             11..14 => self.up(),
             14 if self.dice.once_in(2) => Request::Down { timeout },

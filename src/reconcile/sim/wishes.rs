@@ -45,7 +45,7 @@ impl Wishes {
                     self.wish_for(name, *no_deps, project, &desired);
                 }
             }
-            Request::Reload { .. } | Request::Signal { .. } => {}
+            Request::Reload { .. } | Request::Signal { .. } | Request::Watched { .. } => {}
             Request::Restart { names } => {
                 let stopped = self.stopped.clone();
                 for name in every(names) {

@@ -10,7 +10,7 @@ use crate::reconcile::exit::Ends;
 use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::wish::{ByHand, Wish, Wishes};
-use crate::spec::ServiceName;
+use crate::spec::{ServiceName, WatchAction};
 
 impl World {
     pub(in crate::reconcile) fn ask(&mut self, now: Now, request: Request, cause: Cause, out: &mut Vec<Action>) {
@@ -19,7 +19,7 @@ impl World {
             Request::Hasten => self.ask_hasten(),
             // Once everything is being stopped, only the end is left to be asked for.
             Request::Up { .. } | Request::Start { .. } | Request::Stop { .. } if self.ending.is_some() => {}
-            Request::Restart { .. } | Request::Reload { .. } if self.ending.is_some() => {}
+            Request::Restart { .. } | Request::Reload { .. } | Request::Watched { .. } if self.ending.is_some() => {}
             Request::Up {
                 names,
                 no_deps,
@@ -66,8 +66,31 @@ impl World {
             Request::Reload { names } => {
                 self.for_each(now, &names, out, |machine, step| machine.reload(&cause, step));
             }
+            Request::Watched { service, action } => self.watched(now, service, action, &cause, out),
             Request::Signal { names, signal } => {
                 self.for_each(now, &names, out, |machine, step| machine.deliver(signal, &cause, step));
+            }
+        }
+    }
+
+    fn watched(&mut self, now: Now, service: ServiceName, action: WatchAction, cause: &Cause, out: &mut Vec<Action>) {
+        let names = [service];
+        match action {
+            WatchAction::Restart => {
+                for id in self.named(&names) {
+                    // What is stopped by hand, or not wanted, or waits for something else, has no use for it yet.
+                    let Some(node) = self.node_mut(id).filter(|node| node.machine.lot.wanted) else {
+                        continue;
+                    };
+                    node.machine.wish.turn = node.machine.wish.turn.wrapping_add(1);
+                    node.machine.wish.asked(cause, now.mono_ns);
+                    self.settled = None;
+                    self.remark(id);
+                }
+            }
+            WatchAction::Reload => self.for_each(now, &names, out, |machine, step| machine.reload(cause, step)),
+            WatchAction::Signal(signal) => {
+                self.for_each(now, &names, out, |machine, step| machine.deliver(signal, cause, step));
             }
         }
     }

@@ -1,0 +1,246 @@
+//! `add` and `rm`: edits of the file that keep its comments and layout. A running project applies them as any saved edit.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Add, Global, Rm};
+use super::call::{self, Call};
+use super::outcome::Outcome;
+use super::progress::Progress;
+use super::{Result, project, reach, terminal};
+use crate::api::wire::{self, ActRequest, Acted};
+use crate::config::edit;
+use crate::config::find::{self, FILE_NAME, Location};
+use crate::config::{self, Edited, Loaded};
+use crate::spec::{LogTarget, ServiceName};
+use crate::sys::files;
+use crate::view::diagnostic;
+
+pub fn add(global: &Global, args: &Add) -> Result<u8> {
+    let words = args.command.iter().map(|word| word.to_str().map(str::to_owned));
+    let words: Vec<String> = words
+        .collect::<Option<_>>()
+        .ok_or_else(|| Outcome::usage("the command is not UTF-8, which a services.toml has to be"))?;
+    let location = located_or_new(global)?;
+    let all = existing(&location);
+    if let Some((file, line)) = all
+        .iter()
+        .find_map(|file| Some((file, edit::line_of(&file.text, &args.name)?)))
+    {
+        return Err(Outcome::Usage {
+            message: format!(
+                "there is a service `{}` already, in line {line} of {}",
+                args.name,
+                shown(&location, &file.path)
+            ),
+            suggestion: Some("take another name, or edit it there".to_owned()),
+        });
+    }
+    let path = location
+        .files
+        .first()
+        .cloned()
+        .unwrap_or_else(|| location.dir.join(FILE_NAME));
+    let text = all.iter().find(|file| file.path == path).map(|file| file.text.as_str());
+    let edited = Edited {
+        text: edit::added(text.unwrap_or_default(), &args.name, &words),
+        path,
+    };
+    let made = if text.is_some() { "" } else { " (which is new)" };
+    checked(global, &location, vec![edited.clone()])?;
+    save(&edited)?;
+    let what = format!("{} is in {}{made}", args.name, shown(&location, &edited.path));
+    say(global, &location, &what, "`runner up` starts it")
+}
+
+pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
+    let location = project::locate(global)?;
+    let mut all = existing(&location);
+    let before = all.clone();
+    for name in &args.names {
+        let mut found = false;
+        for file in &mut all {
+            if let Some(text) = edit::removed(&file.text, name) {
+                (file.text, found) = (text, true);
+            }
+        }
+        if !found {
+            return Err(no_such(&location, name));
+        }
+    }
+    let changed: Vec<Edited> = all
+        .iter()
+        .zip(&before)
+        .filter(|(new, old)| new != old)
+        .map(|(new, _)| new.clone())
+        .collect();
+    let left = project::read_edited(&location, before);
+    checked(global, &location, changed.clone())?;
+    if args.purge {
+        stop(global, &args.names)?;
+    }
+    for edited in &changed {
+        save(edited)?;
+    }
+    let purged = match (args.purge, left) {
+        (true, Ok(Loaded { project, .. })) => {
+            let services = args
+                .names
+                .iter()
+                .filter_map(|name| project.services.get(&ServiceName::new(name)));
+            let logs: Vec<PathBuf> = services
+                .filter_map(|service| match &service.log {
+                    LogTarget::File(log) => Some(log.file.clone()),
+                    LogTarget::Off | LogTarget::Inherited | LogTarget::Memory(_) => None,
+                })
+                .collect();
+            delete_logs(&logs)?;
+            ", with its logs"
+        }
+        (true, Err(_)) => ", but not its logs: the file was not valid before",
+        (false, _) => "",
+    };
+    let files: Vec<String> = changed.iter().map(|file| shown(&location, &file.path)).collect();
+    let are = if args.names.len() == 1 { "is" } else { "are" };
+    let what = format!("{} {are} out of {}{purged}", args.names.join(", "), files.join(", "));
+    say(global, &location, &what, "nothing runs")
+}
+
+/// The project, or the place where its file will be.
+fn located_or_new(global: &Global) -> Result<Location> {
+    match project::locate(global) {
+        Err(Outcome::Usage { .. }) if global.file.is_empty() => {
+            let options = find::Options {
+                directory: global.directory.clone(),
+                project: global.project.clone(),
+                ..find::Options::default()
+            };
+            let around = project::around(&options)?;
+            let folder = global
+                .directory
+                .as_ref()
+                .map_or_else(|| around.cwd.clone(), |folder| around.cwd.join(folder));
+            let folder = folder
+                .canonicalize()
+                .map_err(Outcome::io(format_args!("find {}", folder.display())))?;
+            Ok(Location::of_folder(folder, global.project.clone()))
+        }
+        found => found,
+    }
+}
+
+fn existing(location: &Location) -> Vec<Edited> {
+    let mut all = edit::files(location, nix::unistd::geteuid().as_raw());
+    all.retain(|file| file.path.exists());
+    all
+}
+
+/// Only what `check` accepts is written.
+fn checked(global: &Global, location: &Location, edited: Vec<Edited>) -> Result<()> {
+    let loaded = project::read_edited(location, edited);
+    let style = terminal::for_stderr(global);
+    loaded.map(drop).map_err(|problems| Outcome::Invalid {
+        rendered: format!(
+            "{}nothing was written: with this edit the file would not be valid\n",
+            diagnostic::problems(&problems, &style)
+        ),
+    })
+}
+
+fn save(edited: &Edited) -> Result<()> {
+    let what = format!("write {}", edited.path.display());
+    files::replace(&edited.path, edited.text.as_bytes()).map_err(Outcome::io(what))
+}
+
+fn shown(location: &Location, path: &Path) -> String {
+    path.strip_prefix(&location.dir).unwrap_or(path).display().to_string()
+}
+
+fn no_such(location: &Location, name: &str) -> Outcome {
+    match project::read_edited(location, Vec::new())
+        .map(|loaded| config::select(&loaded.project, &[name.to_owned()]).err())
+    {
+        Ok(Some(unknown)) => unknown.into(),
+        // It is there by another way of writing: a member of a group, a label.
+        Ok(None) | Err(_) => Outcome::Usage {
+            message: format!("no file of the project defines a service `{name}`"),
+            suggestion: Some("`runner ps -q` lists the names".to_owned()),
+        },
+    }
+}
+
+/// What is to be deleted is not written to any more.
+fn stop(global: &Global, names: &[String]) -> Result<()> {
+    let (_, stream) = project::locate_running(global)?;
+    if stream.is_none() {
+        return Ok(());
+    }
+    let request = ActRequest {
+        names: names.to_vec(),
+        wait: true,
+        ..ActRequest::default()
+    };
+    let acted: Acted = reach::converse(async {
+        let Call { location, mut client } = Call::begin(global).await?;
+        let mut progress = Progress::new(global, false);
+        progress.about(names.to_vec());
+        call::wait(&location, client.post("/v1/stop", &request), &mut progress).await
+    })?;
+    match acted.outcome {
+        wire::Outcome::Asked | wire::Outcome::Done => Ok(()),
+        wire::Outcome::Failed | wire::Outcome::TimedOut => Err(Outcome::failed(
+            "it could not be stopped, and nothing was changed: `runner why NAME` tells more",
+        )),
+    }
+}
+
+/// The file, older ones and their indexes: `web.log`, `web.log.1`, `web.log.1.idx`.
+fn delete_logs(logs: &[PathBuf]) -> Result<()> {
+    for log in logs {
+        let (Some(folder), Some(name)) = (log.parent(), log.file_name()) else {
+            continue;
+        };
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let found = entry.file_name();
+            let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+            if rest.is_some_and(is_of_log) {
+                std::fs::remove_file(entry.path())
+                    .map_err(Outcome::io(format_args!("delete {}", entry.path().display())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_of_log(rest: &[u8]) -> bool {
+    let rest = rest.strip_suffix(b".idx").unwrap_or(rest);
+    rest.is_empty()
+        || rest
+            .strip_prefix(b".")
+            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+}
+
+fn say(global: &Global, location: &Location, what: &str, else_then: &str) -> Result<u8> {
+    if !global.quiet {
+        let then = match reach::running(location)? {
+            Some(_) => "the running project applies it",
+            None => else_then,
+        };
+        terminal::say(format_args!("{what}; {then}"));
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_all_its_files_and_no_others() {
+        for rest in ["", ".1", ".12.idx", ".idx"] {
+            assert!(is_of_log(rest.as_bytes()), "{rest}");
+        }
+        for rest in [".old", "2", ".", ".1x", "-notes"] {
+            assert!(!is_of_log(rest.as_bytes()), "{rest}");
+        }
+    }
+}
