@@ -311,9 +311,11 @@ fn service() -> wire::Service {
         note: Some("n".into()),
         since_s: 0.0,
         next_try_s: Some(0.5),
-        next_run: Some("2026-01-01T02:30:00Z".into()),
-        next_run_s: Some(1500.0),
-        next_run_clock: Some("02:30".into()),
+        next_run: Some(wire::NextRun {
+            at: "2026-01-01T02:30:00Z".into(),
+            in_s: 1500.0,
+            clock: "02:30".into(),
+        }),
         wanted: true,
         probe_attempts: 3,
     }

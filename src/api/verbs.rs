@@ -9,6 +9,17 @@ use super::wire::{Event, Service};
 use crate::reconcile::{Goal, StateName};
 
 /// `POST /v1/start`, `stop`, `restart`, `reload`, `kill`; and, without `names`, `POST /v1/services/NAME/start` and so on.
+/// When a scheduled service runs next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NextRun {
+    /// RFC 3339, UTC.
+    pub at: String,
+    /// Seconds until then.
+    pub in_s: f64,
+    /// On the clock of the schedule: `14:00`, `Fri 14:00`.
+    pub clock: String,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {

@@ -62,15 +62,9 @@ pub struct Service {
     /// Seconds until the next try, in `backoff`.
     #[serde(default)]
     pub next_try_s: Option<f64>,
-    /// RFC 3339, UTC: when a scheduled service runs next.
+    /// Of a scheduled service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_run: Option<String>,
-    /// Seconds until then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_run_s: Option<f64>,
-    /// The same on the clock of the schedule: `14:00`, `Fri 14:00`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_run_clock: Option<String>,
+    pub next_run: Option<NextRun>,
     /// Part of what `up` waits for.
     #[serde(default)]
     pub wanted: bool,

@@ -126,8 +126,6 @@ impl Orphans {
                 since_s: uptime_s,
                 next_try_s: None,
                 next_run: None,
-                next_run_s: None,
-                next_run_clock: None,
                 wanted: false,
                 probe_attempts: 0,
             }

@@ -76,3 +76,18 @@ pub(super) fn schedule(
         }
     }
 }
+
+/// Keys that only mean something for a oneshot.
+pub(super) fn oneshot_only(fields: &Fields<'_>, name: &str, draft: &Draft, sink: &mut Sink) {
+    if draft.kind == Kind::Oneshot {
+        return;
+    }
+    for key in ["timeout", "schedule", "run_at_start"] {
+        let entry = fields.table.get(key);
+        // In `[defaults]` it is meant for those that it fits.
+        if let Some(entry) = entry.filter(|entry| !draft.defaults.contains(&entry.key)) {
+            let problem = Problem::error(entry.key, format!("`{key}` is for a oneshot"));
+            sink.push(problem.suggest("add `type = \"oneshot\"`").of(name, key));
+        }
+    }
+}

@@ -118,7 +118,7 @@ impl Builder<'_> {
             .collect();
         let sockets = self.sockets(&ports);
         let kind = self.draft.kind;
-        self.oneshot_only();
+        schedule::oneshot_only(&self.fields, self.name, self.draft, self.sink);
         self.not_empty();
         let command = fields.command("command", shell);
         if command.is_none() && !self.failed.iter().any(|key| is_command(key)) {
@@ -272,28 +272,6 @@ impl Builder<'_> {
                     key,
                     format!("an empty `{key}`"),
                     "take it out to keep runner's",
-                );
-            }
-        }
-    }
-
-    /// Keys that only mean something for a oneshot.
-    fn oneshot_only(&mut self) {
-        let fields = self.fields;
-        if self.draft.kind == Kind::Oneshot {
-            return;
-        }
-        for key in ["timeout", "schedule", "run_at_start"] {
-            if let Some(entry) = fields
-                .table
-                .get(key)
-                .filter(|entry| !self.draft.defaults.contains(&entry.key))
-            {
-                self.complain(
-                    entry.key,
-                    key,
-                    format!("`{key}` is for a oneshot"),
-                    "add `type = \"oneshot\"`",
                 );
             }
         }

@@ -1,4 +1,8 @@
-//! The loop's alarm clock: what is due by the wall clock. Without anything due it costs nothing.
+//! How the loop sleeps. Without anything due by the wall clock, that costs nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::sys;
 
@@ -45,4 +49,18 @@ impl AlarmClock {
         // Set anew: the clock may have been.
         self.at = None;
     }
+}
+
+pub(super) async fn sleep(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The World's monotonic nanoseconds on tokio's clock, which counts the same seconds from another zero.
+pub(super) fn instant(mono_ns: u64) -> Instant {
+    let ahead = mono_ns.saturating_sub(sys::clock::now().mono_ns);
+    // tokio keeps far deadlines itself, but not the end of time.
+    Instant::now() + Duration::from_nanos(ahead).min(Duration::from_secs(86_400 * 365))
 }

@@ -122,12 +122,15 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         service: blocker.service.clone(),
         what: sources.mask.text(&blocker.what).into_owned(),
     };
-    let next_run = service.next_run.map(|due| {
-        let definition = sources.project.services.get(&service.name);
-        let schedule = definition.and_then(|definition| definition.schedule.as_ref());
+    let next_run = |due: crate::reconcile::Due| {
+        let schedule = sources.project.services.get(&service.name)?.schedule.as_ref()?;
         let at = due.wall_ns(now);
-        (at, schedule.map(|schedule| schedule.clock(at, now.wall_ns)))
-    });
+        Some(wire::NextRun {
+            at: wire::timestamp(at),
+            in_s: due.ahead(now).as_secs_f64(),
+            clock: schedule.clock(at, now.wall_ns),
+        })
+    };
     wire::Service {
         name: service.name.to_string(),
         state: service.state,
@@ -161,9 +164,7 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         next_try_s: service
             .next_try_at_ns
             .map(|at| story::seconds(at.saturating_sub(now.mono_ns))),
-        next_run: next_run.as_ref().map(|(at, _)| wire::timestamp(*at)),
-        next_run_s: service.next_run.map(|due| due.ahead(now).as_secs_f64()),
-        next_run_clock: next_run.and_then(|(_, clock)| clock),
+        next_run: service.next_run.and_then(next_run),
         wanted: service.wanted,
         probe_attempts: service.probe_attempts,
     }

@@ -7,16 +7,16 @@ mod door;
 mod farewell;
 mod in_place;
 mod recover;
-mod waits;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::alarm::AlarmClock;
+use super::alarm::{AlarmClock, instant, sleep};
 use super::book::{Book, Session};
 use super::hands::{Hands, Inbox};
 use super::launch::Captured;
@@ -40,7 +40,6 @@ use crate::sys;
 use crate::sys::places::{loss, nameless};
 use definition::{Definition, News};
 use door::{Door, name_guardian};
-use waits::{end_of, inherited, instant, sleep};
 
 /// The daemon from start to end; the exit code is the project's.
 pub(super) async fn live(boot: Boot) -> u8 {
@@ -475,4 +474,18 @@ impl Daemon {
             }
         }
     }
+}
+
+fn inherited(number: i32) -> io::Result<OwnedFd> {
+    sys::passing::inherited(number).ok_or_else(|| io::Error::other(format!("descriptor {number} was not passed")))
+}
+
+/// Until the other end of the owner's pipe is closed; for ever where nobody stays.
+async fn end_of(owner: &mut Option<pipe::Receiver>) {
+    use tokio::io::AsyncReadExt;
+    let Some(owner) = owner else {
+        return std::future::pending().await;
+    };
+    let mut byte = [0];
+    while matches!(owner.read(&mut byte).await, Ok(count) if count > 0) {}
 }

@@ -243,6 +243,7 @@ fn intent(machine: &Machine, stood: Option<&Stood>, course: Course, changed: boo
         (Course::Come | Course::Later, Course::Rest) if !machine.lot.wanted => Intent::Stop,
         (Course::Come | Course::Later, Course::Leave) => Intent::Stop,
         (_, Course::Stay | Course::Return | Course::Come | Course::Later) => lives,
+        (_, Course::Rest) if machine.lot.wanted && machine.spec.schedule.is_some() => lives,
         (_, Course::Leave | Course::Rest) => Intent::Keep,
     }
 }

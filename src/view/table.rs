@@ -214,15 +214,11 @@ fn next_run(service: &Service) -> Option<String> {
         service.state,
         StateName::Waiting | StateName::Completed | StateName::Failed | StateName::Stopped
     );
-    let seconds = service.next_run_s.filter(|_| between)?;
-    let clock = service
-        .next_run_clock
-        .as_deref()
-        .map(|clock| format!(" (at {})", plain(clock)));
+    let next = service.next_run.as_ref().filter(|_| between)?;
     Some(format!(
-        "next in {}{}",
-        words::duration(seconds),
-        clock.unwrap_or_default()
+        "next in {} (at {})",
+        words::duration(next.in_s),
+        plain(&next.clock)
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Edge, Node, Share, World, claims};
+use super::{Edge, Node, Share, World, alarms, claims};
 use crate::reconcile::action::Action;
 use crate::reconcile::event::{Cause, Event, EventKind};
 use crate::reconcile::fact::{Now, Request, ServiceId};
@@ -275,12 +275,10 @@ impl World {
             machine,
             share,
             mut armed,
-            alarm,
+            mut alarm,
             ..
         } = *node;
-        if let Some(at) = alarm {
-            self.alarms.remove(&(at, id));
-        }
+        alarms::set(&mut self.alarms, id, &mut alarm, None);
         self.timers.set(id, &mut armed, None);
         self.tally.change(share, Share::default());
         self.forgotten.push(machine.name().clone());

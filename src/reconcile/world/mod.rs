@@ -3,6 +3,7 @@
 //! Law: level-triggered. A fact changes what is known or wished and marks its service and that one's neighbours;
 //! then wishes settle over the graph, and only then marked services act. Nobody else is looked at.
 
+mod alarms;
 mod bonds;
 mod configure;
 mod ending;
@@ -139,13 +140,6 @@ struct Bond {
     turn: u32,
 }
 
-/// A wall clock that is off by more since the last look was set, or the machine slept: one second.
-const SET: u64 = 1_000_000_000;
-
-fn ahead(now: Now) -> i64 {
-    now.wall_ns.saturating_sub_unsigned(now.mono_ns)
-}
-
 impl World {
     /// `seed`: of the jitter of restart delays.
     pub fn new(seed: u64) -> World {
@@ -195,9 +189,7 @@ impl World {
         for id in reached {
             self.mark_dirty(id);
         }
-        if ahead(now).abs_diff(self.ahead_ns) > SET {
-            self.ahead_ns = ahead(now);
-        }
+        self.note_clock(now);
         self.run(now, out, &mut ended);
         self.conclude(out);
     }
@@ -205,20 +197,6 @@ impl World {
     /// The next instant (monotonic nanoseconds) at which time alone changes something.
     pub fn next_deadline(&self) -> Option<u64> {
         self.timers.next()
-    }
-
-    /// The next such instant by the wall clock (nanoseconds since 1970); a step has to come as well when that clock is set.
-    pub fn next_alarm(&self) -> Option<i64> {
-        self.alarms.first().map(|&(at, _)| at)
-    }
-
-    /// Whose time has come by the wall clock: all of them may be concerned when that was set anew, or stood still.
-    fn alarmed(&self, now: Now) -> impl Iterator<Item = ServiceId> + '_ {
-        let is_set = ahead(now).abs_diff(self.ahead_ns) > SET;
-        self.alarms
-            .iter()
-            .take_while(move |&&(at, _)| is_set || at <= now.wall_ns)
-            .map(|&(_, id)| id)
     }
 
     /// [`Action::End`] was given: nothing lives and no fact changes anything any more.
@@ -443,13 +421,7 @@ impl World {
             return;
         };
         self.timers.set(id, &mut node.armed, node.machine.deadline());
-        let alarm = node.machine.alarm();
-        if node.alarm != alarm {
-            self.alarms.extend(alarm.map(|at| (at, id)));
-            if let Some(old) = std::mem::replace(&mut node.alarm, alarm) {
-                self.alarms.remove(&(old, id));
-            }
-        }
+        alarms::set(&mut self.alarms, id, &mut node.alarm, node.machine.alarm());
         self.tally.change(node.share, share);
         node.share = share;
         if node.removed && node.machine.is_at_rest() && node.booked.is_none() {

@@ -239,7 +239,7 @@ impl World {
         let Some(node) = self.node_mut(id) else { return };
         let machine = &mut node.machine;
         let again = match &machine.life {
-            Life::Failed { .. } => true,
+            Life::Failed { .. } => now || machine.spec.schedule.is_none(),
             Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } | Life::Evicting { .. } => now,
             Life::Stopped => now && machine.is_startable(),
             Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
