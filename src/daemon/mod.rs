@@ -3,7 +3,7 @@
 //! Law of the room: decides nothing (that is `reconcile`'s) and has no children (they are the guardian's). `run` waits
 //! for one thing at a time and names it as a fact; `hands` performs what the `World` answers; `story` numbers events;
 //! `present` turns snapshots into the shapes of `api::wire`. Everything lives on one thread. The log pump has
-//! another, so that a slow disk can't stall a decision; the watcher of the files has its own; and whatever reads files at length
+//! another, so that a slow disk can't stall a decision; the watcher of the files has its own, and so has what services want watched; whatever reads files at length
 //! (a definition, logs, the history) is done by threads that only read.
 
 mod alarm;
