@@ -261,8 +261,6 @@ fn who_meets_a_runner_that_is_on_its_way_out_waits_for_its_end() {
     let (project, pids) = lost(TWO);
     let lock = std::fs::File::open(project.path().join(".runner/lock")).unwrap();
     lock.lock().unwrap();
-    // Of whom nothing is known but that it holds the lock.
-    project.write(".runner/lock", "");
     let mut stop = project.command(&["stop", "web"]).spawn().unwrap();
     eventually("it waits for the lock", || {
         let locks = std::fs::read_to_string("/proc/locks").unwrap();

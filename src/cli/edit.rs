@@ -11,6 +11,7 @@ use crate::api::wire::{self, ActRequest, Acted};
 use crate::config::edit;
 use crate::config::find::{self, FILE_NAME, Location};
 use crate::config::{self, Edited, Loaded};
+use crate::logs;
 use crate::spec::{LogTarget, ServiceName};
 use crate::sys::files;
 use crate::view::diagnostic;
@@ -87,13 +88,13 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
                 .names
                 .iter()
                 .filter_map(|name| project.services.get(&ServiceName::new(name)));
-            let logs: Vec<PathBuf> = services
+            let files: Vec<PathBuf> = services
                 .filter_map(|service| match &service.log {
                     LogTarget::File(log) => Some(log.file.clone()),
                     LogTarget::Off | LogTarget::Inherited | LogTarget::Memory(_) => None,
                 })
                 .collect();
-            delete_logs(&logs)?;
+            delete_logs(&files)?;
             ", with its logs"
         }
         (true, Err(_)) => ", but not its logs: the file was not valid before",
@@ -193,30 +194,18 @@ fn stop(global: &Global, names: &[String]) -> Result<()> {
     }
 }
 
-/// The file, older ones and their indexes: `web.log`, `web.log.1`, `web.log.1.idx`.
-fn delete_logs(logs: &[PathBuf]) -> Result<()> {
-    for log in logs {
-        let (Some(folder), Some(name)) = (log.parent(), log.file_name()) else {
-            continue;
-        };
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let found = entry.file_name();
-            let rest = found.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
-            if rest.is_some_and(is_of_log) {
-                std::fs::remove_file(entry.path())
-                    .map_err(Outcome::io(format_args!("delete {}", entry.path().display())))?;
+/// What is no regular file (`/dev/null`, a FIFO) is not the log's to delete.
+fn delete_logs(files: &[PathBuf]) -> Result<()> {
+    for log in files {
+        let entries = log.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+        for entry in entries.into_iter().flatten().flatten() {
+            let path = entry.path();
+            if logs::is_file_of(log, &path) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                std::fs::remove_file(&path).map_err(Outcome::io(format_args!("delete {}", path.display())))?;
             }
         }
     }
     Ok(())
-}
-
-fn is_of_log(rest: &[u8]) -> bool {
-    let rest = rest.strip_suffix(b".idx").unwrap_or(rest);
-    rest.is_empty()
-        || rest
-            .strip_prefix(b".")
-            .is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
 fn say(global: &Global, location: &Location, what: &str, else_then: &str) -> Result<u8> {
@@ -235,12 +224,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_all_its_files_and_no_others() {
-        for rest in ["", ".1", ".12.idx", ".idx"] {
-            assert!(is_of_log(rest.as_bytes()), "{rest}");
+    fn only_regular_files_of_the_log_are_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["web.log", "web.log.1", "web.log.1.idx", "web.log.old", "web.logs"] {
+            std::fs::write(at(name), "x").expect("written");
         }
-        for rest in [".old", "2", ".", ".1x", "-notes"] {
-            assert!(!is_of_log(rest.as_bytes()), "{rest}");
-        }
+        nix::unistd::mkfifo(&at("pipe.log"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        delete_logs(&[at("web.log"), at("pipe.log"), at("nosuch/a.log")]).expect("deleted");
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("it can be read")
+            .map(|entry| entry.expect("it is there").file_name())
+            .collect();
+        left.sort();
+        assert_eq!(left, ["pipe.log", "web.log.old", "web.logs"]);
     }
 }

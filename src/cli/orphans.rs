@@ -54,26 +54,21 @@ pub fn in_folder(runtime_dir: PathBuf) -> Option<Orphans> {
     })
 }
 
-/// Whether a runner lives. One that holds the lock and does not answer begins or ends; which of them is known once nobody begins,
-/// and its end frees the lock.
+/// Whether a runner lives. Under the start lock nobody begins: who holds the project's lock then and does not answer is on its way
+/// out, and its end frees the lock.
 fn is_governed(place: &Place, runtime_dir: &Path) -> bool {
     let lock = place.state_dir.join("lock");
     let answers = || !reach::connect(&runtime_dir.join(SOCKET)).is_err_and(|error| reach::is_nobody(&error));
-    while Lock::is_held(&lock) {
-        if answers() {
-            return true;
-        }
-        let Ok(turn) = Lock::wait(&place.state_dir.join("start.lock")) else {
-            return true;
-        };
-        let holder = Holder::of(&lock);
-        if answers() {
-            return true;
-        }
-        drop(turn);
-        holder.wait();
+    if !Lock::is_held(&lock) {
+        return false;
     }
-    false
+    if answers() {
+        return true;
+    }
+    match Lock::wait(&place.state_dir.join("start.lock")) {
+        Ok(_turn) if !answers() => Lock::wait(&lock).is_err(),
+        Ok(_) | Err(_) => true,
+    }
 }
 
 impl Orphans {

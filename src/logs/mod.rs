@@ -26,7 +26,7 @@ pub use cut::{Line, Partial};
 pub use follow::{Follow, Told};
 pub use last::{last_lines, latest_run};
 pub use lines::LINE_CAP;
-pub use place::{LogPlace, Tail};
+pub use place::{LogPlace, Tail, is_file_of};
 pub use pump::Pump;
 pub use query::{Query, Which, pattern};
 pub use read::{Lines, read, read_to};

@@ -29,6 +29,20 @@ impl LogPlace {
     }
 }
 
+/// Whether a file is one of those of a log: itself, an older one, or the index of one (`web.log`, `web.log.1`, `web.log.1.idx`).
+pub fn is_file_of(log: &Path, path: &Path) -> bool {
+    let (Some(own), Some(name)) = (log.file_name(), path.file_name()) else {
+        return false;
+    };
+    let is_number = |rest: &[u8]| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit);
+    let of_name = |rest: &[u8]| {
+        let rest = rest.strip_suffix(b".idx").unwrap_or(rest);
+        rest.is_empty() || rest.strip_prefix(b".").is_some_and(is_number)
+    };
+    let rest = name.as_encoded_bytes().strip_prefix(own.as_encoded_bytes());
+    log.parent() == path.parent() && rest.is_some_and(of_name)
+}
+
 impl From<&Path> for LogPlace {
     fn from(file: &Path) -> LogPlace {
         LogPlace::Files(file.to_owned())

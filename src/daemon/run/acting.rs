@@ -112,7 +112,7 @@ impl Daemon {
             Ok((names, asked, aim)) => {
                 let cause = Cause::new(Author::User, typed(word(act), &request.names));
                 if matches!(act, Act::Start | Act::Restart) {
-                    self.definition.watching.resume(names.iter().flatten());
+                    self.definition.watching.resume(names.as_deref());
                 }
                 match aim.filter(|_| request.wait) {
                     Some(aim) => {

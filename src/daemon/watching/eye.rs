@@ -139,8 +139,17 @@ impl Eye {
         }));
     }
 
-    /// Finds out which folders are to be watched, and watches those. `is_later`: files in folders that are new have changed.
+    /// Finds out which folders are to be watched, and watches those. What was made between the look and the watch is told by
+    /// nobody: looks again until there is nothing new. `is_later`: files in folders that are new have changed.
     fn survey(&mut self, is_later: bool) {
+        while self.watch_what_is_new(is_later) {}
+        self.next_poll = match self.polled.is_empty() {
+            true => None,
+            false => self.next_poll.or_else(|| Some(Instant::now() + POLL)),
+        };
+    }
+
+    fn watch_what_is_new(&mut self, is_later: bool) -> bool {
         let mut survey = Survey {
             ignores: Ignores::default(),
             folders: BTreeSet::new(),
@@ -164,16 +173,13 @@ impl Eye {
         self.polled.retain(|folder, _| folders.contains(folder));
         let new: Vec<PathBuf> = folders.difference(&self.folders).cloned().collect();
         self.folders = folders;
-        for folder in new {
-            self.watch(&folder);
+        for folder in &new {
+            self.watch(folder);
             if is_later {
-                self.take_all_in(&folder);
+                self.take_all_in(folder);
             }
         }
-        self.next_poll = match self.polled.is_empty() {
-            true => None,
-            false => self.next_poll.or_else(|| Some(Instant::now() + POLL)),
-        };
+        !new.is_empty()
     }
 
     fn watch(&mut self, folder: &Path) {
@@ -218,7 +224,9 @@ impl Eye {
                 stale = true;
             }
             let is_folder = path.is_dir();
-            stale |= is_folder
+            // Others come and go beside what is watched, in /tmp say.
+            let enters = |armed: &Armed| armed.sieve.enters(path, &self.ignores);
+            stale |= is_folder && self.services.iter().any(enters)
                 || path.file_name().is_some_and(|name| name == GITIGNORE)
                 || self.missing.iter().any(|missing| missing.starts_with(path));
             if !is_folder {

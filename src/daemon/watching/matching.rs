@@ -8,6 +8,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::logs;
 use crate::spec::WatchGlob;
 
 pub const GITIGNORE: &str = ".gitignore";
@@ -124,7 +125,7 @@ impl Ignores {
 pub struct Sieve {
     pub paths: Globs,
     ignore: Globs,
-    /// Runner's own: its state, the service's log and PID file. A name that begins with one of these is one of them (`web.log.1`).
+    /// Runner's own: its state, the service's log and PID file.
     own: Vec<PathBuf>,
 }
 
@@ -148,11 +149,7 @@ impl Sieve {
     }
 
     fn leaves_out(&self, path: &Path, is_folder: bool, ignores: &Ignores) -> bool {
-        let own = |own: &PathBuf| {
-            path.as_os_str()
-                .as_encoded_bytes()
-                .starts_with(own.as_os_str().as_encoded_bytes())
-        };
+        let own = |own: &PathBuf| path.starts_with(own) || logs::is_file_of(own, path);
         if self.own.iter().any(own) || self.ignore.cover(path) {
             return true;
         }
@@ -229,7 +226,14 @@ mod tests {
         let own = vec![root.join("src/web.log")];
         let paths = [glob(&base, "**"), glob(&format!("{base}/.env"), "")];
         let sieve = Sieve::new(&paths, &[glob(&base, "**/*.md")], own);
-        for path in ["src/a.js", "src/keep.tmp", ".env", "b/build"] {
+        for path in [
+            "src/a.js",
+            "src/keep.tmp",
+            ".env",
+            "b/build",
+            "src/web.logic.js",
+            "src/web.log.txt",
+        ] {
             assert!(sieve.takes(&root.join(path), &ignores), "{path}");
         }
         for path in [

@@ -128,12 +128,11 @@ impl Watching {
         (!is_circle, is_circle)
     }
 
-    /// Somebody has started or restarted it by hand: it is looked at again.
-    pub fn resume<'a>(&mut self, services: impl IntoIterator<Item = &'a ServiceName>) {
-        for service in services {
-            self.suspended.remove(service);
-            self.feedback.remove(service);
-        }
+    /// Somebody has started or restarted them by hand (`None`: all of them): they are looked at again.
+    pub fn resume(&mut self, services: Option<&[ServiceName]>) {
+        let goes_on = |name: &ServiceName| services.is_some_and(|services| !services.contains(name));
+        self.suspended.retain(|name, _| goes_on(name));
+        self.feedback.retain(|name, _| goes_on(name));
     }
 
     pub fn suspended(&self) -> &BTreeMap<ServiceName, PathBuf> {

@@ -118,28 +118,20 @@ impl Machine {
     /// A run that is going is not doubled, and one that is due already covers this one.
     fn run_by_schedule(&mut self, detail: &str, step: &mut Step) {
         let cause = Cause::new(Author::Schedule, detail);
-        match &self.life {
-            Life::Stopped | Life::Completed { .. } | Life::Failed { .. } | Life::Backoff { .. } => {
-                if self.wish.turn == self.served {
-                    self.wish.turn = self.wish.turn.wrapping_add(1);
-                    self.wish.asked(&cause, step.now.mono_ns);
-                }
+        if self.life.is_living() {
+            if std::mem::replace(&mut self.overdue_run, self.run) != self.run {
+                let message = "its time came while a run was still going: none is started beside it".to_owned();
+                self.publish(EventKind::Warned { message }, cause, step);
             }
-            Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } => {}
-            Life::Doomed { .. } => {}
-            Life::Spawning { .. }
-            | Life::Executing { .. }
-            | Life::Launching { .. }
-            | Life::Detached { .. }
-            | Life::Starting { .. }
-            | Life::Ready { .. }
-            | Life::Unhealthy { .. }
-            | Life::Stopping(_) => {
-                if std::mem::replace(&mut self.overdue_run, self.run) != self.run {
-                    let message = "its time came while a run was still going: none is started beside it".to_owned();
-                    self.publish(EventKind::Warned { message }, cause, step);
-                }
-            }
+            return;
+        }
+        let rests = matches!(
+            self.life,
+            Life::Stopped | Life::Completed { .. } | Life::Failed { .. } | Life::Backoff { .. }
+        );
+        if rests && self.wish.turn == self.served {
+            self.wish.turn = self.wish.turn.wrapping_add(1);
+            self.wish.asked(&cause, step.now.mono_ns);
         }
     }
 

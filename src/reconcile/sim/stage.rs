@@ -10,7 +10,7 @@ use crate::reconcile::failure::{Failure, Reason};
 use crate::reconcile::ports::{Holder, PortTaken};
 use crate::reconcile::snapshot::{ServiceSnapshot, StateName};
 use crate::reconcile::timers::nanos;
-use crate::reconcile::world::World;
+use crate::reconcile::world::{Recollection, World};
 use crate::spec::{Condition, Dependency, ExitPolicy, Service, ServiceName};
 
 pub struct Stage {
@@ -53,6 +53,14 @@ pub fn taken(holder: Holder) -> PortTaken {
 }
 
 impl Stage {
+    /// Another daemon takes over, with this and with the wishes that were made by hand.
+    pub fn begin_anew(&mut self, recollection: Recollection) {
+        let wishes = self.world.wishes();
+        self.world = World::new(2);
+        self.world.restore(wishes);
+        self.world.recall(recollection);
+    }
+
     /// These services, and nothing asked for yet.
     pub fn of(services: impl IntoIterator<Item = Service>) -> Stage {
         Stage::ending(ExitPolicy::Never, None, services)

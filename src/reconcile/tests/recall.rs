@@ -6,7 +6,7 @@ use crate::reconcile::fact::{ExitStatus, Fact};
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, spawns, touches};
 use crate::reconcile::snapshot::StateName;
-use crate::reconcile::world::{Recalled, Recollection, World};
+use crate::reconcile::world::{Recalled, Recollection};
 use crate::spec::{Service, Signal, SupervisorExit};
 
 fn two() -> [Service; 2] {
@@ -36,10 +36,7 @@ fn recalled(cold: bool, ends: bool) -> (Stage, Vec<Action>) {
         cold,
         services: services.collect(),
     };
-    let wishes = stage.world.wishes();
-    stage.world = World::new(2);
-    stage.world.restore(wishes);
-    stage.world.recall(recollection);
+    stage.begin_anew(recollection);
     let mut actions = stage.save(two());
     for name in ["ends", "keeps"] {
         actions.extend(stage.fact(Fact::Adopted {

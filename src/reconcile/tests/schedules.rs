@@ -11,7 +11,7 @@ use crate::reconcile::failure::Reason;
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, depend, events, spawns};
 use crate::reconcile::snapshot::StateName;
-use crate::reconcile::world::{Goal, Progress, Recalled, Recollection, World};
+use crate::reconcile::world::{Goal, Progress, Recalled, Recollection};
 use crate::spec::{Condition, ExitPolicy, Kind, Schedule, Service};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -270,10 +270,7 @@ fn taken_over(job: &Service, stage: &mut Stage, away: Duration, cold: bool) -> V
         cold,
         services: services.collect(),
     };
-    let wishes = stage.world.wishes();
-    stage.world = World::new(2);
-    stage.world.restore(wishes);
-    stage.world.recall(recollection);
+    stage.begin_anew(recollection);
     stage.now += away.as_nanos() as u64;
     stage.save([job.clone()])
 }
