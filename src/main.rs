@@ -9,6 +9,7 @@ fn main() {
     let code = match words.next().as_ref().and_then(|verb| verb.to_str()) {
         Some(guardian::VERB) => guardian::run_verb(words),
         Some(guardian::BARE_VERB) => guardian::run_bare(words),
+        Some(daemon::FILL_VERB) => i32::from(cli::fill(words)),
         Some(DAEMON_VERB) => i32::from(daemon::main(words.next().unwrap_or_default())),
         _ => {
             if std::process::id() == 1 {

@@ -142,6 +142,17 @@ pub enum EventKind {
     Signalled {
         signal: String,
     },
+    /// A step before its start begins: one of `prepare`, `source: ...`, `pre_start`.
+    Preparing {
+        step: String,
+    },
+    HookRan {
+        hook: String,
+    },
+    HookFailed {
+        hook: String,
+        message: String,
+    },
     Reloaded,
     ReloadFailed {
         message: String,

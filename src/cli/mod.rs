@@ -21,6 +21,11 @@ mod edit;
 #[path = "edit/absent.rs"]
 mod edit;
 mod events;
+#[cfg(feature = "source")]
+mod fill;
+#[cfg(not(feature = "source"))]
+#[path = "fill/absent.rs"]
+mod fill;
 mod graph;
 mod health;
 mod help;
@@ -46,6 +51,7 @@ mod why;
 use clap::Parser;
 
 pub use args::Cli;
+pub use fill::fill;
 use args::Verb;
 use outcome::Outcome;
 

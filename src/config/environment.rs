@@ -57,7 +57,7 @@ impl<'a> Shared<'a> {
         let replicated = draft.fixed.contains_key("replicas");
         let of_service = |env: Names| self.scope.of_service(name, &draft.ports, replicated, env);
         if let Some((env, names)) = &self.common {
-            if !service::holds_templates(&draft.table) {
+            if !service::holds_templates(&draft.table) && !draft.table.contains_key("files") {
                 return (service::no_names(), env.clone());
             }
             return (of_service(names.clone()), env.clone());

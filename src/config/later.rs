@@ -8,10 +8,6 @@ use super::node::Node;
 
 const LATER: &[&str] = &[
     "tty",
-    "prepare",
-    "source",
-    "files",
-    "hooks",
     "replicas",
     "rollout",
     "outputs",

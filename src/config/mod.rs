@@ -43,6 +43,7 @@ mod schedule;
 mod scope;
 mod select;
 mod service;
+mod setup;
 mod shown;
 mod source;
 mod template;

@@ -188,7 +188,7 @@ fn load_env_file(
 /// The captured environment, as far as it is text.
 pub(super) struct Captured {
     pub variables: IndexMap<String, String>,
-    euid: u32,
+    pub euid: u32,
 }
 
 impl Captured {

@@ -22,6 +22,7 @@ use super::probe::{self, Around};
 use super::problem::{Place, Problem, Sink};
 use super::project::Settings;
 use super::schedule;
+use super::setup;
 use super::shown::{self, SECRETS, Secrets, ShownCommand};
 use super::{value, watch, words};
 use crate::spec::keys::SERVICE;
@@ -82,6 +83,7 @@ fn rendered(
         settings,
         fields: Fields { table: &table },
         failed: &failed,
+        names,
         sink,
     };
     builder.secrets_in_commands(&pasted);
@@ -94,6 +96,7 @@ struct Builder<'a> {
     settings: &'a Settings,
     fields: Fields<'a>,
     failed: &'a HashSet<String>,
+    names: &'a Names,
     sink: &'a mut Sink,
 }
 
@@ -149,8 +152,22 @@ impl Builder<'_> {
             self.failed.contains("schedule"),
             self.sink,
         );
+        let setup = setup::Around {
+            service: self.name,
+            working_dir: &working_dir,
+            shell,
+            euid: shared.captured.euid,
+        };
+        let prepare = setup::prepare(fields, &setup, self.sink);
+        let source = setup::source(fields, &setup, self.sink);
+        let files = setup::files(fields, &setup, (shared.engine, self.names), self.sink);
+        let hooks = setup::hooks(fields, &setup);
         let service = Service {
             name: ServiceName::new(self.name),
+            prepare,
+            source,
+            files,
+            hooks,
             // Built even without one, for the complaints about the rest.
             command: command.clone().unwrap_or(Argv {
                 words: Vec::new(),

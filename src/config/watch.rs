@@ -70,7 +70,7 @@ fn action(service: Fields<'_>, fields: Fields<'_>, name: &str, sink: &mut Sink) 
 fn globs(fields: Fields<'_>, key: &str, name: &str, sink: &mut Sink) -> Vec<WatchGlob> {
     let mut globs = Vec::new();
     for item in fields.items(key) {
-        match glob(item, key == "ignore", sink) {
+        match glob(item, &sink.folder(item.place.file), key == "ignore") {
             Ok(glob) => globs.extend(glob),
             Err(message) => sink.push(Problem::error(item.place, message).of(name, &format!("watch.{key}"))),
         }
@@ -79,12 +79,11 @@ fn globs(fields: Fields<'_>, key: &str, name: &str, sink: &mut Sink) -> Vec<Watc
 }
 
 /// `None`: it was no text, which is said elsewhere.
-fn glob(node: &Node, is_ignored: bool, sink: &Sink) -> Result<Option<WatchGlob>, String> {
+pub(super) fn glob(node: &Node, folder: &Path, is_ignored: bool) -> Result<Option<WatchGlob>, String> {
     let Some(text) = node.text() else { return Ok(None) };
     if text.is_empty() {
         return Err("an empty path".to_owned());
     }
-    let folder = sink.folder(node.place.file);
     let is_absolute = text.starts_with('/');
     let text = text.trim_end_matches('/');
     // As in a .gitignore.

@@ -1,6 +1,7 @@
 //! Short-lived commands beside a service (exec probes, stop commands), run through the guardian from a task.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -19,7 +20,17 @@ pub struct Errand {
     pub command: Argv,
     /// Both output streams go here; `None`: to the log of the service.
     pub output: Option<OwnedFd>,
+    pub beside: Beside,
     pub done: oneshot::Sender<End>,
+}
+
+/// What differs from the other processes of the run.
+#[derive(Debug, Default)]
+pub struct Beside {
+    /// Where it runs; `None`: where the service does.
+    pub folder: Option<PathBuf>,
+    /// Variables that it gets besides.
+    pub told: Vec<(&'static str, String)>,
 }
 
 #[derive(Debug)]
@@ -60,6 +71,28 @@ impl Underway {
         output: Option<OwnedFd>,
         inbox: &mpsc::UnboundedSender<Inbox>,
     ) -> Underway {
+        Underway::of(ticket, id, command, output, Beside::default(), inbox)
+    }
+
+    /// One that prints into the log of the service.
+    pub fn beside(
+        ticket: Ticket,
+        id: Incarnation,
+        command: &Argv,
+        beside: Beside,
+        inbox: &mpsc::UnboundedSender<Inbox>,
+    ) -> Underway {
+        Underway::of(ticket, id, command, None, beside, inbox)
+    }
+
+    fn of(
+        ticket: Ticket,
+        id: Incarnation,
+        command: &Argv,
+        output: Option<OwnedFd>,
+        beside: Beside,
+        inbox: &mpsc::UnboundedSender<Inbox>,
+    ) -> Underway {
         let (done, receiver) = oneshot::channel();
         // The receiving end lives as long as the loop; after it nobody reads our answer either.
         let _ = inbox.send(Inbox::Errand(Errand {
@@ -67,6 +100,7 @@ impl Underway {
             id,
             command: command.clone(),
             output,
+            beside,
             done,
         }));
         Underway {
@@ -82,6 +116,13 @@ impl Underway {
         let end = tokio::time::timeout_at(deadline, &mut self.done).await.ok()?;
         self.ended = true;
         Some(end.unwrap_or(End::Exited(ExitStatus::Unknown)))
+    }
+
+    /// The end, whenever it comes.
+    pub async fn ended(&mut self) -> End {
+        let end = (&mut self.done).await;
+        self.ended = true;
+        end.unwrap_or(End::Exited(ExitStatus::Unknown))
     }
 
     /// Ends it as a tree and waits until it is gone.

@@ -1,6 +1,7 @@
 //! Performs what the `World` decided, and turns what comes back into facts.
 
 mod adoption;
+mod commands;
 mod holders;
 mod incoming;
 mod moved;
@@ -15,6 +16,7 @@ mod sockets;
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -27,7 +29,7 @@ use self::holders::Conflict;
 use self::notify::uses_notify;
 use self::pid_files::RunFile;
 use self::sockets::Sockets;
-use super::errand::{self, End, Errand, Tickets, Underway};
+use super::errand::{End, Errand, Tickets};
 use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
 use super::recovery::Finds;
@@ -91,6 +93,12 @@ struct Run {
     end: Option<Held>,
     notify: Option<AbortHandle>,
     pid_file: Option<RunFile>,
+    /// Ends what is done before the spawn.
+    preparing: Option<oneshot::Sender<()>>,
+    /// Its FIFOs, as long as nobody else may hold them open.
+    held: Vec<File>,
+    /// It was over: it is here for one command.
+    is_reopened: bool,
 }
 
 impl Run {
@@ -109,6 +117,9 @@ impl Run {
             end: None,
             notify: None,
             pid_file: None,
+            preparing: None,
+            held: Vec::new(),
+            is_reopened: false,
         }
     }
 }
@@ -141,6 +152,7 @@ pub struct Hands {
     pub troubles: Vec<(ServiceName, String)>,
     surroundings: Arc<Surroundings>,
     runtime_dir: PathBuf,
+    state_dir: PathBuf,
     /// What earlier daemons have left, by service and run.
     finds: Finds,
     /// Of the fingerprints of this session.
@@ -181,6 +193,7 @@ impl Hands {
                 instance: boot.location.key.clone(),
             }),
             runtime_dir: boot.runtime_dir.clone(),
+            state_dir: boot.state_dir.clone(),
             finds: Finds::new(),
             salt,
             conflicts: HashMap::new(),
@@ -243,26 +256,16 @@ impl Hands {
                 }
             }
             Action::ProbeGate { id, attempt, service } => self.probe_gates(id, attempt, service),
+            Action::Prepare { id, service } => self.prepare(id, &service),
+            Action::CancelPrepare { id } => self.cancel_prepare(id),
+            Action::Rewrite { id, service } => self.rewrite(id, &service),
             Action::Run {
-                id, purpose, timeout, ..
-            } => {
-                let Some(service) = self.runs.get(&id).map(|run| run.service.clone()) else {
-                    return;
-                };
-                let command = match purpose {
-                    Purpose::Stop => &service.stop_command,
-                    Purpose::Reload => &service.reload_command,
-                };
-                let Some(command) = command else { return };
-                let underway = Underway::start(self.tickets.take(), id, command, None, &self.inbox);
-                self.start_task(id, Task::Run(purpose), async move {
-                    Fact::CommandEnded {
-                        id,
-                        purpose,
-                        result: errand::run(underway, timeout).await,
-                    }
-                });
-            }
+                id,
+                purpose,
+                service,
+                timeout,
+                told,
+            } => self.run(id, purpose, &service, timeout, told),
             Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
             Action::Adjust { id, service } => {
                 let declared = service;
@@ -299,6 +302,7 @@ impl Hands {
         match self.secure_ports(service)? {
             None => {}
             Some(PortTrouble::Taken(owner)) => {
+                self.forget(id);
                 self.port_is_taken(id, service, owner);
                 return Ok(());
             }
@@ -306,19 +310,28 @@ impl Hands {
         }
         self.tell_actual(id, declared, service, words);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
-        let ticket = self.tickets.take();
+        // What was prepared goes on as the same run.
+        let prepared = self.runs.remove(&id);
+        let ticket = prepared.as_ref().map_or_else(|| self.tickets.take(), |run| run.ticket);
         let mut run = Run::new(ticket, service, setting.clone());
-        run.pid_file = RunFile::of(service, id, &setting, &self.inbox)?;
-        let mut notify = None;
-        if uses_notify(service) {
-            let (socket, kept) = self.bind_for_notifications(id, &service.name, &mut setting)?;
-            run.notify = Some(self.hear_notifications(id, socket));
-            run.setting = Rc::new(setting.clone());
-            notify = Some(kept);
-        }
+        let goes_on = prepared.map(|prepared| run.goes_on_from(prepared)).is_some();
         self.by_name.insert((service.name.clone(), id.run), id);
         self.runs.insert(id, run);
-        let output = self.open_output(id, service, &setting)?;
+        let pid_file = RunFile::of(service, id, &setting, &self.inbox)?;
+        let (mut notify, mut hears) = (None, None);
+        if uses_notify(service) {
+            let (socket, kept) = self.bind_for_notifications(id, &service.name, &mut setting)?;
+            hears = Some(self.hear_notifications(id, socket));
+            notify = Some(kept);
+        }
+        if let Some(run) = self.runs.get_mut(&id) {
+            (run.pid_file, run.notify) = (pid_file, hears);
+            run.setting = Rc::new(setting.clone());
+        }
+        let output = match goes_on {
+            true => self.output_of_prepared(id, service),
+            false => self.open_output(id, service, &setting)?,
+        };
         let record = self.record(declared, service, id, ticket, &setting);
         let mut launch = setting.launch(ticket, &service.command, output, Role::Service(record));
         // Where nothing has a name, the next daemon gets what it reads from out of the guardian's hands.
@@ -422,13 +435,12 @@ impl Hands {
     }
 
     fn forget(&mut self, id: Incarnation) {
-        for task in [
+        let probes = [
             Task::Probe(ProbeKind::Ready),
             Task::Probe(ProbeKind::Health),
             Task::Gate,
-            Task::Run(Purpose::Stop),
-            Task::Run(Purpose::Reload),
-        ] {
+        ];
+        for task in probes.into_iter().chain(Purpose::ALL.map(Task::Run)) {
             self.cancel(id, task);
         }
         let Some(run) = self.runs.remove(&id) else { return };

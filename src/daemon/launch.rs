@@ -168,6 +168,11 @@ impl Setting {
         &self.service.working_dir
     }
 
+    /// Who it runs as; `None`: as we do.
+    pub fn ids(&self) -> Option<Ids> {
+        self.account.as_ref().map(|account| account.ids.clone())
+    }
+
     /// As written in the file.
     pub fn user(&self) -> Option<&str> {
         self.service.user.as_deref()
@@ -217,6 +222,17 @@ impl Setting {
             reap_tree: !is_service,
             record,
             keeps: 0,
+        }
+    }
+}
+
+impl Launch {
+    /// Variables that one process gets besides; they win.
+    pub fn tell(&mut self, variables: &[(&'static str, String)]) {
+        for (key, value) in variables {
+            let begin = format!("{key}=").into_bytes();
+            self.env.retain(|variable| !variable.starts_with(&begin));
+            self.env.push([&begin[..], value.as_bytes()].concat());
         }
     }
 }

@@ -17,6 +17,8 @@ mod hands;
 mod launch;
 mod link;
 mod ports;
+mod preparation;
+mod prepared;
 mod present;
 mod reading;
 mod rebirth;
@@ -33,3 +35,4 @@ mod waiting;
 mod watching;
 
 pub use begin::main;
+pub use preparation::FILL_VERB;

@@ -268,6 +268,12 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
         EventKind::ReloadFailed { message } => wire::EventKind::ReloadFailed {
             message: hidden(message),
         },
+        EventKind::Preparing { step } => wire::EventKind::Preparing { step: hidden(step) },
+        EventKind::HookRan { hook } => wire::EventKind::HookRan { hook: hook.to_owned() },
+        EventKind::HookFailed { hook, message } => wire::EventKind::HookFailed {
+            hook: hook.to_owned(),
+            message: hidden(message),
+        },
         EventKind::Completed { status, after_ns } => wire::EventKind::Completed {
             exit: exit(status),
             after_s: seconds(after_ns),

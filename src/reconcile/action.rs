@@ -5,13 +5,53 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::fact::{Incarnation, ProbeKind};
-use crate::spec::{Rung, Service, ServiceName, Signal, StopScope};
+use crate::spec::{Argv, Rung, Service, ServiceName, Signal, StopScope};
 
 /// What a command that belongs to a service is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
     Stop,
     Reload,
+    PostReady,
+    PreStop,
+    PostStop,
+    OnFailure,
+}
+
+impl Purpose {
+    pub const ALL: [Purpose; 6] = [
+        Purpose::Stop,
+        Purpose::Reload,
+        Purpose::PostReady,
+        Purpose::PreStop,
+        Purpose::PostStop,
+        Purpose::OnFailure,
+    ];
+
+    /// The key of the command, below `hooks` for a hook.
+    pub fn key(self) -> &'static str {
+        match self {
+            Purpose::Stop => "stop_command",
+            Purpose::Reload => "reload_command",
+            Purpose::PostReady => "post_ready",
+            Purpose::PreStop => "pre_stop",
+            Purpose::PostStop => "post_stop",
+            Purpose::OnFailure => "on_failure",
+        }
+    }
+
+    pub fn command(self, service: &Service) -> Option<&Argv> {
+        let hooks = &service.hooks;
+        match self {
+            Purpose::Stop => &service.stop_command,
+            Purpose::Reload => &service.reload_command,
+            Purpose::PostReady => &hooks.post_ready,
+            Purpose::PreStop => &hooks.pre_stop,
+            Purpose::PostStop => &hooks.post_stop,
+            Purpose::OnFailure => &hooks.on_failure,
+        }
+        .as_ref()
+    }
 }
 
 /// How the project ended, for the exit code of `up` and its last line.
@@ -88,12 +128,29 @@ pub enum Action {
         attempt: u32,
         service: Arc<Service>,
     },
-    /// Run a command of the service with its environment and user, ended as a tree at `timeout`. Answered by `CommandEnded`.
+    /// Fill the folder, write the files, run the steps that are to be run and `pre_start`. `Preparing` tells of each step
+    /// that begins. Answered by `Prepared`.
+    Prepare {
+        id: Incarnation,
+        service: Arc<Service>,
+    },
+    /// End what `Prepare` does; answered as that is, once nothing of it is left.
+    CancelPrepare {
+        id: Incarnation,
+    },
+    /// Write the files anew that are reloaded. Answered by `Rewritten`.
+    Rewrite {
+        id: Incarnation,
+        service: Arc<Service>,
+    },
+    /// Run a command of the service with its environment and user, ended as a tree at `timeout`. `told`: variables beside
+    /// those. Answered by `CommandEnded`.
     Run {
         id: Incarnation,
         purpose: Purpose,
         service: Arc<Service>,
         timeout: Duration,
+        told: Vec<(&'static str, String)>,
     },
     /// Those are no longer needed; end it if it still runs.
     CancelRun {

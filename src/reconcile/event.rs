@@ -88,6 +88,18 @@ pub enum EventKind {
     },
     Stopping,
     Stopped,
+    /// A step before its start begins.
+    Preparing {
+        step: String,
+    },
+    /// A hook has ended well.
+    HookRan {
+        hook: &'static str,
+    },
+    HookFailed {
+        hook: &'static str,
+        message: String,
+    },
     /// A signal was sent that somebody asked for by hand.
     Signalled {
         signal: Signal,

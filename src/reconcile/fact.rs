@@ -213,6 +213,21 @@ pub enum Fact {
         attempt: u32,
         outcome: Outcome,
     },
+    /// A step of `Action::Prepare` begins: `npm ci`, `pre_start`.
+    Preparing {
+        id: Incarnation,
+        what: String,
+    },
+    /// The answer to `Action::Prepare`.
+    Prepared {
+        id: Incarnation,
+        result: Result<(), Failure>,
+    },
+    /// The answer to `Action::Rewrite`: whether a file has changed, or why one could not be written.
+    Rewritten {
+        id: Incarnation,
+        result: Result<bool, String>,
+    },
     /// The answer to `Action::Run`. `Err` holds what went wrong in words.
     CommandEnded {
         id: Incarnation,

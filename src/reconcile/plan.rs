@@ -221,7 +221,7 @@ fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
         Life::Completed { .. } | Life::Failed { .. } => when_due(Course::Rest),
         Life::Doomed { .. } if doomed.contains(&machine.id) => Course::Rest,
         Life::Doomed { .. } => Course::Come,
-        Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => Course::Stay,
+        Life::Preparing { .. } | Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => Course::Stay,
         Life::Launching { .. } | Life::Detached { .. } => Course::Stay,
         Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => Course::Stay,
     }

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
 use super::schedule::Schedule;
+use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
@@ -200,6 +201,8 @@ hidden!(
     LogTarget,
     Option<PidFile>,
     Option<Watch>,
+    Vec<PrepareStep>,
+    Option<Source>,
     Vec<u8>,
     Vec<String>,
     Vec<Gate>,
@@ -227,6 +230,32 @@ impl Compare for Option<Schedule> {
             true => {}
             false if text(self) == text(other) => report.note(None),
             false => report.shown(text(self), text(other)),
+        }
+    }
+}
+
+impl Compare for Hooks {
+    fn compare(&self, other: &Self, report: &mut Report<'_>) {
+        report.at("pre_start", &self.pre_start, &other.pre_start);
+        report.at("post_ready", &self.post_ready, &other.post_ready);
+        report.at("pre_stop", &self.pre_stop, &other.pre_stop);
+        report.at("post_stop", &self.post_stop, &other.post_stop);
+        report.at("on_failure", &self.on_failure, &other.on_failure);
+    }
+}
+
+/// Its content is not shown: it may hold a secret.
+impl Compare for RenderedFile {
+    fn compare(&self, other: &Self, report: &mut Report<'_>) {
+        if self.content != other.content {
+            report.note(None);
+            if let Some(difference) = report.out.last_mut().filter(|_| self.reload && other.reload) {
+                difference.class = Change::Live;
+            }
+        } else if self.reload != other.reload {
+            let class = std::mem::replace(&mut report.class, Change::Live);
+            report.at("reload", &self.reload, &other.reload);
+            report.class = class;
         }
     }
 }

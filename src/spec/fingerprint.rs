@@ -37,6 +37,11 @@ impl Service {
                 // Key by key: their order means nothing, and a difference has a name.
                 (Some(Change::Restart), Value::Object(members)) => {
                     for (member, value) in members {
+                        // A file that is reloaded can be changed live.
+                        if value.get("reload") == Some(&Value::Bool(true)) {
+                            live.insert(format!("{name}.{member}"), value);
+                            continue;
+                        }
                         let path = format!("{name}.{member}");
                         let hash = hash(salt, &path, &value);
                         keys.insert(path, hash);

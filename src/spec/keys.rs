@@ -71,10 +71,10 @@ service_keys! {
     "reload_signal" L "" [Shape::Signal] "Used by `runner reload NAME` and by `action = \"reload\"`; goes to the main process." => reload_signal;
     "reload_command" L "" [Shape::Command] "Instead of a signal: a command with the service's environment and user; it fails with any exit code but 0." => reload_command;
     "watch" L "" [Shape::Table(&WATCH)] "Restart, reload or signal it when files change; honours `.gitignore`. See [watch](watch.md)." => watch;
-    "prepare" R "" [Shape::List(&Shape::Table(&PREPARE))] "Steps before the first start; skipped while `inputs` are unchanged and `creates` exists.";
-    "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir` before `prepare`: a git repository or an archive.";
-    "files" R "" [Shape::Map(&Shape::Table(&RENDERED))] "Rendered config files by their path. Whole minijinja here; written atomically, only when changed.";
-    "hooks" L "" [Shape::Table(&HOOKS)] "Commands with the service's environment at points of its life.";
+    "prepare" R "" [Shape::List(&Shape::Table(&PREPARE))] "Steps before a start, in order: each is skipped while its command and its `inputs` are unchanged and what it `creates` exists. See [preparing](preparing.md)." => prepare;
+    "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir`, once, before everything else: `{ git = \"https://...\", rev = \"main\" }` or `{ archive = \"site.zip\" }`. See [preparing](preparing.md#source)." => source;
+    "files" R "" [Shape::Map(&Shape::Table(&RENDERED))] "Rendered config files by their path, relative to the file that names them. Whole minijinja here; written atomically before the start, only when changed. See [preparing](preparing.md#files)." => files;
+    "hooks" L "" [Shape::Table(&HOOKS)] "Commands with the service's environment and user at the turns of its life. See [preparing](preparing.md#hooks)." => hooks;
     "replicas" L "1" [Shape::Any(&[Shape::Integer(0, 1000), Shape::List(&Shape::Word)])] "`3`, or named instances `[\"8.2\", \"8.3\"]`; members are `web@1`, `php@8.2`.";
     "rollout" L "rolling" [Shape::Choice(&["rolling", "all"])] "With several replicas: one at a time, or all at once.";
     "autostart" L "true" [Shape::Bool] "`false`: started only by name or as a dependency." => autostart;
@@ -214,15 +214,15 @@ table! {
 
 table! {
     PREPARE "prepare":
-    "run" "" [Shape::Command] "The step.";
-    "inputs" "" [Shape::OneOrList(&Shape::Path)] "Files it depends on.";
-    "creates" "" [Shape::Path] "What it makes.";
+    "run" "" [Shape::Command] "The step. Any exit code but 0 is a failure.";
+    "inputs" "" [Shape::OneOrList(&Shape::Text)] "Globs of the files that it depends on, relative to `working_dir`; a folder counts with everything below it.";
+    "creates" "" [Shape::Path] "What it makes, relative to `working_dir`: not there, done again.";
 }
 
 table! {
     SOURCE "source":
     "git" "" [Shape::Text] "URL of a repository.";
-    "rev" "" [Shape::Text] "Branch, tag or commit.";
+    "rev" "" [Shape::Text] "Branch, tag or commit; default: the repository's own.";
     "archive" "" [Shape::Path] "A zip or tar.gz file.";
 }
 
@@ -235,11 +235,11 @@ table! {
 
 table! {
     HOOKS "hooks":
-    "pre_start" "" [Shape::Command] "Before each start.";
+    "pre_start" "" [Shape::Command] "Before each start, after `prepare`; if it fails, the start has failed.";
     "post_ready" "" [Shape::Command] "When it has become ready.";
-    "pre_stop" "" [Shape::Command] "Before it is stopped.";
-    "post_stop" "" [Shape::Command] "When it has ended.";
-    "on_failure" "" [Shape::Command] "When it has failed for good.";
+    "pre_stop" "" [Shape::Command] "Before `stop_command` and the stop signal, within `stop_timeout`.";
+    "post_stop" "" [Shape::Command] "When nothing of a run is left, however it ended, within `stop_timeout`; `stopped` is said after it.";
+    "on_failure" "" [Shape::Command] "When it has failed with no restart due, and when a crash loop begins.";
 }
 
 table! {

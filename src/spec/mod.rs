@@ -13,6 +13,7 @@ mod project;
 mod remnant;
 mod schedule;
 mod service;
+mod setup;
 mod shape;
 mod watch;
 mod written;
@@ -28,5 +29,6 @@ pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogMemory, LogTarget, PidFile, PidFileMode,
     Port, PortConflict, Protocol, Resource, Restart, Rung, Service, StopScope, SupervisorExit,
 };
+pub use setup::{Hooks, PrepareStep, RenderedFile, Source};
 pub use shape::{Key, Shape, TableShape};
 pub use watch::{Watch, WatchAction, WatchGlob};

@@ -10,6 +10,7 @@ use super::common::{Argv, ServiceName};
 use super::service::{
     Backoff, Kind, LogTarget, PidFile, Port, PortConflict, Restart, Rung, Service, StopScope, SupervisorExit,
 };
+use super::setup::Hooks;
 
 /// Written beside every launch. Holds no word of the command and nothing of the environment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,9 @@ impl Remnant {
             ports: self.ports.clone(),
             sockets: Vec::new(),
             pid_file: self.pid_file.clone(),
+            prepare: Vec::new(),
+            source: None,
+            files: IndexMap::new(),
             success_exit_codes: vec![0],
             timeout: None,
             schedule: None,
@@ -109,6 +113,7 @@ impl Remnant {
             stop_scope: self.stop_scope,
             reload_signal: None,
             reload_command: None,
+            hooks: Hooks::default(),
             watch: None,
             autostart: false,
             profiles: Vec::new(),

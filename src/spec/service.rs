@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::probe::{Probe, TcpTarget};
 use super::schedule::Schedule;
+use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::watch::Watch;
 
 impl Service {
@@ -69,6 +70,12 @@ pub struct Service {
     /// Names of `ports` that runner binds and hands over, in the order in which the service gets them from descriptor 3 on.
     pub sockets: Vec<String>,
     pub pid_file: Option<PidFile>,
+    /// Steps before a start, in order.
+    pub prepare: Vec<PrepareStep>,
+    /// What fills `working_dir` before them.
+    pub source: Option<Source>,
+    /// By absolute path; written after `source` and before `prepare`.
+    pub files: IndexMap<String, RenderedFile>,
     // live
     pub success_exit_codes: Vec<u8>,
     /// Oneshot: how long one run may take.
@@ -99,6 +106,7 @@ pub struct Service {
     /// How it is asked to read its own configuration anew; never both.
     pub reload_signal: Option<Signal>,
     pub reload_command: Option<Argv>,
+    pub hooks: Hooks,
     pub watch: Option<Watch>,
     pub autostart: bool,
     pub profiles: Vec<String>,

@@ -14,6 +14,7 @@ use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 use super::schedule::Schedule;
+use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
@@ -211,6 +212,45 @@ impl Written for Watch {
         members.insert("action".to_owned(), json!(self.action.text()));
         members.insert("debounce".to_owned(), duration(self.debounce));
         Some(Value::Object(members))
+    }
+}
+
+impl Written for Vec<PrepareStep> {
+    fn written(&self) -> Option<Value> {
+        let step = |step: &PrepareStep| {
+            let mut members = Map::from_iter([("run".to_owned(), json!(step.run.words))]);
+            if !step.inputs.is_empty() {
+                let inputs: Vec<_> = step.inputs.iter().map(WatchGlob::text).collect();
+                members.insert("inputs".to_owned(), json!(inputs));
+            }
+            if let Some(creates) = &step.creates {
+                members.insert("creates".to_owned(), path(creates));
+            }
+            Value::Object(members)
+        };
+        (!self.is_empty()).then(|| self.iter().map(step).collect())
+    }
+}
+
+impl Written for Source {
+    fn written(&self) -> Option<Value> {
+        Some(match self {
+            Source::Git { url, rev: None } => json!({ "git": url }),
+            Source::Git { url, rev: Some(rev) } => json!({ "git": url, "rev": rev }),
+            Source::Archive(file) => json!({ "archive": path(file) }),
+        })
+    }
+}
+
+impl Written for RenderedFile {
+    fn written(&self) -> Option<Value> {
+        Some(json!({ "content": self.content, "reload": self.reload }))
+    }
+}
+
+impl Written for Hooks {
+    fn written(&self) -> Option<Value> {
+        table(self.each().map(|(key, argv)| (key.to_owned(), argv)))
     }
 }
 

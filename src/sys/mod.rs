@@ -30,6 +30,7 @@ pub mod processes;
 pub mod program;
 pub mod reap;
 pub mod rescue;
+pub mod rights;
 pub mod search;
 pub mod signals;
 pub mod sockets;

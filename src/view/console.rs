@@ -240,6 +240,9 @@ impl Console {
             EventKind::Signalled { signal } => {
                 Some(style.dim(format!("{signal} sent ({})", plain(&event.cause.detail))))
             }
+            EventKind::Preparing { step } => Some(style.dim(format!("preparing: {}", plain(step)))),
+            EventKind::HookRan { .. } => None,
+            EventKind::HookFailed { message, .. } => Some(style.bad(plain(message))),
             EventKind::Reloaded => Some(style.good("reloaded")),
             EventKind::ReloadFailed { message } => Some(style.bad(format!("reload failed: {}", plain(message)))),
             EventKind::Completed { exit, after_s } => {

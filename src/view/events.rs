@@ -88,6 +88,9 @@ fn what(kind: &EventKind, style: &Style) -> String {
         EventKind::Stopping => "stopping".to_owned(),
         EventKind::Stopped => "stopped".to_owned(),
         EventKind::Signalled { signal } => format!("{} sent", plain(signal)),
+        EventKind::Preparing { step } => format!("preparing: {}", first(step)),
+        EventKind::HookRan { hook } => format!("hook {} ran", plain(hook)),
+        EventKind::HookFailed { message, .. } => style.bad(first(message)),
         EventKind::Reloaded => style.good("reloaded"),
         EventKind::ReloadFailed { message } => style.bad(format!("reload failed: {}", first(message))),
         EventKind::Completed { exit, after_s } => {

@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::notify::uses_notify;
@@ -125,19 +124,10 @@ impl Hands {
             setting.give("NOTIFY_SOCKET", address.clone().into_bytes());
         }
         let mut run = Run {
-            ticket: holding.ticket,
             mark: mark.unwrap_or_default(),
-            service: service.clone(),
-            setting: Rc::new(setting.clone()),
-            witness: Rc::default(),
-            fifos: Vec::new(),
-            pipes: Vec::new(),
-            readers: Vec::new(),
+            // They are asked for once its output is open.
             patterns: Vec::new(),
-            logged: false,
-            end: None,
-            notify: None,
-            pid_file: None,
+            ..Run::new(holding.ticket, service, setting.clone())
         };
         let pids = (holding.launched, holding.main.pid);
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);

@@ -2,7 +2,7 @@
 //! afterwards.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 
 use tokio::time::Instant;
 
@@ -49,7 +49,11 @@ impl Hands {
         match *fact {
             Fact::Probed { id, kind, .. } => self.tasks.remove(&(id, Task::Probe(kind))),
             Fact::GateProbed { id, .. } => self.tasks.remove(&(id, Task::Gate)),
-            Fact::CommandEnded { id, purpose, .. } => self.tasks.remove(&(id, Task::Run(purpose))),
+            Fact::CommandEnded { id, purpose, .. } => {
+                let task = self.tasks.remove(&(id, Task::Run(purpose)));
+                self.command_ended(id);
+                task
+            }
             _ => None,
         };
     }
@@ -117,26 +121,20 @@ impl Hands {
             id,
             command,
             output,
+            beside,
             done,
         } = errand;
         let Some(run) = self.runs.get(&id) else { return };
         let setting = run.setting.clone();
         let stdio = match &output {
             Some(_) => [Stdio::Null, Stdio::Passed, Stdio::Passed],
-            None if !run.pipes.is_empty() => [Stdio::Null, Stdio::Passed, Stdio::Passed],
-            None => {
-                let mut streams = run
-                    .fifos
-                    .iter()
-                    .map(|path| Stdio::Fifo(path.as_os_str().as_bytes().to_vec()));
-                [
-                    Stdio::Null,
-                    streams.next().unwrap_or(Stdio::Null),
-                    streams.next().unwrap_or(Stdio::Null),
-                ]
-            }
+            None => run.output(),
         };
-        let launch = setting.launch(ticket, &command, stdio, Role::Errand);
+        let mut launch = setting.launch(ticket, &command, stdio, Role::Errand);
+        if let Some(folder) = beside.folder {
+            launch.working_dir = folder.into_os_string().into_vec();
+        }
+        launch.tell(&beside.told);
         let command = command.words[0].clone();
         self.claims.insert(
             ticket,
@@ -149,11 +147,11 @@ impl Hands {
         );
         let order = Order::Spawn(Box::new(launch));
         let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
-        let beside: Vec<BorrowedFd> = match &output {
+        let passed: Vec<BorrowedFd> = match &output {
             Some(output) => vec![output.as_fd(), output.as_fd()],
             None => pipes.iter().map(AsFd::as_fd).collect(),
         };
-        order_with(&mut self.guardian, &order, &beside);
+        order_with(&mut self.guardian, &order, &passed);
     }
 
     fn take_notification(&mut self, id: Incarnation, notification: Notification) {
@@ -197,6 +195,10 @@ impl Hands {
             Report::Hello { .. } | Report::Socket { .. } | Report::Held(_) | Report::HeldAll => {}
             Report::Spawned { ticket, identity } => {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
+                    // The guardian holds its FIFOs by now.
+                    if let Some(run) = self.runs.get_mut(&id) {
+                        run.held.clear();
+                    }
                     self.see(id, &identity);
                     self.name_in_pid_file(id, identity.pid);
                     self.known.push_back(Fact::Spawned { id, pid: identity.pid });

@@ -2,9 +2,9 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::Hands;
+use super::{Hands, Run};
 use super::refusals::output_refused;
 use crate::daemon::launch::Setting;
 use crate::guardian::orders::Stdio;
@@ -50,7 +50,7 @@ impl Hands {
         let opened = OpenRun {
             service: service.name.clone(),
             run: id.run,
-            adopted: false,
+            adopted: run.is_reopened,
             out,
             err,
             target: service.log.clone(),
@@ -59,5 +59,45 @@ impl Hands {
         self.pump.open(opened).map_err(refused)?;
         run.logged = true;
         Ok([Stdio::Null, to_out, to_err])
+    }
+
+    /// Its FIFOs stay open between the commands that come and go before its spawn.
+    pub(super) fn hold_output(&mut self, id: Incarnation) {
+        if let Some(run) = self.runs.get_mut(&id) {
+            let opened = run.fifos.iter().filter_map(|path| sys::fifo::open_both(path).ok());
+            run.held = opened.collect();
+        }
+    }
+
+    /// What the service prints into goes on where its preparation did.
+    pub(super) fn output_of_prepared(&mut self, id: Incarnation, service: &Service) -> [Stdio; 3] {
+        let Some(run) = self.runs.get(&id) else {
+            return [Stdio::Null, Stdio::Null, Stdio::Null];
+        };
+        if run.logged && !run.patterns.is_empty() {
+            self.pump.expect(&service.name, id.run, 0, &run.patterns);
+        }
+        run.output()
+    }
+}
+
+impl Run {
+    /// Where its commands print to.
+    pub(super) fn output(&self) -> [Stdio; 3] {
+        if !self.pipes.is_empty() {
+            return [Stdio::Null, Stdio::Passed, Stdio::Passed];
+        }
+        let mut streams = self.fifos.iter().map(|path| Stdio::Fifo(path.as_os_str().as_bytes().to_vec()));
+        let mut next = || streams.next().unwrap_or(Stdio::Null);
+        [Stdio::Null, next(), next()]
+    }
+
+    /// The output of what was prepared is that of what is started.
+    pub(super) fn goes_on_from(&mut self, prepared: Run) {
+        self.fifos = prepared.fifos;
+        self.pipes = prepared.pipes;
+        self.readers = prepared.readers;
+        self.held = prepared.held;
+        self.logged = prepared.logged;
     }
 }

@@ -91,7 +91,7 @@ impl Machine {
         let is_new = match &mut stopping.body {
             Body::Alive(process) => std::mem::replace(&mut process.pid, pid) != pid,
             Body::Leftovers => stopping.spec.followed_pid_file().is_some(),
-            Body::Unborn | Body::Embryo { .. } => false,
+            Body::Unborn | Body::Embryo { .. } | Body::Gone => false,
         };
         let Phase::Rung { index, .. } = stopping.phase else {
             return;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::life::{Body, Judgement, Life, Phase, Process, Then, readiness};
+use super::life::{Body, Judgement, Life, Process, Then, readiness};
 use super::{Machine, Step};
-use crate::reconcile::action::{Action, Purpose};
+use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::fact::ExitStatus;
 use crate::reconcile::failure::Failure;
@@ -33,6 +33,10 @@ impl Machine {
     pub fn on_exited(&mut self, exit: Exit, step: &mut Step) {
         if self.goes_into_background(exit, step) {
             return;
+        }
+        // Told again, to another daemon: nothing is left that its PID file could name.
+        if self.awaited && !exit.left && matches!(self.life, Life::Detached { .. }) {
+            return self.daemon_is_gone(step);
         }
         self.cancel_probes(step);
         let now = step.now.mono_ns;
@@ -134,18 +138,17 @@ impl Machine {
             // Told again, to another daemon.
             Body::Leftovers if exit.left && self.awaited => return self.stop_goes_on(None, step),
             Body::Leftovers if self.awaited => return self.on_emptied(step),
+            Body::Gone if self.awaited => return self.post_stop_is_due_again(step),
+            Body::Gone => return,
             Body::Leftovers => return self.found_late_and_ended(exit, step),
         };
         let is_launcher = matches!(&stopping.body, Body::Alive(process) if process.is_launcher());
         let left = exit.left && (stopping.spec.stop_scope != StopScope::Process || is_launcher);
-        let commanded = matches!(stopping.phase, Phase::Command { ended: false });
+        let commanded = stopping.phase.command();
         stopping.body = Body::Leftovers;
         // With something left the command goes on: that may be its business too.
-        if commanded && !left {
-            step.out.push(Action::CancelRun {
-                id,
-                purpose: Purpose::Stop,
-            });
+        if let Some(purpose) = commanded.filter(|_| !left) {
+            step.out.push(Action::CancelRun { id, purpose });
         }
         self.note_exit(exit.status, executed_at, step);
         self.moves += 1;
@@ -166,11 +169,8 @@ impl Machine {
         if !matches!(stopping.body, Body::Leftovers) {
             return;
         }
-        if matches!(stopping.phase, Phase::Command { ended: false }) {
-            step.out.push(Action::CancelRun {
-                id,
-                purpose: Purpose::Stop,
-            });
+        if let Some(purpose) = stopping.phase.command() {
+            step.out.push(Action::CancelRun { id, purpose });
         }
         self.finish_stopping(step);
     }
@@ -183,6 +183,13 @@ impl Machine {
 
     /// Nothing of the incarnation is left.
     pub(super) fn finish(&mut self, then: Then, step: &mut Step) {
+        if !self.hook_post_stop(&then, step) {
+            self.conclude(then, step);
+        }
+    }
+
+    /// Nothing of the incarnation is left, and nothing is to be done about that.
+    pub(super) fn conclude(&mut self, then: Then, step: &mut Step) {
         step.out.push(Action::Release { id: self.incarnation() });
         let judgement = match then {
             Then::Judge(judgement) if !self.lot.going => judgement,
@@ -226,6 +233,7 @@ impl Machine {
             cause.clone(),
             step,
         );
+        self.hook_on_failure(&failure, step);
         self.publish(EventKind::Failed { failure }, cause, step);
         self.tell_end(step);
     }
@@ -254,6 +262,7 @@ impl Machine {
         };
         if let (true, Some(failure)) = (loop_begins, &shown) {
             self.warn(format!("crash loop: {}", failure.message), step);
+            self.hook_on_failure(failure, step);
         }
         self.back_off(verdict, shown, step);
     }

@@ -26,6 +26,13 @@ pub(in crate::reconcile) enum Life {
         attempt: u32,
         message: Option<String>,
     },
+    /// `Prepare` was ordered. `doing`: the step under way. `ending`: it was told to end. `done`: it is.
+    Preparing {
+        spec: Arc<Service>,
+        doing: Option<String>,
+        ending: bool,
+        done: bool,
+    },
     /// `Spawn` was ordered.
     Spawning {
         spec: Arc<Service>,
@@ -153,6 +160,8 @@ pub(in crate::reconcile) enum Body {
     Alive(Process),
     /// The main process ended, others of its tree still live.
     Leftovers,
+    /// Nothing of it is left; its end is not.
+    Gone,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,6 +169,8 @@ pub(in crate::reconcile) enum Body {
 pub(in crate::reconcile) enum Phase {
     /// Waits for the PID to signal.
     Unborn,
+    /// The hook `pre_stop`.
+    PreStop,
     /// `stop_command`; `ended`: it succeeded, and its effect is waited for.
     Command { ended: bool },
     /// The signal of rung `index` was sent at `since`.
@@ -172,6 +183,8 @@ pub(in crate::reconcile) enum Phase {
         until: u64,
         answered: bool,
     },
+    /// The hook `post_stop`, when nothing is left.
+    PostStop,
 }
 
 /// What the end of a stop means.
@@ -210,7 +223,8 @@ impl Life {
     /// Whether an incarnation exists that may hold ports, a name, processes.
     pub fn is_living(&self) -> bool {
         match self {
-            Life::Spawning { .. }
+            Life::Preparing { .. }
+            | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Launching { .. }
             | Life::Detached { .. }
@@ -247,7 +261,7 @@ impl Life {
     /// The definition of what lives.
     pub fn spec(&self) -> Option<&Service> {
         match self {
-            Life::Spawning { spec, .. } | Life::Executing { spec, .. } => Some(spec),
+            Life::Preparing { spec, .. } | Life::Spawning { spec, .. } | Life::Executing { spec, .. } => Some(spec),
             Life::Launching { process, .. } | Life::Detached { process, .. } => Some(&process.spec),
             Life::Starting { process, .. } | Life::Ready { process, .. } | Life::Unhealthy { process, .. } => {
                 Some(&process.spec)
@@ -273,11 +287,12 @@ impl Life {
             }
             Life::Stopping(stopping) => match &stopping.body {
                 Body::Alive(process) => Some(process),
-                Body::Unborn | Body::Embryo { .. } | Body::Leftovers => None,
+                Body::Unborn | Body::Embryo { .. } | Body::Leftovers | Body::Gone => None,
             },
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
+            | Life::Preparing { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Detached { .. }
@@ -298,11 +313,12 @@ impl Life {
             }
             Life::Stopping(stopping) => match &mut stopping.body {
                 Body::Alive(process) => Some(process),
-                Body::Unborn | Body::Embryo { .. } | Body::Leftovers => None,
+                Body::Unborn | Body::Embryo { .. } | Body::Leftovers | Body::Gone => None,
             },
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
+            | Life::Preparing { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Detached { .. }
@@ -321,7 +337,7 @@ impl Life {
             Life::Stopping(stopping) => match &stopping.body {
                 Body::Embryo { pid } => Some(*pid),
                 Body::Alive(process) => Some(process.pid),
-                Body::Unborn | Body::Leftovers => None,
+                Body::Unborn | Body::Leftovers | Body::Gone => None,
             },
             Life::Launching { .. } | Life::Starting { .. } | Life::Ready { .. } | Life::Unhealthy { .. } => {
                 self.process().map(|p| p.pid)
@@ -329,6 +345,7 @@ impl Life {
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
+            | Life::Preparing { .. }
             | Life::Spawning { .. }
             | Life::Detached { .. }
             | Life::Retrying { .. }
@@ -351,11 +368,13 @@ impl Life {
             | Life::Evicting { again, .. } => again.quiet.as_ref(),
             Life::Stopping(stopping) => match &stopping.phase {
                 Phase::Stuck { failure, .. } => Some(failure),
-                Phase::Unborn | Phase::Command { .. } | Phase::Rung { .. } | Phase::Killing { .. } => None,
+                Phase::Unborn | Phase::PreStop | Phase::Command { .. } | Phase::Rung { .. } => None,
+                Phase::Killing { .. } | Phase::PostStop => None,
             },
             Life::Stopped
             | Life::Waiting { .. }
             | Life::Gated { .. }
+            | Life::Preparing { .. }
             | Life::Launching { .. }
             | Life::Detached { .. }
             | Life::Starting { .. }
@@ -379,6 +398,7 @@ impl Life {
         match self {
             Life::Stopped => StateName::Stopped,
             Life::Waiting { .. } | Life::Gated { .. } => StateName::Waiting,
+            Life::Preparing { .. } => StateName::Preparing,
             Life::Spawning { again, .. }
             | Life::Executing { again, .. }
             | Life::Retrying { again, .. }
@@ -395,9 +415,8 @@ impl Life {
             Life::Backoff { .. } => StateName::Backoff,
             Life::Stopping(stopping) => match &stopping.phase {
                 Phase::Stuck { .. } => StateName::Failed,
-                Phase::Unborn | Phase::Command { .. } | Phase::Rung { .. } | Phase::Killing { .. } => {
-                    StateName::Stopping
-                }
+                Phase::Unborn | Phase::PreStop | Phase::Command { .. } | Phase::Rung { .. } => StateName::Stopping,
+                Phase::Killing { .. } | Phase::PostStop => StateName::Stopping,
             },
             Life::Completed { .. } => StateName::Completed,
             Life::Failed { .. } | Life::Doomed { .. } => StateName::Failed,

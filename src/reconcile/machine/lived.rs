@@ -87,6 +87,7 @@ pub(super) enum Remains {
     Embryo(u32),
     Alive(Program),
     Leftovers,
+    Gone,
 }
 
 impl Lived {
@@ -98,7 +99,7 @@ impl Lived {
             }
             Lived::Stopping { body, .. } => match body {
                 Remains::Alive(program) => Some(program),
-                Remains::Unborn | Remains::Embryo(_) | Remains::Leftovers => None,
+                Remains::Unborn | Remains::Embryo(_) | Remains::Leftovers | Remains::Gone => None,
             },
             Lived::Stopped | Lived::Waiting | Lived::Spawning { .. } | Lived::Executing { .. } => None,
             Lived::Backoff { .. } | Lived::Completed { .. } | Lived::Failed { .. } | Lived::Doomed { .. } => None,
@@ -133,7 +134,9 @@ pub(super) fn lived(life: &Life) -> Lived {
     match life {
         Life::Stopped => Lived::Stopped,
         // Its turn comes again.
-        Life::Waiting { .. } | Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } => Lived::Waiting,
+        // What prepared it ends with the daemon, and is begun anew.
+        Life::Waiting { .. } | Life::Gated { .. } | Life::Preparing { .. } => Lived::Waiting,
+        Life::Retrying { .. } | Life::Evicting { .. } => Lived::Waiting,
         Life::Spawning { again, .. } => Lived::Spawning { again: again.clone() },
         Life::Executing {
             again, pid, spawned_at, ..
@@ -193,6 +196,7 @@ pub(super) fn lived(life: &Life) -> Lived {
                 Body::Embryo { pid } => Remains::Embryo(*pid),
                 Body::Alive(running) => Remains::Alive(program(running)),
                 Body::Leftovers => Remains::Leftovers,
+                Body::Gone => Remains::Gone,
             },
             began: stopping.began,
             then: stopping.then.clone(),
@@ -272,6 +276,7 @@ pub(super) fn life(lived: &Lived, spec: &Arc<Service>, now: u64) -> Life {
                 Remains::Embryo(pid) => Body::Embryo { pid: *pid },
                 Remains::Alive(program) => Body::Alive(process(program, spec)),
                 Remains::Leftovers => Body::Leftovers,
+                Remains::Gone => Body::Gone,
             },
             began: *began,
             then: then.clone(),

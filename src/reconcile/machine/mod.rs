@@ -5,10 +5,12 @@
 mod calendar;
 mod daemons;
 mod ends;
+mod hooks;
 mod life;
 mod lived;
 mod memory;
 mod ports;
+mod preparing;
 mod probing;
 mod starts;
 mod stops;
@@ -26,7 +28,7 @@ use super::wish::{Lot, Wish};
 use crate::spec::{Change, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
-use life::Gate;
+use life::{Body, Gate};
 pub(super) use life::Life;
 pub use memory::Memory;
 pub(super) use memory::{Adopted, Bonded};
@@ -63,6 +65,8 @@ pub(super) struct Machine {
     pub next_run: Option<Due>,
     /// The run that was said to be going when another was due.
     overdue_run: u32,
+    /// The run whose `on_failure` is under way.
+    pub alarming: Option<Incarnation>,
     /// When the life became what it is, and why.
     pub since: u64,
     pub cause: Cause,
@@ -119,6 +123,7 @@ impl Machine {
             calendar: None,
             next_run: None,
             overdue_run: 0,
+            alarming: None,
             since: now.mono_ns,
             cause,
             moves: 0,
@@ -154,6 +159,7 @@ impl Machine {
             Life::Retrying { .. } | Life::Evicting { .. } => self.lot.wanted,
             Life::Failed { .. } | Life::Doomed { .. } => self.lot.wanted,
             Life::Backoff { .. } => false,
+            Life::Preparing { .. } => false,
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
             Life::Launching { .. } | Life::Detached { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) | Life::Completed { .. } => false,
@@ -170,6 +176,7 @@ impl Machine {
             Life::Stopped => self.pursue_stopped(step),
             Life::Waiting { .. } => self.pursue_waiting(permit, step),
             Life::Gated { .. } => self.pursue_gated(permit, step),
+            Life::Preparing { .. } => self.pursue_preparing(&permit, step),
             Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => {
                 if self.may_go(&permit) {
                     self.stop_by_wish(step)
@@ -229,6 +236,7 @@ impl Machine {
                 Gate::Asked | Gate::Open => None,
                 Gate::Resting { until } => Some(*until),
             },
+            Life::Preparing { done, .. } => (*done && !self.lot.going).then_some(0),
             Life::Spawning { .. } => None,
             Life::Executing { .. } | Life::Starting { .. } => self.starting_deadline(),
             Life::Launching { .. } | Life::Detached { .. } => self.launching_deadline(),
@@ -274,7 +282,9 @@ impl Machine {
             return;
         }
         let touched = match &mut self.life {
-            Life::Spawning { spec: old, .. } | Life::Executing { spec: old, .. } => {
+            Life::Preparing { spec: old, .. }
+            | Life::Spawning { spec: old, .. }
+            | Life::Executing { spec: old, .. } => {
                 *old = Arc::clone(&spec);
                 true
             }
@@ -286,6 +296,8 @@ impl Machine {
                 process.spec = Arc::clone(&spec);
                 true
             }
+            // Nothing is left that an edit could reach.
+            Life::Stopping(stopping) if matches!(stopping.body, Body::Gone) => false,
             Life::Stopping(stopping) => {
                 stopping.spec = Arc::clone(&spec);
                 true
@@ -305,6 +317,7 @@ impl Machine {
                 id: self.incarnation(),
                 service: spec,
             });
+            self.rewrite(step);
         }
     }
 
@@ -344,6 +357,7 @@ impl Machine {
                 purpose: Purpose::Reload,
                 service,
                 timeout: RELOAD_TIMEOUT,
+                told: Vec::new(),
             });
         }
     }
@@ -361,6 +375,6 @@ impl Machine {
 
     /// Nothing of it lives and none of its timers runs.
     pub fn is_at_rest(&self) -> bool {
-        !self.life.has_run() && self.deadline().is_none()
+        !self.life.has_run() && self.deadline().is_none() && self.alarming.is_none()
     }
 }

@@ -154,6 +154,7 @@ impl Machine {
             step,
         );
         self.publish(EventKind::Ready { after_ns, probe }, cause, step);
+        self.hook_post_ready(step);
     }
 
     pub(super) fn health_deadline(&self) -> Option<u64> {

@@ -102,7 +102,7 @@ impl Machine {
             self.asked_run = self.run;
         }
         if self.spec.wait_for.is_empty() || again != Again::default() {
-            return self.spawn(again, step);
+            return self.prepare(again, step);
         }
         let life = Life::Gated {
             gate: Gate::Asked,
@@ -115,7 +115,7 @@ impl Machine {
         true
     }
 
-    fn spawn(&mut self, again: Again, step: &mut Step) -> bool {
+    pub(super) fn spawn(&mut self, again: Again, step: &mut Step) -> bool {
         let spec = Arc::clone(&self.spec);
         step.out.push(Action::Spawn {
             id: self.incarnation(),
@@ -148,7 +148,7 @@ impl Machine {
         if self.spec.wait_for.is_empty() {
             // An edit took the gates away.
             step.out.push(Action::CancelProbes { id: self.incarnation() });
-            return self.spawn(Again::default(), step);
+            return self.prepare(Again::default(), step);
         }
         let now = step.now.mono_ns;
         let Life::Gated { gate, attempt, .. } = &mut self.life else {
@@ -164,7 +164,7 @@ impl Machine {
                 self.probe_gate(attempt, step);
                 false
             }
-            Gate::Open => self.spawn(Again::default(), step),
+            Gate::Open => self.prepare(Again::default(), step),
         }
     }
 
@@ -294,6 +294,7 @@ impl Machine {
             self.since = since;
             return;
         }
+        self.hook_on_failure(&failure, step);
         self.publish(EventKind::Failed { failure }, cause, step);
         self.tell_end(step);
     }

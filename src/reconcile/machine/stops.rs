@@ -16,6 +16,22 @@ const KILL_ANSWER: Duration = Duration::from_secs(10);
 /// What survived SIGKILL is killed again so often.
 const STUCK_REST: Duration = Duration::from_secs(30);
 
+/// `stop_command` runs.
+const COMMAND: Phase = Phase::Command { ended: false };
+
+impl Phase {
+    /// The command that is under way.
+    pub(super) fn command(&self) -> Option<Purpose> {
+        match self {
+            Phase::PreStop => Some(Purpose::PreStop),
+            Phase::Command { ended: false } => Some(Purpose::Stop),
+            Phase::PostStop => Some(Purpose::PostStop),
+            Phase::Unborn | Phase::Command { ended: true } => None,
+            Phase::Rung { .. } | Phase::Killing { .. } | Phase::Stuck { .. } => None,
+        }
+    }
+}
+
 impl Stopping {
     /// The end of rung `index` that began at `since`. `patience` bounds the whole ladder and stretches its last rung.
     fn rung_ends(&self, index: usize, since: u64, patience: Option<Duration>) -> u64 {
@@ -29,8 +45,9 @@ impl Stopping {
 
     pub(super) fn deadline(&self, patience: Option<Duration>) -> Option<u64> {
         match &self.phase {
-            Phase::Unborn => None,
-            Phase::Command { .. } => Some(self.command_ends(patience)),
+            // A hook is ended by who runs it.
+            Phase::Unborn | Phase::PostStop => None,
+            Phase::PreStop | Phase::Command { .. } => Some(self.command_ends(patience)),
             Phase::Rung { index, since } => Some(self.rung_ends(*index, *since, patience)),
             Phase::Killing { until } | Phase::Stuck { until, .. } => Some(*until),
         }
@@ -55,7 +72,7 @@ impl Stopping {
     pub(super) fn signal_scope(&self) -> StopScope {
         match &self.body {
             Body::Alive(process) => process.signal_scope(),
-            Body::Unborn | Body::Embryo { .. } | Body::Leftovers => self.scope(),
+            Body::Unborn | Body::Embryo { .. } | Body::Leftovers | Body::Gone => self.scope(),
         }
     }
 }
@@ -97,7 +114,7 @@ impl Machine {
     ) {
         let (began, ladder) = (step.now.mono_ns, spec.stop.clone());
         let (unborn, alive) = (matches!(body, Body::Unborn), matches!(body, Body::Alive(_)));
-        let command = alive && spec.stop_command.is_some() && !step.hasten;
+        let commanded = alive && !step.hasten;
         let stopping = Stopping {
             spec,
             body,
@@ -110,22 +127,48 @@ impl Machine {
         if unborn {
             return;
         }
-        if !command {
-            return self.climb(0, step);
+        if !commanded || !self.command(Phase::PreStop, step) && !self.command(COMMAND, step) {
+            self.climb(0, step);
         }
-        let (id, patience) = (self.incarnation(), self.wish.patience);
+    }
+
+    /// Runs the command of this phase. `false`: there is none.
+    fn command(&mut self, phase: Phase, step: &mut Step) -> bool {
+        let (id, now, patience) = (self.incarnation(), step.now.mono_ns, self.wish.patience);
         let Life::Stopping(stopping) = &mut self.life else {
-            return;
+            return false;
         };
-        stopping.phase = Phase::Command { ended: false };
-        let timeout = Duration::from_nanos(stopping.command_ends(patience).saturating_sub(began));
-        let service = Arc::clone(&stopping.spec);
+        let Some(purpose) = phase.command().filter(|purpose| purpose.command(&stopping.spec).is_some()) else {
+            return false;
+        };
+        stopping.phase = phase;
         step.out.push(Action::Run {
             id,
-            purpose: Purpose::Stop,
-            service,
-            timeout,
+            purpose,
+            service: Arc::clone(&stopping.spec),
+            timeout: Duration::from_nanos(stopping.command_ends(patience).saturating_sub(now)),
+            told: Vec::new(),
         });
+        true
+    }
+
+    /// What was to be done before the stop signal is done.
+    pub(super) fn pre_stop_ended(&mut self, step: &mut Step) {
+        let Life::Stopping(stopping) = &self.life else { return };
+        if stopping.phase != Phase::PreStop {
+            return;
+        }
+        let alive = matches!(stopping.body, Body::Alive(_));
+        if !alive || step.hasten || !self.command(COMMAND, step) {
+            self.climb(0, step);
+        }
+    }
+
+    /// Told again of a run of which nothing is left, to another daemon: its hook may not have come to its end.
+    pub(super) fn post_stop_is_due_again(&mut self, step: &mut Step) {
+        if let Life::Stopping(stopping) = self.take_life() {
+            self.finish(stopping.then, step);
+        }
     }
 
     /// The PID of something that is to be stopped already.
@@ -181,14 +224,19 @@ impl Machine {
         let due = stopping.deadline(patience).is_some_and(|at| at <= now);
         match &mut stopping.phase {
             Phase::Unborn => {}
-            Phase::Command { ended } if due || step.hasten => {
-                if !*ended {
-                    step.out.push(Action::CancelRun {
-                        id,
-                        purpose: Purpose::Stop,
-                    });
+            Phase::PreStop | Phase::Command { .. } if due || step.hasten => {
+                if let Some(purpose) = stopping.phase.command() {
+                    step.out.push(Action::CancelRun { id, purpose });
                 }
                 self.climb(0, step);
+            }
+            Phase::PostStop if step.hasten => {
+                step.out.push(Action::CancelRun {
+                    id,
+                    purpose: Purpose::PostStop,
+                });
+                self.post_stop_ended(step);
+                return true;
             }
             Phase::Rung { index, .. } if due || step.hasten => {
                 let next = *index + 1;
@@ -211,7 +259,8 @@ impl Machine {
                 *answered = false;
                 step.out.push(Action::Kill { id, scope });
             }
-            Phase::Command { .. } | Phase::Rung { .. } | Phase::Killing { .. } | Phase::Stuck { .. } => {}
+            Phase::PreStop | Phase::Command { .. } | Phase::Rung { .. } => {}
+            Phase::Killing { .. } | Phase::Stuck { .. } | Phase::PostStop => {}
         }
         false
     }
@@ -219,20 +268,16 @@ impl Machine {
     /// A stop that an earlier daemon began. What was under way in that one is begun again; a signal that arrived is not
     /// sent twice: to some programs a second one means more than the first.
     pub(super) fn stop_goes_on(&mut self, signalled: Option<Signal>, step: &mut Step) {
-        let (id, now, patience) = (self.incarnation(), step.now.mono_ns, self.wish.patience);
+        let id = self.incarnation();
         let Life::Stopping(stopping) = &self.life else { return };
         let scope = stopping.scope();
         match &stopping.phase {
-            Phase::Unborn | Phase::Command { ended: true } => {}
-            Phase::Command { .. } if !matches!(stopping.body, Body::Alive(_)) => {}
-            Phase::Command { ended: false } => {
-                let left = stopping.command_ends(patience).saturating_sub(now);
-                step.out.push(Action::Run {
-                    id,
-                    purpose: Purpose::Stop,
-                    service: Arc::clone(&stopping.spec),
-                    timeout: Duration::from_nanos(left),
-                });
+            Phase::Unborn | Phase::Command { ended: true } | Phase::PostStop => {}
+            phase @ (Phase::PreStop | Phase::Command { ended: false }) => {
+                if matches!(stopping.body, Body::Alive(_)) {
+                    let phase = phase.clone();
+                    self.command(phase, step);
+                }
             }
             Phase::Rung { index, .. } => {
                 let signal = stopping.ladder.get(*index).map(|rung| rung.signal);
@@ -284,7 +329,7 @@ impl Machine {
                 answered,
                 ..
             } => (*known, *answered) = (failure, true),
-            Phase::Unborn | Phase::Command { .. } | Phase::Rung { .. } => {}
+            Phase::Unborn | Phase::PreStop | Phase::Command { .. } | Phase::Rung { .. } | Phase::PostStop => {}
         }
     }
 }

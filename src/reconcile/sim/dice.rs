@@ -11,6 +11,12 @@ impl Dice {
         Dice(Rng::new(seed))
     }
 
+    /// Others, for something that leaves these as they are: what they throw later stays the same.
+    pub fn aside(&self) -> Self {
+        let mut aside = self.0.clone();
+        Dice::new(aside.next() ^ 0x5eed)
+    }
+
     /// In `0..sides`.
     pub fn below(&mut self, sides: u64) -> u64 {
         self.0.next() % sides

@@ -184,6 +184,7 @@ fn edit_key(service: &mut Service, dice: &mut Dice) {
         8 => service.autostart = !service.autostart,
         9 => service.profiles = profiles(dice, 2),
         10 => service.essential = !service.essential,
+        13 if dice.aside().once_in(2) => prepare(service, &mut dice.aside()),
         11 if service.kind == Kind::Oneshot => service.timeout = dice.once_in(2).then(|| Duration::from_secs(20)),
         _ => service.stop_command = stop_command(dice, 2),
     }
@@ -266,7 +267,29 @@ fn service(dice: &mut Dice, name: &str) -> Service {
     service.autostart = !dice.once_in(6);
     service.profiles = profiles(dice, 6);
     service.essential = dice.once_in(12);
+    let mut aside = dice.aside();
+    if aside.once_in(4) {
+        prepare(&mut service, &mut aside);
+    }
     service
+}
+
+fn prepare(service: &mut Service, dice: &mut Dice) {
+    let mut command = || stop_command(dice, 2);
+    service.hooks = Hooks {
+        pre_start: command(),
+        post_ready: command(),
+        pre_stop: command(),
+        post_stop: command(),
+        on_failure: command(),
+    };
+    if dice.once_in(2) {
+        let file = RenderedFile {
+            content: String::new(),
+            reload: dice.once_in(2),
+        };
+        service.files.insert("/srv/file".to_owned(), file);
+    }
 }
 
 /// Short enough that some of it happens in a history.

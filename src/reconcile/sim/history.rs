@@ -263,7 +263,8 @@ impl History {
         }
         let fact = self.recent[self.dice.index(self.recent.len())].clone();
         let is_news = match fact {
-            Fact::Nudged { .. } => true,
+            // Files that have changed once more are read once more.
+            Fact::Nudged { .. } | Fact::Rewritten { .. } => true,
             Fact::Exited { id, .. } => self.host.follows(id),
             // Another number is another main process again.
             Fact::MainPidTold { id, pid } => self.host.follows(id) || !self.host.is_main(id, pid),
@@ -282,11 +283,11 @@ impl History {
             fact,
             Fact::StatusTold { .. } | Fact::MainPidTold { .. } | Fact::PidFileDoubted { .. }
         ) || self.world.snapshot() == before;
-        // The end of a reload is nothing but told.
+        // The end of a reload and of such a hook is nothing but told.
         let is_told = matches!(
             fact,
             Fact::CommandEnded {
-                purpose: Purpose::Reload,
+                purpose: Purpose::Reload | Purpose::PostReady,
                 ..
             }
         ) && matches!(actions[..], [Action::Publish(_)]);

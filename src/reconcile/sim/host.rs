@@ -24,6 +24,13 @@ const NOBODYS: u32 = 1_000_000;
 /// As the guardian's: so long a SIGKILL may take before it is called failed.
 const PATIENCE: u64 = 2_000 * MS;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    Working,
+    ToldToEnd,
+    Done,
+}
+
 #[derive(Default)]
 pub struct Host {
     pub now: u64,
@@ -31,6 +38,8 @@ pub struct Host {
     sequence: u64,
     pub bodies: BTreeMap<Incarnation, Body>,
     pub gates: BTreeMap<Incarnation, bool>,
+    /// Those that are prepared and not spawned yet.
+    pub preparing: BTreeMap<Incarnation, Preparing>,
     /// What the hands say at once of what they were to adopt.
     pub answers: Vec<Fact>,
     /// From now on nothing goes wrong by itself.
@@ -150,6 +159,15 @@ impl Host {
                 }
             }
             Fact::GateProbed { id, .. } => drop(self.gates.insert(*id, false)),
+            Fact::Prepared { id, result } => {
+                match result {
+                    Ok(()) => drop(self.preparing.insert(*id, Preparing::Done)),
+                    Err(_) => drop(self.preparing.remove(id)),
+                }
+                if let Some(body) = self.bodies.get_mut(id).filter(|_| result.is_err()) {
+                    (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
+                }
+            }
             Fact::CommandEnded { id, .. } => {
                 if let Some(body) = self.bodies.get_mut(id) {
                     body.commanded = false;
@@ -321,6 +339,7 @@ impl Host {
             }
             Action::Release { id } => {
                 self.bodies.remove(id);
+                self.preparing.remove(id);
                 self.queue.retain(|_, coming| !coming.is_about(*id));
             }
             Action::Probe {
@@ -349,6 +368,12 @@ impl Host {
                 };
                 self.plan(dice.delay(500), Coming::Tell(fact));
             }
+            Action::Prepare { id, service } => self.prepare(*id, service, dice),
+            Action::CancelPrepare { id } => self.cancel_prepare(*id, dice),
+            Action::Rewrite { id, .. } => {
+                let result = Ok(dice.once_in(2));
+                self.plan(dice.delay(50), Coming::Tell(Fact::Rewritten { id: *id, result }));
+            }
             Action::Run {
                 id, purpose, timeout, ..
             } => self.run(*id, *purpose, timeout.as_nanos() as u64, dice),
@@ -369,6 +394,7 @@ impl Host {
     }
 
     fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool, dice: &mut Dice) {
+        self.preparing.remove(&id);
         self.bodies
             .insert(id, Body::new(Arc::clone(service), id.run, dice, self.kind));
         let port = service

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::body::Stage;
+use super::host::Preparing;
 use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
 use super::text::words;
 use super::wishes::Wishes;
@@ -79,6 +80,13 @@ impl Laws {
     /// Judges an action that is about to be performed.
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
+            // Whether it may start was asked when its preparation began.
+            Action::Spawn { id, service, .. } if view.host.preparing.contains_key(id) => {
+                match self.is_wanted(&service.name) {
+                    true => Ok(()),
+                    false => broken("nothing starts that is not wanted", &service.name),
+                }
+            }
             Action::Spawn { id, service, .. } => self.spawn(*id, service, view),
             Action::Evict { id, .. } if view.host.bodies.contains_key(id) => {
                 broken("a port is cleared before a start", words(*id))
@@ -102,11 +110,31 @@ impl Laws {
             Action::ProbeGate { id, .. } if view.host.gates.get(id) == Some(&true) => {
                 broken("a gate is tried once at a time", words(*id))
             }
+            Action::Prepare { id, service } => self.spawn(*id, service, view),
+            Action::CancelPrepare { id } => match view.host.preparing.get(id) {
+                Some(Preparing::Working) => Ok(()),
+                Some(Preparing::ToldToEnd) => broken("what is prepared is told to end once", words(*id)),
+                Some(Preparing::Done) | None => broken("what is told to end is prepared", words(*id)),
+            },
+            Action::Rewrite { .. } => Ok(()),
+            Action::Run {
+                purpose: Purpose::OnFailure,
+                ..
+            } => Ok(()),
+            Action::Run {
+                id,
+                purpose: Purpose::PostStop,
+                ..
+            } => match view.host.bodies.get(id) {
+                Some(body) if body.may_be_released() => Ok(()),
+                Some(_) | None => broken("post_stop comes when nothing is left", words(*id)),
+            },
             Action::Run { id, purpose, .. } => match view.host.bodies.get(id) {
-                Some(body) if body.executed && !body.exited && *purpose == Purpose::Reload => Ok(()),
+                Some(body) if body.executed && !body.exited && matches!(purpose, Purpose::Reload | Purpose::PostReady) => Ok(()),
                 Some(body) if body.executed && !body.exited && !body.commanded => Ok(()),
                 Some(_) | None => broken("a stop command needs a program that runs", words(*id)),
             },
+            Action::Release { id } if view.host.preparing.get(id) == Some(&Preparing::Done) => Ok(()),
             Action::Release { id } => match view.host.bodies.get(id) {
                 Some(body) if body.may_be_released() => Ok(()),
                 Some(_) => broken("a run is released when nothing of it is left", words(*id)),

@@ -87,7 +87,11 @@ pub fn has_no_code(reason: Reason) -> bool {
     reason.is_permanent()
         || matches!(
             reason,
-            Reason::DependencyFailed | Reason::StartTimeout | Reason::PidFileTimeout | Reason::HealthFailed
+            Reason::DependencyFailed
+                | Reason::PrepareFailed
+                | Reason::StartTimeout
+                | Reason::PidFileTimeout
+                | Reason::HealthFailed
         )
 }
 

@@ -73,6 +73,9 @@ pub fn shown(action: &Action) -> String {
         }
         Action::CancelEviction { id } => format!("CancelEviction for {}", words(*id)),
         Action::Renumber { service, port } => format!("Renumber {port} of {service}"),
+        Action::Prepare { id, .. } => format!("Prepare {}", words(*id)),
+        Action::CancelPrepare { id } => format!("CancelPrepare of {}", words(*id)),
+        Action::Rewrite { id, .. } => format!("Rewrite the files of {}", words(*id)),
         Action::Probe { id, kind, attempt, .. } => format!("Probe {kind:?} {attempt} of {}", words(*id)),
         Action::ProbeGate { id, attempt, .. } => format!("ProbeGate {attempt} of {}", words(*id)),
         Action::Run {

@@ -103,7 +103,7 @@ fn has_stopped(machine: &Machine) -> bool {
         // What it needs was stopped by hand: it comes back only with that.
         Life::Waiting { .. } => machine.lot.held,
         Life::Gated { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. } => false,
-        Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+        Life::Preparing { .. } | Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
         Life::Launching { .. } | Life::Detached { .. } => false,
         Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,
     }

@@ -299,11 +299,18 @@ impl World {
                 self.tell(now, id, out, ended, |m, step| m.on_gate_probed(attempt, &outcome, step));
             }
             Fact::CommandEnded { id, purpose, result } => {
+                if purpose == Purpose::OnFailure {
+                    return self.tell_of_alarm(now, id, &result, out, ended);
+                }
                 self.tell(now, id, out, ended, |m, step| match purpose {
                     Purpose::Stop => m.on_command_ended(&result, step),
                     Purpose::Reload => m.on_reload_ended(&result, step),
+                    _ => m.on_hook_ended(purpose, &result, step),
                 });
             }
+            Fact::Preparing { id, what } => self.tell(now, id, out, ended, |m, step| m.on_preparing(what, step)),
+            Fact::Prepared { id, result } => self.tell(now, id, out, ended, |m, step| m.on_prepared(result, step)),
+            Fact::Rewritten { id, result } => self.tell(now, id, out, ended, |m, step| m.on_rewritten(result, step)),
             Fact::PortTaken { id, taken } => self.tell(now, id, out, ended, |m, step| m.on_port_taken(taken, step)),
             Fact::PortsMoved { id, actual, words } => {
                 self.tell(now, id, out, ended, |m, step| m.on_ports_moved(actual, words, step));
@@ -318,6 +325,31 @@ impl World {
             }
             Fact::TimePassed => {}
         }
+    }
+
+    /// The end of a hook that may be about a run before the current one.
+    fn tell_of_alarm(
+        &mut self,
+        now: Now,
+        id: Incarnation,
+        result: &Result<(), String>,
+        out: &mut Vec<Action>,
+        ended: &mut Vec<ServiceId>,
+    ) {
+        let hasten = self.is_hastened();
+        let Some(node) = self.nodes.get_mut(id.service.0 as usize).and_then(Option::as_deref_mut) else {
+            return;
+        };
+        let rng = &mut self.rng;
+        let mut step = Step {
+            now,
+            out,
+            rng,
+            hasten,
+            ended,
+        };
+        node.machine.on_alarm_ended(id, result, &mut step);
+        self.mark_dirty(id.service);
     }
 
     /// Hands a fact to the machine it is about; one from another life is dropped here.

@@ -334,6 +334,7 @@ impl World {
         let quiet = machine.history.looping || machine.life.failure().is_some() && name == StateName::Failed;
         let moving = match &machine.life {
             Life::Gated { .. }
+            | Life::Preparing { .. }
             | Life::Spawning { .. }
             | Life::Executing { .. }
             | Life::Launching { .. }
@@ -349,7 +350,7 @@ impl World {
         };
         let ended = matches!(machine.life, Life::Completed { .. }) || machine.life.has_failed();
         Share {
-            living: machine.life.is_living(),
+            living: machine.life.is_living() || machine.alarming.is_some(),
             moving,
             unwell: machine.lot.wanted && !at_goal,
             open: machine.lot.desired && !ended && machine.spec.schedule.is_none(),
@@ -370,7 +371,7 @@ fn is_met(on: &Machine, condition: Condition) -> bool {
         (Life::Failed { status: Some(_), .. }, Condition::Completed) => true,
         (Life::Starting { .. } | Life::Unhealthy { .. } | Life::Ready { .. } | Life::Failed { .. }, _) => false,
         (Life::Stopped | Life::Waiting { .. } | Life::Gated { .. } | Life::Spawning { .. }, _) => false,
-        (Life::Launching { .. } | Life::Detached { .. }, _) => false,
+        (Life::Preparing { .. } | Life::Launching { .. } | Life::Detached { .. }, _) => false,
         (Life::Executing { .. } | Life::Retrying { .. } | Life::Evicting { .. } | Life::Backoff { .. }, _) => false,
         (Life::Stopping(_) | Life::Doomed { .. }, _) => false,
     }

@@ -243,7 +243,7 @@ impl World {
             Life::Completed { .. } | Life::Backoff { .. } | Life::Retrying { .. } | Life::Evicting { .. } => now,
             Life::Stopped => now && machine.is_startable(),
             Life::Waiting { .. } | Life::Gated { .. } | Life::Doomed { .. } => false,
-            Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
+            Life::Preparing { .. } | Life::Spawning { .. } | Life::Executing { .. } | Life::Starting { .. } => false,
             Life::Launching { .. } | Life::Detached { .. } => false,
             Life::Ready { .. } | Life::Unhealthy { .. } | Life::Stopping(_) => false,
         };

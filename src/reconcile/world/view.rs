@@ -61,7 +61,10 @@ impl World {
             waiting_on: self.waiting_on(node),
             probe_message,
             probe_attempts,
-            status_text: process.and_then(|process| process.status_text.clone()),
+            status_text: match &machine.life {
+                Life::Preparing { doing, .. } => doing.clone(),
+                _ => process.and_then(|process| process.status_text.clone()),
+            },
             next_try_at_ns: match &machine.life {
                 Life::Backoff { until, .. } => Some(*until),
                 Life::Failed { retry_at, .. } => retry_at.filter(|_| machine.lot.wanted),

@@ -199,6 +199,10 @@ impl World {
                     None => "its program is being executed".to_owned(),
                 }
             }
+            Life::Preparing { doing, .. } => match doing {
+                Some(doing) => format!("before its start `{doing}` is done, and it has been preparing for {since}"),
+                None => format!("it has been preparing for its start for {since}"),
+            },
             Life::Evicting { again, .. } => match &again.quiet {
                 Some(failure) => failure.message.clone(),
                 None => format!("what holds its port is being ended, since {since}"),

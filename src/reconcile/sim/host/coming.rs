@@ -44,6 +44,8 @@ macro_rules! run_of {
             Coming::Tell(Fact::Adopted { id: of, .. } | Fact::Vanished { id: of }) => Some(of),
             Coming::Tell(Fact::Exited { id: of, .. } | Fact::Evicted { id: of, .. }) => Some(of),
             Coming::Taken(of, _) | Coming::Launched(of) | Coming::Named(of, _) => Some(of),
+            Coming::Tell(Fact::Preparing { id: of, .. } | Fact::Prepared { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::Rewritten { id: of, .. }) => Some(of),
             Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => Some(of),
             Coming::Tell(_) => None,
         }
@@ -69,7 +71,7 @@ impl Coming {
         matches!(
             self,
             Coming::Tell(Fact::Probed { .. } | Fact::GateProbed { .. } | Fact::CommandEnded { .. })
-                | Coming::Tell(Fact::Evicted { .. })
+                | Coming::Tell(Fact::Evicted { .. } | Fact::Preparing { .. } | Fact::Prepared { .. } | Fact::Rewritten { .. })
                 | Coming::Taken(..)
         )
     }

@@ -38,10 +38,48 @@ impl Host {
         );
     }
 
+    pub(super) fn prepare(&mut self, id: Incarnation, service: &Arc<Service>, dice: &mut Dice) {
+        self.bodies
+            .insert(id, Body::new(Arc::clone(service), id.run, dice, self.kind));
+        self.preparing.insert(id, Preparing::Working);
+        let result = match self.kind || !dice.once_in(6) {
+            true => Ok(()),
+            false => Err(Failure {
+                reason: dice.pick(&[Reason::PrepareFailed, Reason::PrepareFailed, Reason::UserUnknown]),
+                message: "`npm ci` exited with code 1".to_owned(),
+                suggestion: None,
+            }),
+        };
+        let took = dice.delay(3_000);
+        let what = "npm ci".to_owned();
+        self.plan(took / 2, Coming::Tell(Fact::Preparing { id, what }));
+        self.plan(took, Coming::Tell(Fact::Prepared { id, result }));
+    }
+
+    /// It ends soon, if it has not come to its end by itself already.
+    pub(super) fn cancel_prepare(&mut self, id: Incarnation, dice: &mut Dice) {
+        self.preparing.insert(id, Preparing::ToldToEnd);
+        if dice.once_in(4) {
+            return;
+        }
+        self.queue
+            .retain(|_, coming| !matches!(coming, Coming::Tell(Fact::Prepared { id: of, .. } | Fact::Preparing { id: of, .. }) if *of == id));
+        let result = Err(Failure {
+            reason: Reason::PrepareFailed,
+            message: "`npm ci` was ended".to_owned(),
+            suggestion: None,
+        });
+        self.plan(dice.delay(20), Coming::Tell(Fact::Prepared { id, result }));
+    }
+
     pub(super) fn run(&mut self, id: Incarnation, purpose: Purpose, timeout: u64, dice: &mut Dice) {
-        let Some(body) = self.bodies.get_mut(&id) else { return };
-        let stops = purpose == Purpose::Stop;
-        body.commanded |= stops;
+        let stops = matches!(purpose, Purpose::Stop | Purpose::PreStop);
+        match (self.bodies.get_mut(&id), purpose) {
+            (Some(body), _) => body.commanded |= stops,
+            // It has a run of its own.
+            (None, Purpose::OnFailure) => {}
+            (None, _) => return,
+        }
         let took = dice.delay(3_000);
         let result = match took <= timeout && !dice.once_in(4) {
             true => Ok(()),

@@ -16,6 +16,10 @@ impl Host {
                 self.bodies.remove(id);
             }
         }
+        // So is what was only prepared.
+        for id in std::mem::take(&mut self.preparing).into_keys() {
+            self.bodies.remove(&id);
+        }
         self.queue.retain(|_, coming| !coming.ends_with_the_daemon());
         self.gates.clear();
         for body in self.bodies.values_mut() {

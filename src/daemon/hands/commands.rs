@@ -1,0 +1,116 @@
+//! What is run beside a service: its preparation, its stop and reload commands, its hooks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::{Hands, Inbox, Run, Task};
+use crate::daemon::errand::{self, Beside, Underway};
+use crate::daemon::launch::Setting;
+use crate::daemon::preparation::{self, Preparation};
+use crate::reconcile::{Fact, Failure, Incarnation, Purpose};
+use crate::spec::Service;
+use crate::sys::places::nameless;
+use crate::sys::users::Ids;
+
+impl Hands {
+    pub(super) fn prepare(&mut self, id: Incarnation, service: &Arc<Service>) {
+        let begun = self.open_run(id, service, true);
+        let ids = match begun {
+            Ok(ids) => ids,
+            Err(failure) => {
+                self.forget(id);
+                let result = Err(failure);
+                return self.known.push_back(Fact::Prepared { id, result });
+            }
+        };
+        let preparation = Preparation {
+            id,
+            service: service.clone(),
+            ids,
+            state_dir: (!nameless::is_nowhere(&self.state_dir)).then(|| self.state_dir.clone()),
+            tickets: self.tickets.clone(),
+            inbox: self.inbox.clone(),
+        };
+        let (cancel, cancelled) = oneshot::channel();
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.preparing = Some(cancel);
+        }
+        let inbox = self.inbox.clone();
+        // It is never broken off: its commands are ended before it ends.
+        tokio::task::spawn_local(async move {
+            let result = preparation.perform(cancelled).await;
+            let _ = inbox.send(Inbox::Fact(Fact::Prepared { id, result }));
+        });
+    }
+
+    pub(super) fn cancel_prepare(&mut self, id: Incarnation) {
+        if let Some(cancel) = self.runs.get_mut(&id).and_then(|run| run.preparing.take()) {
+            // It may have come to its end by itself.
+            let _ = cancel.send(());
+        }
+    }
+
+    /// A run that has its output, though nothing of the service is spawned yet.
+    fn open_run(&mut self, id: Incarnation, service: &Arc<Service>, is_first: bool) -> Result<Option<Ids>, Failure> {
+        let service = &self.actual(service)?;
+        let setting = Setting::of(id, service, &self.surroundings)?;
+        let ids = setting.ids();
+        let mut run = Run::new(self.tickets.take(), service, setting.clone());
+        // What a step prints is not what a log check waits for.
+        run.patterns = Vec::new();
+        run.is_reopened = !is_first;
+        self.by_name.insert((service.name.clone(), id.run), id);
+        self.runs.insert(id, run);
+        self.open_output(id, service, &setting)?;
+        self.hold_output(id);
+        Ok(ids)
+    }
+
+    pub(super) fn rewrite(&mut self, id: Incarnation, service: &Arc<Service>) {
+        let ids = self.runs.get(&id).and_then(|run| run.setting.ids());
+        let (service, inbox) = (service.clone(), self.inbox.clone());
+        tokio::task::spawn_blocking(move || {
+            let result = preparation::write_files(&service, ids.as_ref(), true);
+            let _ = inbox.send(Inbox::Fact(Fact::Rewritten { id, result }));
+        });
+    }
+
+    pub(super) fn run(
+        &mut self,
+        id: Incarnation,
+        purpose: Purpose,
+        declared: &Arc<Service>,
+        timeout: Duration,
+        told: Vec<(&'static str, String)>,
+    ) {
+        let is_over = !self.runs.contains_key(&id);
+        if is_over && let Err(failure) = self.open_run(id, declared, false) {
+            self.forget(id);
+            let result = Err(format!("could not be started: {}", failure.message));
+            return self.known.push_back(Fact::CommandEnded { id, purpose, result });
+        }
+        let command = self.runs.get(&id).and_then(|run| purpose.command(&run.service));
+        let Some(command) = command.or_else(|| purpose.command(declared)) else {
+            let result = Ok(());
+            return self.known.push_back(Fact::CommandEnded { id, purpose, result });
+        };
+        let beside = Beside { folder: None, told };
+        let underway = Underway::beside(self.tickets.take(), id, command, beside, &self.inbox);
+        self.start_task(id, Task::Run(purpose), async move {
+            Fact::CommandEnded {
+                id,
+                purpose,
+                result: errand::run(underway, timeout).await,
+            }
+        });
+    }
+
+    /// The command of a run that is over was all there was of it.
+    pub(super) fn command_ended(&mut self, id: Incarnation) {
+        if self.runs.get(&id).is_some_and(|run| run.is_reopened) {
+            self.forget(id);
+        }
+    }
+}

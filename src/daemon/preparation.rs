@@ -1,0 +1,266 @@
+//! What is done before a start, as a task beside the loop: the folder is filled, files are written, steps are run that are
+//! to be run, then `pre_start`. What takes time waits on threads and on processes of the guardian's, never the loop.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::errand::{Beside, End, Tickets, Underway, in_words};
+use super::hands::Inbox;
+use super::prepared::{Filled, Notes};
+use crate::fault::point;
+use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
+use crate::spec::{Argv, Service, Source};
+use crate::sys;
+use crate::sys::users::Ids;
+
+/// The verb of our own program that fills a folder, as the service's user.
+pub const FILL_VERB: &str = "__fill";
+
+pub struct Preparation {
+    pub id: Incarnation,
+    pub service: Arc<Service>,
+    /// Who writes the files; `None`: we do.
+    pub ids: Option<Ids>,
+    /// `None`: nothing can be kept.
+    pub state_dir: Option<PathBuf>,
+    pub tickets: Rc<Tickets>,
+    pub inbox: mpsc::UnboundedSender<Inbox>,
+}
+
+/// What is to be done about the folder.
+enum Fill {
+    Nothing,
+    /// Run our own program with these words after the verb, then note it.
+    With(Vec<String>, Filled),
+    Refused(Failure),
+}
+
+impl Preparation {
+    /// `cancelled`: ends what is under way, and then itself.
+    pub async fn perform(self, mut cancelled: oneshot::Receiver<()>) -> Result<(), Failure> {
+        let service = self.service.clone();
+        if service.source.is_some() {
+            self.fill(&mut cancelled).await?;
+        }
+        if !service.files.is_empty() {
+            let (service, ids) = (service.clone(), self.ids.clone());
+            let written = blocking(move || write_files(&service, ids.as_ref(), false)).await;
+            written.map_err(|words| failed(words, None))?;
+            point!("daemon.files-written");
+        }
+        for index in 0..service.prepare.len() {
+            let (mut notes, due) = self.with_notes(move |service, notes| notes.is_due(&service.prepare[index])).await;
+            let step = &service.prepare[index];
+            let what = words_of(&step.run);
+            let due = due.map_err(|error| failed(format!("the inputs of `{what}` can't be read: {error}"), None))?;
+            let Some(inputs) = due else { continue };
+            self.run(&what, &step.run, Beside::default(), &mut cancelled).await?;
+            point!("daemon.step-done");
+            let service = service.clone();
+            blocking(move || notes.done(&service.prepare[index], inputs, &service.prepare)).await;
+        }
+        if let Some(hook) = &service.hooks.pre_start {
+            self.run("pre_start", hook, Beside::default(), &mut cancelled).await?;
+        }
+        Ok(())
+    }
+
+    async fn fill(&self, cancelled: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
+        let (mut notes, fill) = self.with_notes(|service, notes| plan_to_fill(service, notes)).await;
+        let (words, filled) = match fill {
+            Fill::Nothing => return Ok(()),
+            Fill::Refused(failure) => return Err(failure),
+            Fill::With(words, filled) => (words, filled),
+        };
+        let what = format!("source: {}", filled.from);
+        let mut command = vec![own_program(), FILL_VERB.to_owned()];
+        command.extend(words);
+        let command = Argv {
+            words: command,
+            shell: false,
+        };
+        // It is the folder to run in that is not there yet.
+        let folder = filled.folder.ancestors().skip(1).find(|folder| folder.is_dir());
+        let beside = Beside {
+            folder: folder.map(Path::to_owned),
+            told: vec![("GIT_TERMINAL_PROMPT", "0".to_owned())],
+        };
+        self.run(&what, &command, beside, cancelled).await?;
+        point!("daemon.folder-filled");
+        blocking(move || notes.filled(filled)).await;
+        Ok(())
+    }
+
+    /// Reads the notes and asks them, on a thread.
+    async fn with_notes<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Service, &mut Notes) -> T + Send + 'static,
+    ) -> (Notes, T) {
+        let (service, state_dir) = (self.service.clone(), self.state_dir.clone());
+        blocking(move || {
+            let mut notes = Notes::read(state_dir.as_deref(), &service.name);
+            let answer = ask(&service, &mut notes);
+            (notes, answer)
+        })
+        .await
+    }
+
+    async fn run(
+        &self,
+        what: &str,
+        command: &Argv,
+        beside: Beside,
+        cancelled: &mut oneshot::Receiver<()>,
+    ) -> Result<(), Failure> {
+        let _ = self.inbox.send(Inbox::Fact(Fact::Preparing {
+            id: self.id,
+            what: what.to_owned(),
+        }));
+        let mut underway = Underway::beside(self.tickets.take(), self.id, command, beside, &self.inbox);
+        let end = tokio::select! {
+            end = underway.ended() => end,
+            _ = cancelled => {
+                underway.kill().await;
+                return Err(failed(format!("`{what}` was ended"), None));
+            }
+        };
+        match end {
+            End::Exited(ExitStatus::Code(0)) => Ok(()),
+            End::Exited(status) => Err(failed(format!("`{what}` {}", in_words(status)), None)),
+            End::NotStarted(failure) => {
+                let message = format!("`{what}` could not be started: {}", failure.message);
+                Err(failed(message, failure.suggestion))
+            }
+        }
+    }
+}
+
+/// Writes those that are not what they should be: whether there were any. `live`: only those that are reloaded.
+pub fn write_files(service: &Service, ids: Option<&Ids>, live: bool) -> Result<bool, String> {
+    let files = service.files.iter().filter(|(_, file)| !live || file.reload);
+    let write = || {
+        let mut changed = false;
+        for (path, file) in files {
+            let path = Path::new(path);
+            changed |= write_file(path, file.content.as_bytes()).map_err(|error| {
+                format!("{} can't be written: {error}", path.display())
+            })?;
+        }
+        Ok(changed)
+    };
+    match ids.filter(|ids| ids.uid != nix::unistd::Uid::effective().as_raw()) {
+        None => write(),
+        Some(ids) => sys::rights::with_those_of(ids, write)
+            .unwrap_or_else(|error| Err(format!("files can't be written as user {}: {error}", ids.uid))),
+    }
+}
+
+fn write_file(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let metadata = path.metadata();
+    if metadata.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let is_same_size = metadata.is_ok_and(|metadata| metadata.len() == content.len() as u64);
+    if is_same_size && std::fs::read(path)? == content {
+        return Ok(false);
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    sys::files::replace(path, content)?;
+    Ok(true)
+}
+
+fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
+    let Some(source) = &service.source else {
+        return Fill::Nothing;
+    };
+    let folder = &service.working_dir;
+    let is_empty = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Fill::Refused(failed(format!("{}: {error}", folder.display()), None)),
+    };
+    let known = notes.source().filter(|filled| filled.folder == *folder).cloned();
+    let from = source.text();
+    let archive = match source {
+        Source::Git { .. } => None,
+        Source::Archive(path) => match notes.archive(path) {
+            Ok(archive) => Some(archive),
+            // What it held is there.
+            Err(_) if !is_empty => return Fill::Nothing,
+            Err(error) => {
+                let hint = "`source.archive` is relative to the file that names it".to_owned();
+                return Fill::Refused(failed(format!("the archive can't be read: {error}"), Some(hint)));
+            }
+        },
+    };
+    let is_same = known.as_ref().is_some_and(|known| {
+        known.from == from && known.archive.as_ref().map(|known| known.content()) == archive.as_ref().map(|now| now.content())
+    });
+    let filled = Filled {
+        folder: folder.clone(),
+        from: from.clone(),
+        archive,
+    };
+    let target = folder.display().to_string();
+    match (source, known) {
+        (Source::Git { url, rev }, _) if is_empty => {
+            let rev = rev.clone().unwrap_or_default();
+            Fill::With(vec!["git".to_owned(), target, url.clone(), rev], filled)
+        }
+        (Source::Archive(path), _) if is_empty => {
+            Fill::With(vec!["archive".to_owned(), target, path.display().to_string()], filled)
+        }
+        (_, Some(_)) if is_same => Fill::Nothing,
+        // Filled by somebody else: theirs to keep.
+        (_, None) => Fill::Nothing,
+        (Source::Git { url, rev: Some(rev) }, Some(known)) if known.from.split(" at ").next() == from.split(" at ").next() => {
+            Fill::With(vec!["checkout".to_owned(), target, url.clone(), rev.clone()], filled)
+        }
+        (_, Some(known)) => {
+            let now = if known.from == from { "and that has changed since" } else { "and another one is wanted" };
+            let message = format!("{target} was filled from {}, {now}: nothing in it is overwritten", known.from);
+            let hint = format!("look whether anything in it is worth keeping, then delete {target}: it is filled anew");
+            Fill::Refused(failed(message, Some(hint)))
+        }
+    }
+}
+
+/// Our own program, also where its file was replaced meanwhile: it is the guardian that executes it.
+fn own_program() -> String {
+    if cfg!(target_os = "linux") {
+        return "/proc/self/exe".to_owned();
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    program.display().to_string()
+}
+
+/// A command as people know it: what the shell is given, without the shell.
+fn words_of(command: &Argv) -> String {
+    match (command.shell, command.words.last()) {
+        (true, Some(text)) => text.clone(),
+        _ => command.words.join(" "),
+    }
+}
+
+fn failed(message: String, suggestion: Option<String>) -> Failure {
+    Failure {
+        reason: Reason::PrepareFailed,
+        message,
+        suggestion,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The runtime ends, and so do we.
+        Err(error) if error.is_cancelled() => std::future::pending().await,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

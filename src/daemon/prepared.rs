@@ -1,0 +1,409 @@
+//! What was prepared, as it is remembered: a step whose command, inputs and outcome are the same is not run again.
+//!
+//! One file for each service in the state folder. It is a saving, never the truth: what can't be read is done again, and
+//! what can't be written is done every time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::spec::{PrepareStep, ServiceName, WatchGlob};
+use crate::sys;
+
+/// A file that was written so shortly before it was looked at may be written again without a trace in its times.
+const FRESH_NS: i128 = 1_000_000_000;
+/// A note is no longer.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// The notes on one service.
+#[derive(Debug)]
+pub struct Notes {
+    file: Option<PathBuf>,
+    noted: Noted,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Noted {
+    /// What its folder was filled with.
+    source: Option<Filled>,
+    /// By the hash of the step.
+    steps: BTreeMap<String, Inputs>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Filled {
+    pub folder: PathBuf,
+    pub from: String,
+    /// How the archive was.
+    pub archive: Option<Inputs>,
+}
+
+/// How the inputs of a step were.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// Of all that they hold.
+    content: String,
+    files: BTreeMap<PathBuf, Stamp>,
+    /// When it was looked at, in nanoseconds since 1970.
+    at: i128,
+}
+
+/// What tells that a file was not touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    size: u64,
+    inode: u64,
+    /// When its content and when anything of it was changed last.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Notes {
+    /// `state_dir`: `None` where nothing can be kept.
+    pub fn read(state_dir: Option<&Path>, service: &ServiceName) -> Notes {
+        let file = state_dir.map(|folder| folder.join("prepared").join(format!("{service}.json")));
+        let text = file.as_deref().and_then(|file| {
+            let short = file.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
+            short.then(|| std::fs::read(file).ok()).flatten()
+        });
+        let noted = text.and_then(|text| serde_json::from_slice(&text).ok());
+        Notes {
+            file,
+            noted: noted.unwrap_or_default(),
+        }
+    }
+
+    pub fn source(&self) -> Option<&Filled> {
+        self.noted.source.as_ref()
+    }
+
+    pub fn filled(&mut self, filled: Filled) {
+        self.noted.source = Some(filled);
+        self.write();
+    }
+
+    /// How an archive is now; what is known of it need not be read again.
+    pub fn archive(&self, path: &Path) -> io::Result<Inputs> {
+        let mut files = BTreeMap::new();
+        files.insert(path.to_owned(), Stamp::of(&path.metadata().map_err(|error| about(path, &error))?));
+        let mut now = Inputs {
+            content: String::new(),
+            files,
+            at: now_ns(),
+        };
+        let known = self.noted.source.as_ref().and_then(|filled| filled.archive.as_ref());
+        now.content = match known.filter(|known| known.is_untouched(&now)) {
+            Some(known) => known.content.clone(),
+            None => content(&now.files)?,
+        };
+        Ok(now)
+    }
+
+    /// `None`: the step is done. Else how its inputs are now, to be noted once it is.
+    pub fn is_due(&mut self, step: &PrepareStep) -> io::Result<Option<Inputs>> {
+        let key = key(step);
+        let known = self.noted.steps.get(&key);
+        let mut now = Inputs::look(&step.inputs)?;
+        let is_there = step.creates.as_ref().is_none_or(|path| path.symlink_metadata().is_ok());
+        match known.filter(|_| is_there) {
+            Some(known) if known.is_untouched(&now) => return Ok(None),
+            Some(known) => {
+                now.content = content(&now.files)?;
+                if now.content == known.content {
+                    self.noted.steps.insert(key, now);
+                    self.write();
+                    return Ok(None);
+                }
+            }
+            None => now.content = content(&now.files)?,
+        }
+        Ok(Some(now))
+    }
+
+    /// It was done with these inputs. Steps that are no more are forgotten.
+    pub fn done(&mut self, step: &PrepareStep, inputs: Inputs, all: &[PrepareStep]) {
+        let keys: Vec<String> = all.iter().map(key).collect();
+        self.noted.steps.retain(|known, _| keys.contains(known));
+        self.noted.steps.insert(key(step), inputs);
+        self.write();
+    }
+
+    fn write(&self) {
+        let Some(file) = &self.file else { return };
+        let Ok(text) = serde_json::to_vec(&self.noted) else {
+            return;
+        };
+        let written = std::fs::create_dir_all(file.parent().unwrap_or(file)).and_then(|()| sys::files::replace(file, &text));
+        if let Err(error) = written {
+            tracing::warn!(file = %file.display(), %error, "what is prepared can't be noted and will be done again");
+        }
+    }
+}
+
+impl Inputs {
+    fn look(globs: &[WatchGlob]) -> io::Result<Inputs> {
+        let at = now_ns();
+        let mut files = BTreeMap::new();
+        for glob in globs {
+            let matcher = match glob.pattern.as_str() {
+                "" => None,
+                pattern => {
+                    let built = GlobBuilder::new(pattern).literal_separator(true).build();
+                    Some(built.map_err(io::Error::other)?.compile_matcher())
+                }
+            };
+            walk(&glob.base, Path::new(""), matcher.as_ref(), &mut files)?;
+        }
+        Ok(Inputs {
+            content: String::new(),
+            files,
+            at,
+        })
+    }
+
+    /// The hash of all that they hold.
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// The same files with the same stamps, none of them from the moment at which they were looked at.
+    fn is_untouched(&self, now: &Inputs) -> bool {
+        let is_old = |stamp: &Stamp| {
+            let (seconds, nanoseconds) = stamp.changed.max(stamp.modified);
+            i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds) + FRESH_NS < self.at
+        };
+        self.files == now.files && self.files.values().all(is_old)
+    }
+}
+
+impl Stamp {
+    pub fn of(metadata: &std::fs::Metadata) -> Stamp {
+        Stamp {
+            size: metadata.len(),
+            inode: metadata.ino(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+fn now_ns() -> i128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as i128)
+}
+
+/// Regular files that match, and those below a folder that does. Links to folders are not followed: they may lead in circles.
+fn walk(
+    base: &Path,
+    below: &Path,
+    matcher: Option<&GlobMatcher>,
+    files: &mut BTreeMap<PathBuf, Stamp>,
+) -> io::Result<()> {
+    let path = if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) };
+    let named = below.as_os_str().is_empty();
+    let metadata = match if named { path.metadata() } else { path.symlink_metadata() } {
+        Ok(metadata) => metadata,
+        // That it is not there is an input as well.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(about(&path, &error)),
+    };
+    let matcher = matcher.filter(|matcher| !matcher.is_match(below));
+    if metadata.is_dir() {
+        for entry in std::fs::read_dir(&path).map_err(|error| about(&path, &error))? {
+            let entry = entry.map_err(|error| about(&path, &error))?;
+            walk(base, &below.join(entry.file_name()), matcher, files)?;
+        }
+    } else if matcher.is_none() {
+        let target = if metadata.is_symlink() { path.metadata().ok() } else { Some(metadata) };
+        if let Some(metadata) = target.filter(std::fs::Metadata::is_file) {
+            files.insert(path, Stamp::of(&metadata));
+        }
+    }
+    Ok(())
+}
+
+/// The hash of all that the files hold, and of their names.
+fn content(files: &BTreeMap<PathBuf, Stamp>) -> io::Result<String> {
+    use std::io::Read;
+    use std::os::unix::ffi::OsStrExt;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; 64 * 1024];
+    for path in files.keys() {
+        let mut file = std::fs::File::open(path).map_err(|error| about(path, &error))?;
+        let name = path.as_os_str().as_bytes();
+        hasher.update(name.len().to_le_bytes());
+        hasher.update(name);
+        let mut one = Sha256::new();
+        loop {
+            match file.read(&mut chunk).map_err(|error| about(path, &error))? {
+                0 => break,
+                count => one.update(&chunk[..count]),
+            }
+        }
+        hasher.update(one.finalize());
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// What makes a step another one.
+fn key(step: &PrepareStep) -> String {
+    let mut hasher = Sha256::new();
+    let inputs = step.inputs.iter().map(WatchGlob::text);
+    let creates = step.creates.iter().map(|path| path.display().to_string());
+    let parts = [
+        step.run.words.clone(),
+        inputs.collect::<Vec<_>>(),
+        creates.collect::<Vec<_>>(),
+    ];
+    for part in parts {
+        hasher.update(part.len().to_le_bytes());
+        for text in part {
+            hasher.update(text.len().to_le_bytes());
+            hasher.update(text);
+        }
+    }
+    hex(&hasher.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Argv;
+
+    struct Bed {
+        folder: tempfile::TempDir,
+        step: PrepareStep,
+    }
+
+    impl Bed {
+        fn with(inputs: &[(&str, &str)], creates: Option<&str>) -> Bed {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |path: &str| folder.path().join(path);
+            let step = PrepareStep {
+                run: Argv {
+                    words: vec!["npm".into(), "ci".into()],
+                    shell: false,
+                },
+                inputs: inputs
+                    .iter()
+                    .map(|(base, pattern)| WatchGlob {
+                        base: at(base),
+                        pattern: (*pattern).to_owned(),
+                    })
+                    .collect(),
+                creates: creates.map(at),
+            };
+            Bed { folder, step }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+
+        fn notes(&self) -> Notes {
+            Notes::read(Some(self.folder.path()), &ServiceName::new("web"))
+        }
+
+        fn is_due(&self) -> bool {
+            self.notes().is_due(&self.step).unwrap().is_some()
+        }
+
+        fn run(&self) {
+            let inputs = self.notes().is_due(&self.step).unwrap().expect("it is due");
+            self.notes().done(&self.step, inputs, std::slice::from_ref(&self.step));
+        }
+    }
+
+    #[test]
+    fn a_step_is_done_until_its_inputs_change() {
+        let bed = Bed::with(&[("package-lock.json", ""), ("src", "**/*.js")], None);
+        bed.write("package-lock.json", "1");
+        bed.write("src/a/b.js", "1");
+        bed.write("src/c.txt", "1");
+        bed.run();
+        assert!(!bed.is_due());
+        bed.write("src/c.txt", "other");
+        assert!(!bed.is_due(), "it is no input");
+        // As long, and in the same instant as far as a file system tells.
+        bed.write("package-lock.json", "2");
+        assert!(bed.is_due());
+        bed.run();
+        // Written again with the same content.
+        bed.write("src/a/b.js", "1");
+        assert!(!bed.is_due());
+        bed.write("src/new.js", "");
+        assert!(bed.is_due());
+        bed.run();
+        std::fs::remove_file(bed.folder.path().join("src/new.js")).unwrap();
+        assert!(bed.is_due());
+    }
+
+    #[test]
+    fn what_it_creates_has_to_be_there() {
+        let bed = Bed::with(&[], Some("node_modules"));
+        bed.run();
+        assert!(bed.is_due(), "it has not made it");
+        bed.write("node_modules/x", "");
+        assert!(!bed.is_due());
+    }
+
+    #[test]
+    fn another_command_is_another_step() {
+        let mut bed = Bed::with(&[], None);
+        bed.run();
+        assert!(!bed.is_due());
+        bed.step.run.words.push("--force".into());
+        assert!(bed.is_due());
+        bed.run();
+        bed.step.run.words.pop();
+        assert!(bed.is_due(), "the step before was forgotten");
+    }
+
+    #[test]
+    fn notes_that_say_nothing_are_no_notes() {
+        let bed = Bed::with(&[], None);
+        bed.run();
+        let file = bed.folder.path().join("prepared/web.json");
+        let whole = std::fs::read(&file).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&file, &whole[..length]).unwrap();
+            assert!(bed.is_due(), "{length}");
+        }
+        std::fs::write(&file, &whole).unwrap();
+        assert!(!bed.is_due());
+    }
+
+    #[test]
+    fn a_circle_of_links_has_an_end() {
+        let bed = Bed::with(&[("src", "")], None);
+        bed.write("src/a.js", "");
+        std::os::unix::fs::symlink(".", bed.folder.path().join("src/again")).unwrap();
+        bed.run();
+        assert!(!bed.is_due());
+    }
+
+    #[test]
+    fn what_can_t_be_read_is_said() {
+        let bed = Bed::with(&[("a.txt/b", "")], None);
+        bed.write("a.txt", "");
+        let error = bed.notes().is_due(&bed.step).unwrap_err();
+        assert!(error.to_string().contains("a.txt/b"), "{error}");
+    }
+}
