@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod openapi;
 mod params;
 pub mod past;
+pub mod prepared;
 pub mod query;
 mod routes;
 pub mod schema;

@@ -11,6 +11,7 @@ use super::args::{Clean, Global};
 use super::orphans::{self, Orphans};
 use super::outcome::Outcome;
 use super::{Result, down, project, reach, terminal};
+use crate::api::prepared::Notes;
 use crate::api::{boot, history, wishes};
 use crate::config::KeptPorts;
 use crate::config::find::Location;
@@ -184,6 +185,9 @@ fn delete(location: &Location, state_dir: &Path) -> Result<()> {
 
 fn delete_state(state_dir: &Path) -> io::Result<()> {
     delete_in(&state_dir.join("logs"), &is_log)?;
+    delete_in(&Notes::folder(state_dir), &|name| {
+        [".json", ".json.new", ".lock"].iter().any(|end| name.ends_with(end))
+    })?;
     // Git looks away only as long as runner has something here.
     let ignore = state_dir.join(reach::IGNORE);
     if fs::read(&ignore).is_ok_and(|text| text == reach::IGNORE_ALL) && holds_only_ours(state_dir) {

@@ -7,12 +7,13 @@ use super::call::{self, Call};
 use super::outcome::Outcome;
 use super::progress::Progress;
 use super::{Result, project, reach, terminal};
+use crate::api::prepared::Notes;
 use crate::api::wire::{self, ActRequest, Acted};
 use crate::config::edit;
 use crate::config::find::{self, FILE_NAME, Location};
 use crate::config::{self, Edited, Loaded};
 use crate::logs;
-use crate::spec::{LogTarget, ServiceName};
+use crate::spec::{LogTarget, Service, ServiceName};
 use crate::sys::files;
 use crate::view::diagnostic;
 
@@ -84,21 +85,24 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     }
     let purged = match (args.purge, left) {
         (true, Ok(Loaded { project, .. })) => {
-            let services = args
-                .names
-                .iter()
-                .filter_map(|name| project.services.get(&ServiceName::new(name)));
-            let files: Vec<PathBuf> = services
-                .filter_map(|service| match &service.log {
-                    LogTarget::File(log) => Some(log.file.clone()),
-                    LogTarget::Off | LogTarget::Inherited | LogTarget::Memory(_) => None,
-                })
-                .collect();
-            delete_logs(&files)?;
-            ", with its logs"
+            let names = args.names.iter().map(ServiceName::new);
+            let services: Vec<&Service> = names.filter_map(|name| Some(&**project.services.get(&name)?)).collect();
+            let logs = services.iter().filter_map(|service| match &service.log {
+                LogTarget::File(log) => Some(log.file.clone()),
+                LogTarget::Off | LogTarget::Inherited | LogTarget::Memory(_) => None,
+            });
+            delete_logs(&logs.collect::<Vec<_>>())?;
+            let mut filled = Vec::new();
+            for service in services {
+                filled.extend(delete_source(&project.state_dir, service)?);
+            }
+            match filled.is_empty() {
+                true => ", with its logs".to_owned(),
+                false => format!(", with its logs and {}", filled.join(", ")),
+            }
         }
-        (true, Err(_)) => ", but not its logs: the file was not valid before",
-        (false, _) => "",
+        (true, Err(_)) => ", but not its logs: the file was not valid before".to_owned(),
+        (false, _) => String::new(),
     };
     let files: Vec<String> = changed.iter().map(|file| shown(&location, &file.path)).collect();
     let are = if args.names.len() == 1 { "is" } else { "are" };
@@ -192,6 +196,23 @@ fn stop(global: &Global, names: &[String]) -> Result<()> {
             "it could not be stopped, and nothing was changed: `runner why NAME` tells more",
         )),
     }
+}
+
+/// The folder that runner has filled; one that was there before is somebody's.
+fn delete_source(state_dir: &Path, service: &Service) -> Result<Option<String>> {
+    let notes = Notes::read(Some(state_dir), &service.name);
+    let is_ours = notes
+        .source()
+        .is_some_and(|filled| filled.folder == service.working_dir);
+    let folder = &service.working_dir;
+    let deletes = service.source.is_some() && is_ours && folder.exists();
+    if deletes {
+        std::fs::remove_dir_all(folder).map_err(Outcome::io(format_args!("delete {}", folder.display())))?;
+    }
+    notes
+        .delete()
+        .map_err(Outcome::io("delete what was noted of its preparation"))?;
+    Ok(deletes.then(|| folder.display().to_string()))
 }
 
 /// What is no regular file (`/dev/null`, a FIFO) is not the log's to delete.

@@ -51,8 +51,8 @@ mod why;
 use clap::Parser;
 
 pub use args::Cli;
-pub use fill::fill;
 use args::Verb;
+pub use fill::fill;
 use outcome::Outcome;
 
 /// Runs the command line and gives the exit code.

@@ -157,6 +157,7 @@ impl Builder<'_> {
             working_dir: &working_dir,
             shell,
             euid: shared.captured.euid,
+            failed: self.failed,
         };
         let prepare = setup::prepare(fields, &setup, self.sink);
         let source = setup::source(fields, &setup, self.sink);

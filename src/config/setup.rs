@@ -1,5 +1,6 @@
 //! The keys `prepare`, `source`, `files` and `hooks`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -23,6 +24,8 @@ pub(super) struct Around<'a> {
     pub working_dir: &'a Path,
     pub shell: &'a [String],
     pub euid: u32,
+    /// First parts of the paths that were complained about.
+    pub failed: &'a HashSet<String>,
 }
 
 impl Around<'_> {
@@ -46,6 +49,9 @@ pub(super) fn prepare(service: Fields<'_>, around: &Around<'_>, sink: &mut Sink)
         let Some(table) = item.table() else { continue };
         let fields = Fields { table };
         let Some(run) = fields.node("run") else {
+            if around.failed.contains("prepare") {
+                continue;
+            }
             let hint = "`prepare = [{ run = \"npm ci\", inputs = [\"package-lock.json\"] }]`";
             around.complain(item.place, "prepare", "a step without `run`", hint, sink);
             continue;
@@ -74,13 +80,19 @@ pub(super) fn source(service: Fields<'_>, around: &Around<'_>, sink: &mut Sink) 
         (Some(git), None) => {
             let url = git.text()?;
             let rev = fields.node("rev");
-            for (node, what) in [(Some(git), "source.git"), (rev, "source.rev")] {
+            for (node, key, what) in [(Some(git), "source.git", "URL"), (rev, "source.rev", "revision")] {
                 let Some((node, text)) = node.and_then(|node| Some((node, node.text()?))) else {
                     continue;
                 };
                 // git(1) would take it for an option.
                 if text.is_empty() || text.starts_with('-') || text.contains(char::is_control) {
-                    around.complain(node.place, what, format!("`{}` is none", text.escape_debug()), "", sink);
+                    around.complain(
+                        node.place,
+                        key,
+                        format!("`{}` is no {what}", text.escape_debug()),
+                        "",
+                        sink,
+                    );
                 }
             }
             Source::Git {
@@ -95,15 +107,41 @@ pub(super) fn source(service: Fields<'_>, around: &Around<'_>, sink: &mut Sink) 
             Source::Archive(fields.path("archive", sink)?)
         }
         (Some(_), Some(_)) | (None, None) => {
-            around.complain(*key, "source", both, "`source = { git = \"https://...\", rev = \"main\" }`", sink);
+            around.complain(
+                *key,
+                "source",
+                both,
+                "`source = { git = \"https://...\", rev = \"main\" }`",
+                sink,
+            );
             return None;
         }
     };
+    if !cfg!(feature = "source") {
+        let message = "this build of runner fills no folders: it was made without `source`";
+        around.complain(*key, "source", message, "fill it before runner starts", sink);
+    }
+    if let Source::Git { url, .. } = &source
+        && holds_password(url)
+        && let Some(node) = fields.node("git")
+    {
+        let message = "a password in this URL can be seen by every user, and stays in the repository's configuration";
+        let problem = Problem::warning(node.place, message).of(around.service, "source.git");
+        sink.push(problem.suggest("git's credential helpers (gitcredentials(7)) keep it for you"));
+    }
     if !service.has("working_dir") {
         let hint = "`working_dir = \"site\"`: a folder that is not there yet, or is empty";
         around.complain(*key, "source", "a source needs a `working_dir` to fill", hint, sink);
     }
     Some(source)
+}
+
+/// `https://user:password@host/`.
+fn holds_password(url: &str) -> bool {
+    let authority = url
+        .split_once("://")
+        .map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
 }
 
 pub(super) fn hooks(service: Fields<'_>, around: &Around<'_>) -> Hooks {
@@ -157,7 +195,13 @@ pub(super) fn files(
         if file.reload && !service.has("reload_signal") && !service.has("reload_command") {
             let hint = "`reload_signal = \"SIGHUP\"`, or take `reload` out: a change restarts the service then";
             let message = "there is neither `reload_signal` nor `reload_command` to reload by";
-            around.complain(fields.node("reload").map_or(*key, |node| node.place), "files", message, hint, sink);
+            around.complain(
+                fields.node("reload").map_or(*key, |node| node.place),
+                "files",
+                message,
+                hint,
+                sink,
+            );
         }
         if files.insert(path.to_string_lossy().into_owned(), file).is_some() {
             around.complain(*key, "files", format!("{} stands here twice", path.display()), "", sink);

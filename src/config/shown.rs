@@ -12,7 +12,7 @@ use crate::spec::{Argv, Check, Probe, Service, ServiceName};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShownCommand {
     pub service: ServiceName,
-    /// `command`, `ready`, `health`, `stop_command` or `reload_command`.
+    /// `command`, `ready`, `health`, `stop_command`, `reload_command`, `prepare` or that of a hook.
     pub key: &'static str,
     /// With `***` where a secret stands.
     pub argv: Argv,
@@ -90,11 +90,14 @@ pub(super) fn commands(
         ("stop_command", shown.stop_command.as_ref()),
         ("reload_command", shown.reload_command.as_ref()),
     ];
+    let steps = shown.prepare.iter().map(|step| ("prepare", &step.run));
     let probes = [("ready", &shown.ready), ("health", &shown.health)].into_iter();
     let probes = probes.flat_map(|(key, probe)| execs(probe.as_ref()).into_iter().map(move |argv| (key, argv)));
     commands
         .into_iter()
         .filter_map(|(key, argv)| Some((key, argv?)))
+        .chain(steps)
+        .chain(shown.hooks.each())
         .chain(probes)
         .map(|(key, argv)| ShownCommand {
             service: service.name.clone(),

@@ -1,7 +1,9 @@
 //! Short-lived commands beside a service (exec probes, stop commands), run through the guardian from a task.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +33,8 @@ pub struct Beside {
     pub folder: Option<PathBuf>,
     /// Variables that it gets besides.
     pub told: Vec<(&'static str, String)>,
+    /// What it reads from; `None`: /dev/null.
+    pub stdin: Option<Arc<File>>,
 }
 
 #[derive(Debug)]

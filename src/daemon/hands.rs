@@ -14,6 +14,8 @@ mod probing;
 mod refusals;
 mod sockets;
 
+pub use commands::named;
+
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;

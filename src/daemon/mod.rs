@@ -18,7 +18,6 @@ mod launch;
 mod link;
 mod ports;
 mod preparation;
-mod prepared;
 mod present;
 mod reading;
 mod rebirth;

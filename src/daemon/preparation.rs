@@ -1,6 +1,7 @@
 //! What is done before a start, as a task beside the loop: the folder is filled, files are written, steps are run that are
 //! to be run, then `pre_start`. What takes time waits on threads and on processes of the guardian's, never the loop.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::errand::{Beside, End, Tickets, Underway, in_words};
-use super::hands::Inbox;
-use super::prepared::{Filled, Notes};
+use super::hands::{Inbox, named};
+use crate::api::prepared::{Filled, Notes};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
 use crate::spec::{Argv, Service, Source};
@@ -31,6 +32,28 @@ pub struct Preparation {
     pub inbox: mpsc::UnboundedSender<Inbox>,
 }
 
+/// `None`: somebody else has it, and it was not to be waited for.
+fn lock(path: &Path, waits: bool) -> io::Result<Option<File>> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    if waits {
+        file.lock()?;
+        return Ok(Some(file));
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// What is to be done about the folder.
 enum Fill {
     Nothing,
@@ -43,8 +66,13 @@ impl Preparation {
     /// `cancelled`: ends what is under way, and then itself.
     pub async fn perform(self, mut cancelled: oneshot::Receiver<()>) -> Result<(), Failure> {
         let service = self.service.clone();
+        let alone = self.alone(&mut cancelled).await?;
+        let beside = || Beside {
+            stdin: alone.clone(),
+            ..Beside::default()
+        };
         if service.source.is_some() {
-            self.fill(&mut cancelled).await?;
+            self.fill(beside(), &mut cancelled).await?;
         }
         if !service.files.is_empty() {
             let (service, ids) = (service.clone(), self.ids.clone());
@@ -53,23 +81,54 @@ impl Preparation {
             point!("daemon.files-written");
         }
         for index in 0..service.prepare.len() {
-            let (mut notes, due) = self.with_notes(move |service, notes| notes.is_due(&service.prepare[index])).await;
+            let (mut notes, due) = self
+                .with_notes(move |service, notes| notes.is_due(&service.prepare[index]))
+                .await;
             let step = &service.prepare[index];
             let what = words_of(&step.run);
             let due = due.map_err(|error| failed(format!("the inputs of `{what}` can't be read: {error}"), None))?;
             let Some(inputs) = due else { continue };
-            self.run(&what, &step.run, Beside::default(), &mut cancelled).await?;
+            self.run(&what, &step.run, beside(), &mut cancelled).await?;
             point!("daemon.step-done");
             let service = service.clone();
             blocking(move || notes.done(&service.prepare[index], inputs, &service.prepare)).await;
         }
         if let Some(hook) = &service.hooks.pre_start {
-            self.run("pre_start", hook, Beside::default(), &mut cancelled).await?;
+            let beside = Beside {
+                told: named(self.id, &service).to_vec(),
+                ..beside()
+            };
+            self.run("pre_start", hook, beside, &mut cancelled).await?;
         }
         Ok(())
     }
 
-    async fn fill(&self, cancelled: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
+    /// Steps outlive a guardian that is killed, and would be run twice at once: each has the lock as its stdin, an empty file,
+    /// and what comes next waits until nobody has it any more. `None`: there is nothing to lock, or no place for a lock.
+    async fn alone(&self, cancelled: &mut oneshot::Receiver<()>) -> Result<Option<Arc<File>>, Failure> {
+        let service = &self.service;
+        let runs = service.source.is_some() || !service.prepare.is_empty() || service.hooks.pre_start.is_some();
+        let Some(state_dir) = self.state_dir.clone().filter(|_| runs) else {
+            return Ok(None);
+        };
+        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name));
+        let opened = blocking(move || lock(&path, false)).await;
+        match opened {
+            Ok(Some(lock)) => return Ok(Some(Arc::new(lock))),
+            Ok(None) => {}
+            // They are run all the same: what can't be locked can't be noted either.
+            Err(_) => return Ok(None),
+        }
+        let what = "the end of a step that a killed runner left".to_owned();
+        let _ = self.inbox.send(Inbox::Fact(Fact::Preparing { id: self.id, what }));
+        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name));
+        tokio::select! {
+            lock = blocking(move || lock(&path, true)) => Ok(lock.ok().flatten().map(Arc::new)),
+            _ = cancelled => Err(failed("it was ended".to_owned(), None)),
+        }
+    }
+
+    async fn fill(&self, beside: Beside, cancelled: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
         let (mut notes, fill) = self.with_notes(|service, notes| plan_to_fill(service, notes)).await;
         let (words, filled) = match fill {
             Fill::Nothing => return Ok(()),
@@ -88,6 +147,7 @@ impl Preparation {
         let beside = Beside {
             folder: folder.map(Path::to_owned),
             told: vec![("GIT_TERMINAL_PROMPT", "0".to_owned())],
+            ..beside
         };
         self.run(&what, &command, beside, cancelled).await?;
         point!("daemon.folder-filled");
@@ -146,9 +206,8 @@ pub fn write_files(service: &Service, ids: Option<&Ids>, live: bool) -> Result<b
         let mut changed = false;
         for (path, file) in files {
             let path = Path::new(path);
-            changed |= write_file(path, file.content.as_bytes()).map_err(|error| {
-                format!("{} can't be written: {error}", path.display())
-            })?;
+            changed |= write_file(path, file.content.as_bytes())
+                .map_err(|error| format!("{} can't be written: {error}", path.display()))?;
         }
         Ok(changed)
     };
@@ -200,7 +259,8 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         },
     };
     let is_same = known.as_ref().is_some_and(|known| {
-        known.from == from && known.archive.as_ref().map(|known| known.content()) == archive.as_ref().map(|now| now.content())
+        known.from == from
+            && known.archive.as_ref().map(|known| known.content()) == archive.as_ref().map(|now| now.content())
     });
     let filled = Filled {
         folder: folder.clone(),
@@ -219,12 +279,21 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         (_, Some(_)) if is_same => Fill::Nothing,
         // Filled by somebody else: theirs to keep.
         (_, None) => Fill::Nothing,
-        (Source::Git { url, rev: Some(rev) }, Some(known)) if known.from.split(" at ").next() == from.split(" at ").next() => {
+        (Source::Git { url, rev: Some(rev) }, Some(known))
+            if known.from.split(" at ").next() == from.split(" at ").next() =>
+        {
             Fill::With(vec!["checkout".to_owned(), target, url.clone(), rev.clone()], filled)
         }
         (_, Some(known)) => {
-            let now = if known.from == from { "and that has changed since" } else { "and another one is wanted" };
-            let message = format!("{target} was filled from {}, {now}: nothing in it is overwritten", known.from);
+            let now = if known.from == from {
+                "and that has changed since"
+            } else {
+                "and another one is wanted"
+            };
+            let message = format!(
+                "{target} was filled from {}, {now}: nothing in it is overwritten",
+                known.from
+            );
             let hint = format!("look whether anything in it is worth keeping, then delete {target}: it is filled anew");
             Fill::Refused(failed(message, Some(hint)))
         }

@@ -28,6 +28,10 @@ impl Purpose {
         Purpose::OnFailure,
     ];
 
+    pub fn is_hook(self) -> bool {
+        !matches!(self, Purpose::Stop | Purpose::Reload)
+    }
+
     /// The key of the command, below `hooks` for a hook.
     pub fn key(self) -> &'static str {
         match self {

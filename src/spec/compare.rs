@@ -9,11 +9,11 @@ use indexmap::IndexMap;
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
 use super::schedule::Schedule;
-use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
 };
+use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::watch::Watch;
 use super::written::Written;
 use super::{Argv, ServiceName};
@@ -201,7 +201,6 @@ hidden!(
     LogTarget,
     Option<PidFile>,
     Option<Watch>,
-    Vec<PrepareStep>,
     Option<Source>,
     Vec<u8>,
     Vec<String>,
@@ -221,7 +220,7 @@ macro_rules! hidden_as_written {
     )*};
 }
 
-hidden_as_written!(Argv, Option<Argv>, Check);
+hidden_as_written!(Argv, Option<Argv>, Check, Vec<PrepareStep>);
 
 impl Compare for Option<Schedule> {
     fn compare(&self, other: &Self, report: &mut Report<'_>) {

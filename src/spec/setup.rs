@@ -66,19 +66,27 @@ impl Source {
     /// As people know it.
     pub fn text(&self) -> String {
         match self {
-            Source::Git { url, rev: None } => url.clone(),
-            Source::Git { url, rev: Some(rev) } => format!("{url} at {rev}"),
+            Source::Git { url, rev: None } => without_password(url),
+            Source::Git { url, rev: Some(rev) } => format!("{} at {rev}", without_password(url)),
             Source::Archive(path) => path.display().to_string(),
         }
+    }
+}
+
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
     }
 }
 
 impl Service {
     /// Whether anything is to be done before its program is executed.
     pub fn is_prepared(&self) -> bool {
-        self.source.is_some()
-            || !self.files.is_empty()
-            || !self.prepare.is_empty()
-            || self.hooks.pre_start.is_some()
+        self.source.is_some() || !self.files.is_empty() || !self.prepare.is_empty() || self.hooks.pre_start.is_some()
     }
 }

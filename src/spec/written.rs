@@ -14,11 +14,11 @@ use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 use super::schedule::Schedule;
-use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
     Restart, Rung, Service, StopScope, SupervisorExit,
 };
+use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::shape::{Key, Shape};
 use super::watch::{Watch, WatchGlob};
 use super::{Argv, ServiceName, Signal};

@@ -68,7 +68,11 @@ fn zip(file: File, unpacked: &mut Unpacked<'_>) -> Words<()> {
                 let mut target = Vec::new();
                 let read = Read::by_ref(&mut entry).take(LONGEST_LINK + 1).read_to_end(&mut target);
                 read.map_err(|error| about(&name, &error))?;
-                unpacked.link(path, &name, PathBuf::from(String::from_utf8_lossy(&target).into_owned()))?;
+                unpacked.link(
+                    path,
+                    &name,
+                    PathBuf::from(String::from_utf8_lossy(&target).into_owned()),
+                )?;
             }
             _ if entry.is_dir() => unpacked.folder(path, mode),
             0 | 0o100_000 => unpacked.file(&path, &name, mode, &mut entry)?,
@@ -91,7 +95,10 @@ fn tar(reader: impl Read, unpacked: &mut Unpacked<'_>) -> Words<()> {
             continue;
         }
         let path = unpacked.place(&name)?;
-        let target = entry.link_name().map_err(|error| error.to_string())?.map(std::borrow::Cow::into_owned);
+        let target = entry
+            .link_name()
+            .map_err(|error| error.to_string())?
+            .map(std::borrow::Cow::into_owned);
         match (kind, target) {
             (EntryType::Directory, _) => unpacked.folder(path, mode),
             (EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse, _) => {
@@ -145,7 +152,8 @@ impl Unpacked<'_> {
             })?;
             file.write_all(&chunk[..count]).map_err(said)?;
         }
-        file.set_permissions(fs::Permissions::from_mode(mode & 0o777)).map_err(said)
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o777))
+            .map_err(said)
     }
 
     /// A link that leads out of the folder is refused, also where it would only do so by way of another.

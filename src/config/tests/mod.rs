@@ -7,6 +7,7 @@ mod loading;
 mod masking;
 mod meaning;
 mod numbers;
+mod setup;
 mod written;
 
 use std::path::{Path, PathBuf};

@@ -12,9 +12,9 @@ use super::{Folder, service};
 use crate::spec::Schedule;
 use crate::spec::keys::SERVICE;
 use crate::spec::{
-    Argv, Backoff, Check, Condition, Dependency, Gate, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
-    PidFileMode, Port, Probe, Protocol, Resource, Restart, Rung, Service, ServiceName, Signal, StatusPattern,
-    StopScope, SupervisorExit, TcpTarget, Watch, WatchAction, WatchGlob,
+    Argv, Backoff, Check, Condition, Dependency, Gate, Hooks, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
+    PidFileMode, Port, PrepareStep, Probe, Protocol, RenderedFile, Resource, Restart, Rung, Service, ServiceName,
+    Signal, Source, StatusPattern, StopScope, SupervisorExit, TcpTarget, Watch, WatchAction, WatchGlob,
 };
 
 #[test]
@@ -210,6 +210,43 @@ fn draft(chance: &mut Chance) -> Vec<Service> {
     services
 }
 
+fn setup(service: &mut Service, chance: &mut Chance) {
+    if chance.once_in(2) {
+        let step = PrepareStep {
+            run: chance.argv(),
+            inputs: vec![WatchGlob {
+                base: "/srv/in".into(),
+                pattern: chance.pick(&["", "**/*.json"]).to_owned(),
+            }],
+            creates: chance.maybe(|_| "/srv/out".into()),
+        };
+        service.prepare = vec![step; 1 + chance.below(2)];
+    }
+    let url = "https://host/a.git".to_owned();
+    service.source = chance.maybe(|chance| match chance.below(3) {
+        0 => Source::Archive("/srv/a b.zip".into()),
+        1 => Source::Git { url, rev: None },
+        _ => Source::Git {
+            url,
+            rev: Some("main".to_owned()),
+        },
+    });
+    if chance.once_in(2) {
+        let file = RenderedFile {
+            content: chance.pick(&["", "a\n", "{{", "\u{e9}"]).to_owned(),
+            reload: false,
+        };
+        service.files.insert("/srv/file".to_owned(), file);
+    }
+    service.hooks = Hooks {
+        pre_start: chance.maybe(Chance::argv),
+        post_ready: chance.maybe(Chance::argv),
+        pre_stop: chance.maybe(Chance::argv),
+        post_stop: chance.maybe(Chance::argv),
+        on_failure: chance.maybe(Chance::argv),
+    };
+}
+
 fn process(service: &mut Service, chance: &mut Chance) {
     service.kind = chance.pick(&[Kind::Simple, Kind::Oneshot]);
     service.command = chance.argv();
@@ -219,6 +256,7 @@ fn process(service: &mut Service, chance: &mut Chance) {
     service.group = chance.maybe(|_| "0".to_owned());
     service.umask = chance.maybe(|chance| chance.below(0o1000) as u32);
     service.nice = chance.maybe(|chance| chance.below(40) as i32 - 20);
+    setup(service, chance);
     service.pid_file = chance.maybe(|chance| PidFile {
         path: format!("/run/{}.pid", chance.pick(&["a", "b c", "{{", "\u{e9}"])).into(),
         mode: chance.pick(&[PidFileMode::Write, PidFileMode::Adopt, PidFileMode::Follow]),

@@ -83,8 +83,11 @@ impl Hands {
         purpose: Purpose,
         declared: &Arc<Service>,
         timeout: Duration,
-        told: Vec<(&'static str, String)>,
+        mut told: Vec<(&'static str, String)>,
     ) {
+        if purpose.is_hook() {
+            told.extend(named(id, declared));
+        }
         let is_over = !self.runs.contains_key(&id);
         if is_over && let Err(failure) = self.open_run(id, declared, false) {
             self.forget(id);
@@ -96,7 +99,10 @@ impl Hands {
             let result = Ok(());
             return self.known.push_back(Fact::CommandEnded { id, purpose, result });
         };
-        let beside = Beside { folder: None, told };
+        let beside = Beside {
+            told,
+            ..Beside::default()
+        };
         let underway = Underway::beside(self.tickets.take(), id, command, beside, &self.inbox);
         self.start_task(id, Task::Run(purpose), async move {
             Fact::CommandEnded {
@@ -113,4 +119,12 @@ impl Hands {
             self.forget(id);
         }
     }
+}
+
+/// What every hook knows.
+pub fn named(id: Incarnation, service: &Service) -> [(&'static str, String); 2] {
+    [
+        ("RUNNER_SERVICE", service.name.to_string()),
+        ("RUNNER_RUN", id.run.to_string()),
+    ]
 }

@@ -126,10 +126,13 @@ impl Hands {
         } = errand;
         let Some(run) = self.runs.get(&id) else { return };
         let setting = run.setting.clone();
-        let stdio = match &output {
+        let mut stdio = match &output {
             Some(_) => [Stdio::Null, Stdio::Passed, Stdio::Passed],
             None => run.output(),
         };
+        if beside.stdin.is_some() {
+            stdio[0] = Stdio::Passed;
+        }
         let mut launch = setting.launch(ticket, &command, stdio, Role::Errand);
         if let Some(folder) = beside.folder {
             launch.working_dir = folder.into_os_string().into_vec();
@@ -147,10 +150,11 @@ impl Hands {
         );
         let order = Order::Spawn(Box::new(launch));
         let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
-        let passed: Vec<BorrowedFd> = match &output {
-            Some(output) => vec![output.as_fd(), output.as_fd()],
-            None => pipes.iter().map(AsFd::as_fd).collect(),
-        };
+        let mut passed: Vec<BorrowedFd> = beside.stdin.iter().map(|stdin| stdin.as_fd()).collect();
+        match &output {
+            Some(output) => passed.extend([output.as_fd(), output.as_fd()]),
+            None => passed.extend(pipes.iter().map(AsFd::as_fd)),
+        }
         order_with(&mut self.guardian, &order, &passed);
     }
 

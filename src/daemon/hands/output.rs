@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::{Hands, Run};
 use super::refusals::output_refused;
+use super::{Hands, Run};
 use crate::daemon::launch::Setting;
 use crate::guardian::orders::Stdio;
 use crate::logs::OpenRun;
@@ -87,7 +87,10 @@ impl Run {
         if !self.pipes.is_empty() {
             return [Stdio::Null, Stdio::Passed, Stdio::Passed];
         }
-        let mut streams = self.fifos.iter().map(|path| Stdio::Fifo(path.as_os_str().as_bytes().to_vec()));
+        let mut streams = self
+            .fifos
+            .iter()
+            .map(|path| Stdio::Fifo(path.as_os_str().as_bytes().to_vec()));
         let mut next = || streams.next().unwrap_or(Stdio::Null);
         [Stdio::Null, next(), next()]
     }

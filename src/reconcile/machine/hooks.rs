@@ -16,7 +16,11 @@ const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
 impl Machine {
     /// It has become ready.
     pub(super) fn hook_post_ready(&self, step: &mut Step) {
-        if let Some(process) = self.life.process().filter(|process| process.spec.hooks.post_ready.is_some()) {
+        if let Some(process) = self
+            .life
+            .process()
+            .filter(|process| process.spec.hooks.post_ready.is_some())
+        {
             step.out.push(Action::Run {
                 id: self.incarnation(),
                 purpose: Purpose::PostReady,
@@ -85,7 +89,11 @@ impl Machine {
             Ok(()) => self.publish(EventKind::HookRan { hook }, self.cause.clone(), step),
             Err(words) => {
                 let message = format!("{hook} {words}");
-                self.publish(EventKind::HookFailed { hook, message }, Cause::new(Author::Runner, hook), step);
+                self.publish(
+                    EventKind::HookFailed { hook, message },
+                    Cause::new(Author::Runner, hook),
+                    step,
+                );
             }
         }
         match purpose {

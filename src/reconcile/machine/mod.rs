@@ -28,8 +28,8 @@ use super::wish::{Lot, Wish};
 use crate::spec::{Change, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
-use life::{Body, Gate};
 pub(super) use life::Life;
+use life::{Body, Gate};
 pub use memory::Memory;
 pub(super) use memory::{Adopted, Bonded};
 

@@ -138,7 +138,10 @@ impl Machine {
         let Life::Stopping(stopping) = &mut self.life else {
             return false;
         };
-        let Some(purpose) = phase.command().filter(|purpose| purpose.command(&stopping.spec).is_some()) else {
+        let Some(purpose) = phase
+            .command()
+            .filter(|purpose| purpose.command(&stopping.spec).is_some())
+        else {
             return false;
         };
         stopping.phase = phase;

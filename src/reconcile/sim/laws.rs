@@ -130,7 +130,11 @@ impl Laws {
                 Some(_) | None => broken("post_stop comes when nothing is left", words(*id)),
             },
             Action::Run { id, purpose, .. } => match view.host.bodies.get(id) {
-                Some(body) if body.executed && !body.exited && matches!(purpose, Purpose::Reload | Purpose::PostReady) => Ok(()),
+                Some(body)
+                    if body.executed && !body.exited && matches!(purpose, Purpose::Reload | Purpose::PostReady) =>
+                {
+                    Ok(())
+                }
                 Some(body) if body.executed && !body.exited && !body.commanded => Ok(()),
                 Some(_) | None => broken("a stop command needs a program that runs", words(*id)),
             },

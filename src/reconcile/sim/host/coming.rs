@@ -71,7 +71,9 @@ impl Coming {
         matches!(
             self,
             Coming::Tell(Fact::Probed { .. } | Fact::GateProbed { .. } | Fact::CommandEnded { .. })
-                | Coming::Tell(Fact::Evicted { .. } | Fact::Preparing { .. } | Fact::Prepared { .. } | Fact::Rewritten { .. })
+                | Coming::Tell(
+                    Fact::Evicted { .. } | Fact::Preparing { .. } | Fact::Prepared { .. } | Fact::Rewritten { .. }
+                )
                 | Coming::Taken(..)
         )
     }

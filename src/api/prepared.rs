@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::spec::{PrepareStep, ServiceName, WatchGlob};
-use crate::sys;
 
 /// A file that was written so shortly before it was looked at may be written again without a trace in its times.
 const FRESH_NS: i128 = 1_000_000_000;
@@ -66,9 +65,14 @@ pub struct Stamp {
 }
 
 impl Notes {
+    /// Where they are kept.
+    pub fn folder(state_dir: &Path) -> PathBuf {
+        state_dir.join("prepared")
+    }
+
     /// `state_dir`: `None` where nothing can be kept.
     pub fn read(state_dir: Option<&Path>, service: &ServiceName) -> Notes {
-        let file = state_dir.map(|folder| folder.join("prepared").join(format!("{service}.json")));
+        let file = state_dir.map(|folder| Notes::folder(folder).join(format!("{service}.json")));
         let text = file.as_deref().and_then(|file| {
             let short = file.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
             short.then(|| std::fs::read(file).ok()).flatten()
@@ -77,6 +81,17 @@ impl Notes {
         Notes {
             file,
             noted: noted.unwrap_or_default(),
+        }
+    }
+
+    /// Forgets all of it.
+    ///
+    /// # Errors
+    /// The file is there and can't be deleted.
+    pub fn delete(self) -> io::Result<()> {
+        match self.file.map(std::fs::remove_file) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -90,9 +105,15 @@ impl Notes {
     }
 
     /// How an archive is now; what is known of it need not be read again.
+    ///
+    /// # Errors
+    /// It can't be read.
     pub fn archive(&self, path: &Path) -> io::Result<Inputs> {
         let mut files = BTreeMap::new();
-        files.insert(path.to_owned(), Stamp::of(&path.metadata().map_err(|error| about(path, &error))?));
+        files.insert(
+            path.to_owned(),
+            Stamp::of(&path.metadata().map_err(|error| about(path, &error))?),
+        );
         let mut now = Inputs {
             content: String::new(),
             files,
@@ -107,6 +128,9 @@ impl Notes {
     }
 
     /// `None`: the step is done. Else how its inputs are now, to be noted once it is.
+    ///
+    /// # Errors
+    /// An input can't be read.
     pub fn is_due(&mut self, step: &PrepareStep) -> io::Result<Option<Inputs>> {
         let key = key(step);
         let known = self.noted.steps.get(&key);
@@ -140,7 +164,10 @@ impl Notes {
         let Ok(text) = serde_json::to_vec(&self.noted) else {
             return;
         };
-        let written = std::fs::create_dir_all(file.parent().unwrap_or(file)).and_then(|()| sys::files::replace(file, &text));
+        let fresh = file.with_extension("json.new");
+        let written = std::fs::create_dir_all(file.parent().unwrap_or(file))
+            .and_then(|()| std::fs::write(&fresh, &text))
+            .and_then(|()| std::fs::rename(&fresh, file));
         if let Err(error) = written {
             tracing::warn!(file = %file.display(), %error, "what is prepared can't be noted and will be done again");
         }
@@ -206,9 +233,17 @@ fn walk(
     matcher: Option<&GlobMatcher>,
     files: &mut BTreeMap<PathBuf, Stamp>,
 ) -> io::Result<()> {
-    let path = if below.as_os_str().is_empty() { base.to_owned() } else { base.join(below) };
+    let path = if below.as_os_str().is_empty() {
+        base.to_owned()
+    } else {
+        base.join(below)
+    };
     let named = below.as_os_str().is_empty();
-    let metadata = match if named { path.metadata() } else { path.symlink_metadata() } {
+    let metadata = match if named {
+        path.metadata()
+    } else {
+        path.symlink_metadata()
+    } {
         Ok(metadata) => metadata,
         // That it is not there is an input as well.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -221,7 +256,11 @@ fn walk(
             walk(base, &below.join(entry.file_name()), matcher, files)?;
         }
     } else if matcher.is_none() {
-        let target = if metadata.is_symlink() { path.metadata().ok() } else { Some(metadata) };
+        let target = if metadata.is_symlink() {
+            path.metadata().ok()
+        } else {
+            Some(metadata)
+        };
         if let Some(metadata) = target.filter(std::fs::Metadata::is_file) {
             files.insert(path, Stamp::of(&metadata));
         }

@@ -1,0 +1,482 @@
+//! `prepare`, `files`, `hooks` and `source` on the built binary.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use common::roles::{Roles, send};
+use common::{Project, eventually, stderr, stdout};
+use nix::sys::signal::Signal;
+
+const SERVICE: &str = "[services.web]\ncommand = 'exec sleep 1000'\n";
+
+fn up(services_toml: &str) -> Project {
+    let project = Project::new(services_toml);
+    ups(&project);
+    project
+}
+
+fn ups(project: &Project) {
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+}
+
+fn lines(project: &Project, file: &str) -> usize {
+    let text = std::fs::read_to_string(project.file(file)).unwrap_or_default();
+    text.lines().count()
+}
+
+fn pid(project: &Project) -> u64 {
+    project.service("web")["pid"].as_u64().unwrap()
+}
+
+fn fails(project: &Project, reason: &str) -> String {
+    let up = project.run(&["up", "-d"]);
+    assert_eq!(up.status.code(), Some(1), "{}", stderr(&up));
+    let web = project.service("web");
+    assert_eq!(web["failure"]["reason"], reason, "{web}");
+    web["failure"]["message"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_step_is_run_once_until_its_inputs_change_and_its_output_is_in_the_log() {
+    let project = up(&format!(
+        "{SERVICE}prepare = [{{ run = 'echo installing; echo x >> runs; mkdir -p made', inputs = ['lock.*'], creates = 'made' }}]\n"
+    ));
+    assert_eq!(lines(&project, "runs"), 1);
+    assert!(stdout(&project.run(&["logs", "web"])).contains("installing"));
+    let events = stdout(&project.run(&["events", "--json"]));
+    assert!(events.contains("\"event\":\"preparing\""), "{events}");
+    assert!(project.run(&["restart", "web"]).status.success());
+    assert_eq!(lines(&project, "runs"), 1);
+    assert!(project.run(&["down"]).status.success());
+    ups(&project);
+    assert_eq!(lines(&project, "runs"), 1, "also over `down`");
+    project.write("lock.json", "1");
+    assert!(project.run(&["restart", "web"]).status.success());
+    assert_eq!(lines(&project, "runs"), 2);
+    std::fs::remove_dir(project.file("made")).unwrap();
+    assert!(project.run(&["restart", "web"]).status.success());
+    assert_eq!(lines(&project, "runs"), 3);
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+#[test]
+fn a_step_that_fails_is_a_typed_reason_and_the_service_is_not_started() {
+    let project = Project::new(&format!("{SERVICE}restart = 'no'\nprepare = ['first', 'second']\n"));
+    let check = project.run(&["check"]);
+    assert!(stderr(&check).contains("expected a table"), "{}", stderr(&check));
+    project.write(
+        "services.toml",
+        &format!("{SERVICE}restart = 'no'\nprepare = [{{ run = 'touch one' }}, {{ run = 'echo broken >&2; exit 3' }}, {{ run = 'touch three' }}]\n"),
+    );
+    let message = fails(&project, "prepare_failed");
+    assert_eq!(message, "`echo broken >&2; exit 3` exited with code 3");
+    assert!(project.file("one").exists() && !project.file("three").exists());
+    let web = project.service("web");
+    assert_eq!(web["failure"]["last_lines"], serde_json::json!(["broken"]), "{web}");
+    let why = stdout(&project.run(&["why", "web"]));
+    assert!(why.contains("exited with code 3"), "{why}");
+    // A program that is not there is said as such, and mending the file is all there is to do.
+    project.write(
+        "services.toml",
+        &format!("{SERVICE}restart = 'no'\nprepare = [{{ run = 'no-such-program now' }}]\n"),
+    );
+    eventually("the edit is tried", || {
+        project.service("web")["failure"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("no-such-program") && message.contains("could not be started"))
+    });
+    project.write("services.toml", SERVICE);
+    ups(&project);
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn a_stop_ends_a_step_as_a_tree_and_nothing_is_noted() {
+    let project = Project::new(&format!(
+        "{SERVICE}prepare = [{{ run = 'echo x >> runs; sleep 1000 & sleep 1000; :' }}]\n"
+    ));
+    assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+    eventually("it is preparing", || lines(&project, "runs") == 1);
+    let web = project.service("web");
+    assert_eq!(web["state"], "preparing", "{web}");
+    let ps = stdout(&project.run(&["ps"]));
+    assert!(ps.contains("preparing") && ps.contains("sleep 1000"), "{ps}");
+    let why = stdout(&project.run(&["why", "web"]));
+    assert!(why.contains("before its start") && why.contains("sleep 1000"), "{why}");
+    assert!(project.run(&["stop", "web"]).status.success());
+    assert_eq!(project.service("web")["state"], "stopped");
+    assert_eq!(project.processes().len(), 2, "guardian and daemon");
+    assert!(project.run(&["start", "--no-wait", "web"]).status.success());
+    eventually("it begins anew", || lines(&project, "runs") == 2);
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+#[test]
+fn a_killed_daemon_begins_the_step_anew_and_a_killed_guardian_s_is_not_doubled() {
+    let step = "echo x >> runs; while ! test -e go; do read line < gate; done; rm go";
+    let project = Project::new(&format!("{SERVICE}prepare = [{{ run = '{step}' }}]\n"));
+    nix::unistd::mkfifo(&project.file("gate"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+    eventually("it is preparing", || lines(&project, "runs") == 1);
+    send(Roles::of(&project).daemon, Signal::SIGKILL);
+    eventually("the next daemon prepares", || lines(&project, "runs") == 2);
+    send(Roles::of(&project).guardian, Signal::SIGKILL);
+    eventually("the step that was left is waited for", || {
+        let ps = project.run(&["ps", "--json"]);
+        stdout(&ps).contains("the end of a step that a killed runner left")
+    });
+    assert_eq!(lines(&project, "runs"), 2);
+    let open_gate = || {
+        project.write("go", "");
+        std::fs::write(project.file("gate"), "go\n").unwrap();
+    };
+    open_gate();
+    eventually("it is done anew, as nobody could say how it ended", || {
+        lines(&project, "runs") == 3
+    });
+    eventually("its go was taken", || !project.file("go").exists());
+    open_gate();
+    assert!(project.run(&["wait", "web"]).status.success());
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn files_are_rendered_and_an_edit_restarts_or_reloads() {
+    let project = Project::new(
+        "[vars]\nname = 'x'\n[services.web]\ncommand = \"trap 'echo reloaded >> reloads' HUP; echo up; while :; do sleep 1000 & wait $!; done\"\n\
+         ports = { http = 'auto' }\nready = { log = 'up' }\nreload_signal = 'SIGHUP'\n\
+         [services.web.files]\n'conf/site.conf' = { template = 'site.j2' }\n'live.conf' = { content = \"{{ vars.name }}\\n\", reload = true }\n",
+    );
+    project.write(
+        "site.j2",
+        "{% for n in [1, 2] %}listen {{ ports.http + n }};\n{% endfor %}# {# no #}{{ service }}\n",
+    );
+    ups(&project);
+    let port = project.service("web")["ports"]["http"].as_u64().unwrap();
+    let site = format!("listen {};\nlisten {};\n# web\n", port + 1, port + 2);
+    assert_eq!(project.read("conf/site.conf"), site);
+    assert_eq!(project.read("live.conf"), "x\n");
+    let before = pid(&project);
+    let toml = project.read("services.toml").replace("name = 'x'", "name = 'other'");
+    let plan = {
+        project.write("next.toml", &toml);
+        std::fs::rename(project.file("next.toml"), project.file("services.toml")).unwrap();
+        eventually("it was written and reloaded", || lines(&project, "reloads") == 1);
+        stdout(&project.run(&["events", "--json"]))
+    };
+    assert!(plan.contains("live.conf"), "{plan}");
+    assert_eq!(project.read("live.conf"), "other\n");
+    assert_eq!(pid(&project), before);
+    // The template is part of the definition.
+    project.write("site.j2", "new\n");
+    eventually("it is restarted", || {
+        pid_or_none(&project).is_some_and(|pid| pid != before)
+    });
+    assert_eq!(project.read("conf/site.conf"), "new\n");
+    // A template that is broken changes nothing and is shown with its place.
+    let running = pid(&project);
+    project.write("site.j2", "a\n{{ vars.nome }}\n");
+    eventually("it is refused", || {
+        stdout(&project.run(&["events", "--json"])).contains("config_rejected")
+    });
+    let check = stderr(&project.run(&["check"]));
+    assert!(
+        check.contains("site.j2:2:") && check.contains("did you mean `name`?"),
+        "{check}"
+    );
+    assert_eq!(pid(&project), running);
+    assert!(project.run(&["down"]).status.success());
+}
+
+fn pid_or_none(project: &Project) -> Option<u64> {
+    project.service("web")["pid"].as_u64()
+}
+
+#[test]
+fn files_are_written_by_the_user_of_the_service() {
+    use std::os::unix::fs::MetadataExt;
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let project = Project::new(&format!(
+        "{SERVICE}user = 'nobody'\nworking_dir = '/'\nrestart = 'no'\nfiles = {{ 'theirs/a.conf' = {{ content = 'x' }} }}\n"
+    ));
+    let folder = project.file("theirs");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(project.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let message = fails(&project, "prepare_failed");
+    assert!(message.contains("theirs/a.conf can't be written"), "{message}");
+    std::os::unix::fs::chown(&folder, Some(65_534), Some(65_534)).unwrap();
+    assert!(project.run(&["start", "web"]).status.success());
+    assert_eq!(project.file("theirs/a.conf").metadata().unwrap().uid(), 65_534);
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn hooks_run_at_their_turns_and_know_what_happened() {
+    let hook =
+        |name: &str| format!("{name} = 'echo {name} $RUNNER_REASON $RUNNER_EXIT_CODE $RUNNER_EXIT_SIGNAL >> turns'\n");
+    let hooks: String = ["pre_start", "post_ready", "pre_stop", "post_stop", "on_failure"]
+        .map(hook)
+        .concat();
+    let project = up(&format!("{SERVICE}restart = 'no'\n[services.web.hooks]\n{hooks}"));
+    eventually("post_ready has run", || lines(&project, "turns") == 2);
+    assert!(project.run(&["stop", "web"]).status.success());
+    assert_eq!(
+        project.read("turns"),
+        "pre_start\npost_ready\npre_stop\npost_stop SIGTERM\n"
+    );
+    project.write("turns", "");
+    let toml = project.read("services.toml").replace("exec sleep 1000", "exit 3");
+    project.write("services.toml", &toml);
+    project.run(&["start", "web"]);
+    eventually("it has failed", || project.read("turns").contains("on_failure"));
+    let turns = project.read("turns");
+    assert!(
+        turns.contains("post_stop exit_code 3\n") && turns.contains("on_failure exit_code 3\n"),
+        "{turns}"
+    );
+    // A program that was never executed has failed as well.
+    project.write("turns", "");
+    let toml = project
+        .read("services.toml")
+        .replace("command = 'exit 3'", "command = 'no-such-program'");
+    project.write("services.toml", &toml);
+    project.run(&["start", "web"]);
+    eventually("it is told", || {
+        project.read("turns").contains("on_failure command_not_found")
+    });
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+#[test]
+fn a_hook_that_fails_or_hangs_holds_nothing_up_but_a_start() {
+    let project = up(&format!(
+        "{SERVICE}stop_timeout = '300ms'\n[services.web.hooks]\npost_ready = 'exit 7'\npre_stop = 'exec sleep 1000'\npost_stop = 'exec sleep 1000'\n"
+    ));
+    eventually("it is told", || {
+        stdout(&project.run(&["events", "--json"])).contains("post_ready exited with code 7")
+    });
+    assert_eq!(project.service("web")["state"], "ready");
+    assert!(project.run(&["stop", "web"]).status.success());
+    assert_eq!(project.service("web")["state"], "stopped");
+    let events = stdout(&project.run(&["events", "--json"]));
+    assert!(
+        events.contains("hook_failed") && events.contains("post_stop did not end within"),
+        "{events}"
+    );
+    assert_eq!(project.processes().len(), 2, "guardian and daemon");
+    project.write(
+        "services.toml",
+        &format!("{SERVICE}restart = 'no'\nhooks = {{ pre_start = 'exit 9' }}\n"),
+    );
+    eventually("the file is read", || {
+        stdout(&project.run(&["events", "--json"])).contains("\"generation\":2")
+    });
+    assert_eq!(project.run(&["start", "web"]).status.code(), Some(1));
+    let web = project.service("web");
+    assert_eq!(web["failure"]["reason"], "prepare_failed", "{web}");
+    assert!(project.run(&["down"]).status.success());
+}
+
+/// A repository with two commits on `main`, and a tag on the first.
+fn repository(at: &Path) {
+    let script = "git init -q -b main . && git config user.email a@b && git config user.name a && echo one > page && \
+                  git add page && git commit -q -m one && git tag v1 && echo two > page && git commit -q -a -m two";
+    std::fs::create_dir(at).unwrap();
+    let done = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+}
+
+#[cfg(feature = "source")]
+#[test]
+fn a_repository_fills_the_folder_and_another_revision_is_checked_out() {
+    let project = Project::new("");
+    repository(&project.file("upstream"));
+    let with = |rev: &str| {
+        let url = project.file("upstream").display().to_string();
+        format!(
+            "[services.web]\ncommand = 'cat page; exec sleep 1000'\nworking_dir = 'site'\nsource = {{ git = '{url}'{rev} }}\n"
+        )
+    };
+    project.write("services.toml", &with(""));
+    ups(&project);
+    assert_eq!(project.read("site/page"), "two\n");
+    project.write("site/own", "mine");
+    project.write("services.toml", &with(", rev = 'v1'"));
+    eventually("the other revision is there", || project.read("site/page") == "one\n");
+    assert!(project.run(&["wait", "web"]).status.success());
+    assert_eq!(project.read("site/own"), "mine");
+    // What was changed here is not overwritten.
+    project.write("site/page", "changed\n");
+    project.write("services.toml", &with(", rev = 'main'"));
+    eventually("git refuses", || {
+        project.service("web")["failure"]["reason"] == "prepare_failed"
+    });
+    assert_eq!(project.read("site/page"), "changed\n");
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[cfg(feature = "source")]
+#[test]
+fn a_repository_that_is_not_there_leaves_nothing() {
+    let project = Project::new(
+        "[services.web]\ncommand = 'exec sleep 1000'\nrestart = 'no'\nworking_dir = 'site'\nsource = { git = '/no/such/repository' }\n",
+    );
+    let message = fails(&project, "prepare_failed");
+    assert!(message.contains("source: /no/such/repository"), "{message}");
+    assert!(stdout(&project.run(&["logs", "web"])).contains("does not exist"));
+    let names: Vec<_> = std::fs::read_dir(project.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("site"))
+        .collect();
+    assert_eq!(names, [""; 0]);
+    assert!(project.run(&["down"]).status.success());
+}
+
+/// An archive that Python makes: `entries` is Python source that adds to `z` or `t`.
+fn archive(project: &Project, name: &str, entries: &str) {
+    let script = format!(
+        "import io, tarfile, zipfile\ndef tar(t, name, text=b'', **more):\n    i = tarfile.TarInfo(name)\n    i.size = len(text)\n    \
+         for k, v in more.items(): setattr(i, k, v)\n    t.addfile(i, io.BytesIO(text))\ndef link(z, name, target):\n    \
+         i = zipfile.ZipInfo(name)\n    i.create_system = 3\n    i.external_attr = 0o120777 << 16\n    z.writestr(i, target)\n{entries}\n"
+    );
+    let done = Command::new("python3")
+        .args(["-c", &script, name])
+        .current_dir(project.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+}
+
+#[cfg(feature = "source")]
+#[test]
+fn archives_fill_the_folder() {
+    for (name, entries) in [
+        (
+            "site.zip",
+            "z = zipfile.ZipFile('site.zip', 'w', zipfile.ZIP_DEFLATED)\nz.writestr('a/page', 'one' * 1000)\nz.writestr('run.sh', '')\nlink(z, 'latest', 'a/page')\nz.close()",
+        ),
+        (
+            "site.tar.gz",
+            "t = tarfile.open('site.tar.gz', 'w:gz')\ntar(t, 'a', type=tarfile.DIRTYPE, mode=0o755)\ntar(t, 'a/page', b'one' * 1000, mode=0o755)\n\
+             tar(t, 'latest', type=tarfile.SYMTYPE, linkname='a/page')\ntar(t, 'hard', type=tarfile.LNKTYPE, linkname='a/page')\nt.close()",
+        ),
+    ] {
+        let project = Project::new(&format!(
+            "[services.web]\ncommand = 'exec sleep 1000'\nworking_dir = 'deep/site'\nsource = {{ archive = '{name}' }}\n"
+        ));
+        archive(&project, name, entries);
+        ups(&project);
+        assert_eq!(project.read("deep/site/latest"), "one".repeat(1000), "{name}");
+        if name.ends_with("gz") {
+            let mode = project.file("deep/site/hard").metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+        }
+        // The same again, and touched: nothing is done. Another: nothing is overwritten.
+        project.write("deep/site/a/page", "mine");
+        let touched = std::fs::read(project.file(name)).unwrap();
+        std::fs::write(project.file(name), touched).unwrap();
+        assert!(project.run(&["restart", "web"]).status.success());
+        archive(&project, name, &entries.replace("'one'", "'two'"));
+        project.run(&["restart", "--no-wait", "web"]);
+        eventually("it is refused", || {
+            let web = project.service("web");
+            let message = web["failure"]["message"].as_str().unwrap_or_default();
+            message.contains("has changed since") && web["failure"]["suggestion"].as_str().unwrap().contains("delete")
+        });
+        assert_eq!(project.read("deep/site/a/page"), "mine");
+        assert!(project.run(&["down"]).status.success());
+    }
+}
+
+#[cfg(feature = "source")]
+#[test]
+fn archives_that_would_leave_the_folder_leave_nothing() {
+    let zip = |entries: &str| {
+        format!("z = zipfile.ZipFile('bad', 'w', zipfile.ZIP_DEFLATED)\nz.writestr('fine', 'x')\n{entries}\nz.close()")
+    };
+    let tar = |entries: &str| format!("t = tarfile.open('bad', 'w:gz')\ntar(t, 'fine', b'x')\n{entries}\nt.close()");
+    let bad = [
+        (zip("z.writestr('../evil', 'x')"), "would leave the folder"),
+        (zip("z.writestr('/evil', 'x')"), "would leave the folder"),
+        (zip("z.writestr('a/../../evil', 'x')"), "would leave the folder"),
+        (zip("link(z, 'out', '/etc')"), "leads out of the folder"),
+        (zip("link(z, 'a/out', '../../etc')"), "leads out of the folder"),
+        (
+            zip("link(z, 'x', '.')\nlink(z, 'x/x/x/up', '../../..')\nlink(z, 'x/x/x/up/evil', 'y')"),
+            "leads out of the folder",
+        ),
+        (
+            zip("z.writestr('bomb', b'0' * 300_000_000)"),
+            "which is no such archive",
+        ),
+        (tar("tar(t, '../evil', b'x')"), "would leave the folder"),
+        (
+            tar("tar(t, 'out', type=tarfile.SYMTYPE, linkname='..')"),
+            "leads out of the folder",
+        ),
+        (
+            tar("tar(t, 'hard', type=tarfile.LNKTYPE, linkname='/etc/passwd')"),
+            "leads out of the folder",
+        ),
+        (
+            tar("tar(t, 'pipe', type=tarfile.FIFOTYPE)"),
+            "neither a file, a folder nor a link",
+        ),
+        (
+            tar("tar(t, 'device', type=tarfile.CHRTYPE, devmajor=1, devminor=3)"),
+            "neither a file, a folder nor a link",
+        ),
+        (tar("tar(t, 'bomb', b'0' * 300_000_000)"), "nothing of it is kept"),
+        (
+            "open('bad', 'w').write('no archive')".to_owned(),
+            "neither a zip nor a tar.gz file",
+        ),
+        (
+            "open('bad', 'wb').write(b'PK\\x03\\x04 torn')".to_owned(),
+            "nothing of it is kept",
+        ),
+        (
+            "open('bad', 'wb').write(b'\\x1f\\x8b torn')".to_owned(),
+            "nothing of it is kept",
+        ),
+    ];
+    let project = Project::new(
+        "[services.web]\ncommand = 'exec sleep 1000'\nrestart = 'no'\nworking_dir = 'deep/site'\nsource = { archive = 'bad' }\n",
+    );
+    assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+    for (entries, wanted) in bad {
+        archive(&project, "bad", &entries);
+        let start = project.run(&["start", "web"]);
+        assert_eq!(start.status.code(), Some(1), "{entries}");
+        let logs = stdout(&project.run(&["logs", "-n", "1", "web"]));
+        assert!(logs.contains(wanted), "{entries}: {logs}");
+        assert_eq!(
+            project.service("web")["failure"]["reason"],
+            "prepare_failed",
+            "{entries}"
+        );
+        assert!(
+            !project.file("evil").exists() && !project.file("deep/evil").exists(),
+            "{entries}"
+        );
+        let left: Vec<_> = std::fs::read_dir(project.file("deep")).unwrap().collect();
+        assert!(left.is_empty(), "{entries}: {left:?}");
+    }
+    assert!(project.run(&["down"]).status.success());
+}
