@@ -129,7 +129,7 @@ impl Preparation {
     }
 
     async fn fill(&self, beside: Beside, cancelled: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
-        let (mut notes, fill) = self.with_notes(|service, notes| plan_to_fill(service, notes)).await;
+        let (mut notes, fill) = self.with_notes(plan_to_fill).await;
         let (words, filled) = match fill {
             Fill::Nothing => return Ok(()),
             Fill::Refused(failure) => return Err(failure),
