@@ -298,6 +298,7 @@ fn service() -> wire::Service {
         run: 2,
         ports: IndexMap::from([("http".into(), 3000)]),
         url: None,
+        outputs: indexmap::IndexMap::new(),
         cpu_percent: None,
         memory_bytes: None,
         last_exit: Some(wire::Exit::Signal("SIGKILL".into())),

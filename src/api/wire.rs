@@ -41,7 +41,11 @@ pub struct Service {
     pub run: u32,
     /// By name.
     pub ports: IndexMap<String, u16>,
+    /// Its output `url`.
     pub url: Option<String>,
+    /// What the log of the latest run has told, by name.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub outputs: IndexMap<String, String>,
     pub cpu_percent: Option<f64>,
     pub memory_bytes: Option<u64>,
     pub last_exit: Option<Exit>,
@@ -141,6 +145,11 @@ pub enum EventKind {
     /// `runner kill` sent it.
     Signalled {
         signal: String,
+    },
+    /// Its log has told one of its `outputs`.
+    OutputFound {
+        name: String,
+        value: String,
     },
     /// A step before its start begins: one of `prepare`, `source: ...`, `pre_start`.
     Preparing {

@@ -110,6 +110,7 @@ impl Orphans {
                     .map(|(name, port)| (name.clone(), moved(name).unwrap_or(port.number)))
                     .collect(),
                 url: None,
+                outputs: indexmap::IndexMap::new(),
                 cpu_percent: usage.filter(|_| uptime_s > 0.0).map(|used| cpu(used) * 100.0),
                 memory_bytes: usage.map(|used| used.resident_bytes),
                 last_exit: None,

@@ -1,15 +1,19 @@
 //! Holds a written value against its declared shape and renders its templates: all complaints, not just the first.
 
+mod fit;
+
 use std::collections::HashSet;
 
 use minijinja::value::Value as Names;
+
+use fit::{fits, takes_text, text_fault};
 
 use super::node::{Entry, Node, Table, Value};
 use super::problem::{Place, Problem, Sink};
 use super::shown::{SECRETS, Secrets};
 use super::template::{self, Engine, Fault, Paste};
 use super::{later, value, words};
-use crate::spec::{Shape, Signal, TableShape};
+use crate::spec::{OutputName, Shape, Signal, TableShape};
 
 /// What happens to `{{ }}`.
 pub(super) enum Templates<'a> {
@@ -370,6 +374,15 @@ impl<'a> Walk<'a> {
                         let place = inside(self.sink, node.place, text, range);
                         self.pasted_into_commands.push((name, place));
                     }
+                    let names_output = OutputName::all_in(&rendered.text).next().is_some();
+                    if names_output && (paste == Paste::Shell || !takes_outputs(&self.path)) {
+                        let message = "an output is not known before its service runs, so it can't stand here";
+                        let problem = Problem::error(node.place, message);
+                        self.complain(
+                            problem.suggest("in `env`, in the words of an array `command` and in `files` it can"),
+                        );
+                        return None;
+                    }
                     return Some(rendered.text);
                 }
                 Err(faults) => faults,
@@ -386,6 +399,11 @@ impl<'a> Walk<'a> {
         }
         None
     }
+}
+
+/// Where the outputs of others may be named: what is filled in at the start.
+fn takes_outputs(path: &str) -> bool {
+    path == "command" || path.starts_with("env.")
 }
 
 fn out_of_range(number: f64, min: f64, max: f64) -> Option<String> {
@@ -408,91 +426,4 @@ fn inside(sink: &Sink, place: Place, text: &str, range: std::ops::Range<usize>) 
         },
         None => place,
     }
-}
-
-/// Whether the TOML type of the value is one that the shape takes.
-fn fits(shape: &Shape, node: &Node) -> bool {
-    match (shape, &node.value) {
-        (Shape::Any(shapes), _) => shapes.iter().any(|shape| fits(shape, node)),
-        (Shape::OneOrList(_), Value::Array(_)) => true,
-        (Shape::OneOrList(item), _) => fits(item, node),
-        (Shape::Json | Shape::Free, value) => !matches!(value, Value::Datetime(_)) || matches!(shape, Shape::Free),
-        (Shape::EnvValue, value) => {
-            matches!(
-                value,
-                Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Bool(_)
-            )
-        }
-        (Shape::Command, value) => matches!(value, Value::Text(_) | Value::Array(_)),
-        (Shape::Bool | Shape::True, value) => matches!(value, Value::Bool(_)),
-        (Shape::Integer(..), value) => matches!(value, Value::Integer(_)),
-        (Shape::Number(..), value) => matches!(value, Value::Integer(_) | Value::Number(_)),
-        (Shape::List(_) | Shape::Tuple(_), value) => matches!(value, Value::Array(_)),
-        (Shape::Table(_) | Shape::Map(_) | Shape::MapOf(..), value) => matches!(value, Value::Table(_)),
-        (_, value) => matches!(value, Value::Text(_)) && takes_text(shape),
-    }
-}
-
-fn takes_text(shape: &Shape) -> bool {
-    matches!(
-        shape,
-        Shape::Text
-            | Shape::Word
-            | Shape::Verbatim
-            | Shape::Path
-            | Shape::Duration
-            | Shape::Size
-            | Shape::Signal
-            | Shape::Regex
-            | Shape::Cron
-            | Shape::Zone
-            | Shape::Octal
-            | Shape::EnvValue
-            | Shape::Json
-            | Shape::Choice(_)
-    )
-}
-
-/// What is wrong with a rendered text, and what to write instead.
-fn text_fault(shape: &Shape, text: &str) -> Option<(String, Option<String>)> {
-    match shape {
-        Shape::Path if text.is_empty() => Some(("an empty path".into(), None)),
-        Shape::Duration => value::duration(text).err().map(|hint| bad("a duration", text, hint)),
-        Shape::Size => value::size(text).err().map(|hint| bad("a size", text, hint)),
-        Shape::Octal => value::octal(text).err().map(|hint| bad("permission bits", text, hint)),
-        Shape::Signal => match Signal::from_name(text) {
-            Some(_) => None,
-            None => {
-                let upper = text.to_ascii_uppercase();
-                let full = format!("SIG{}", upper.trim_start_matches("SIG"));
-                let hint = words::nearest(&full, Signal::names()).map(|near| format!("did you mean `{near}`?"));
-                Some((format!("`{text}` is no signal"), hint))
-            }
-        },
-        Shape::Regex => {
-            let error = regex::bytes::Regex::new(text).err()?.to_string();
-            let last = error
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned();
-            Some((format!("no valid regular expression: {last}"), None))
-        }
-        Shape::Cron => value::cron(text).err().map(|hint| bad("a schedule", text, hint)),
-        Shape::Zone => match jiff::tz::TimeZone::get(text) {
-            Ok(_) => None,
-            Err(_) => Some((format!("`{text}` is no time zone that this machine knows"), None)),
-        },
-        Shape::Choice(choices) if !choices.contains(&text) => {
-            let hint = words::for_choice(choices, text);
-            let hint = hint.unwrap_or_else(|| format!("there are {}", choices.join(", ")));
-            Some((format!("unknown value `{text}`"), Some(hint)))
-        }
-        _ => None,
-    }
-}
-
-fn bad(what: &str, text: &str, hint: String) -> (String, Option<String>) {
-    (format!("`{text}` is not {what}"), Some(hint))
 }

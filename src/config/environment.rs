@@ -54,8 +54,7 @@ impl<'a> Shared<'a> {
 
     /// The names for one service, and the environment that lies under its own: project env files, then `[env]`.
     pub fn for_service(&self, name: &str, draft: &Draft, sink: &mut Sink) -> (Names, IndexMap<String, String>) {
-        let replicated = draft.fixed.contains_key("replicas");
-        let of_service = |env: Names| self.scope.of_service(name, &draft.ports, replicated, env);
+        let of_service = |env: Names| self.scope.of_service(name, draft, env);
         if let Some((env, names)) = &self.common {
             if !service::holds_templates(&draft.table) && !draft.table.contains_key("files") {
                 return (service::no_names(), env.clone());
@@ -83,10 +82,7 @@ impl<'a> Shared<'a> {
             (name.clone(), shown.to_owned())
         });
         let hidden: IndexMap<String, String> = hidden.collect();
-        let replicated = draft.fixed.contains_key("replicas");
-        let names = self
-            .scope
-            .of_service(name, &draft.ports, replicated, scope::env_value(hidden.iter()));
+        let names = self.scope.of_service(name, draft, scope::env_value(hidden.iter()));
         (names, env)
     }
 

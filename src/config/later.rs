@@ -10,15 +10,13 @@ const LATER: &[&str] = &[
     "tty",
     "replicas",
     "rollout",
-    "outputs",
     "memory_limit",
     "ports.*.shared",
     "project.http",
     "project.webhooks",
 ];
 
-/// Names in templates, and probes by the scheme of their URL.
-pub(super) const OUTPUTS: &str = "`outputs` is not supported yet";
+/// Probes by the scheme of their URL.
 pub(super) const HTTPS: &str = "`https://` probes are not supported yet";
 
 /// Whether the key of this path does not work yet.

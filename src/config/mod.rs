@@ -197,7 +197,7 @@ fn services(
         }
     }
     let dir = recipe.location.dir.to_string_lossy();
-    let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports);
+    let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports, drafts);
     let shared = Shared::new(&engine, &captured, settings, &scope, document, sink);
     let mut services = IndexMap::new();
     let mut commands = Vec::new();

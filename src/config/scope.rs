@@ -5,42 +5,61 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 use minijinja::value::Value as Names;
 
+use super::draft::Draft;
 use super::node::{Node, Table, Value};
 use super::ports::Declared;
+use crate::spec::{OutputName, ServiceName};
 
 /// What all services have in common.
 pub(super) struct Shared {
     pub project: Names,
     pub vars: Names,
-    pub services: Names,
+    /// Without their outputs.
+    services: BTreeMap<String, BTreeMap<String, Names>>,
+    /// As far as nobody's outputs are named.
+    plain_services: Names,
+    /// Placeholders, by service.
+    outputs: BTreeMap<String, Names>,
 }
 
 impl Shared {
-    pub fn new(name: &str, dir: &str, vars: &Table, ports: &IndexMap<String, IndexMap<String, Declared>>) -> Self {
-        let services: BTreeMap<String, Names> = ports
+    pub fn new(
+        name: &str,
+        dir: &str,
+        vars: &Table,
+        ports: &IndexMap<String, IndexMap<String, Declared>>,
+        drafts: &IndexMap<String, Draft>,
+    ) -> Self {
+        let services: BTreeMap<String, BTreeMap<String, Names>> = ports
             .iter()
             .map(|(service, ports)| {
                 let mut members = BTreeMap::from([("ports".to_owned(), ports_value(ports))]);
                 if let Some(port) = first_port(ports) {
                     members.insert("port".into(), port);
                 }
-                (service.clone(), Names::from(members))
+                (service.clone(), members)
             })
             .collect();
+        let plain = services
+            .iter()
+            .map(|(service, members)| (service.clone(), Names::from(members.clone())));
         Shared {
             project: Names::from(BTreeMap::from([("name", name.to_owned()), ("dir", dir.to_owned())])),
             vars: table_value(vars),
-            services: Names::from(services),
+            plain_services: Names::from(plain.collect::<BTreeMap<_, _>>()),
+            services,
+            outputs: drafts.iter().filter_map(outputs).collect(),
         }
     }
 
     /// The names of one service; `env` is what its own environment is laid over.
-    pub fn of_service(&self, service: &str, ports: &IndexMap<String, Declared>, replicated: bool, env: Names) -> Names {
+    pub fn of_service(&self, service: &str, draft: &Draft, env: Names) -> Names {
+        let (ports, replicated) = (&draft.ports, draft.fixed.contains_key("replicas"));
         let mut names: BTreeMap<&str, Names> = BTreeMap::from([
             ("env", env),
             ("vars", self.vars.clone()),
             ("project", self.project.clone()),
-            ("services", self.services.clone()),
+            ("services", self.services_for(draft)),
             ("service", Names::from(service)),
             ("ports", ports_value(ports)),
         ]);
@@ -53,6 +72,40 @@ impl Shared {
         }
         Names::from(names)
     }
+}
+
+impl Shared {
+    /// A service knows the outputs of what it needs.
+    fn services_for(&self, draft: &Draft) -> Names {
+        let needed = draft.needs.iter().map(|need| &need.target);
+        let needed: Vec<(&String, &Names)> = needed
+            .filter_map(|target| Some((target, self.outputs.get(target)?)))
+            .collect();
+        if needed.is_empty() {
+            return self.plain_services.clone();
+        }
+        let mut services = self.services.clone();
+        for (target, outputs) in needed {
+            if let Some(members) = services.get_mut(target) {
+                members.insert("outputs".to_owned(), outputs.clone());
+            }
+        }
+        Names::from(services)
+    }
+}
+
+/// What stands for the outputs of a service until they are known.
+fn outputs((service, draft): (&String, &Draft)) -> Option<(String, Names)> {
+    let declared = draft.table.get("outputs")?.node.table()?;
+    let placeholder = |output: &String| {
+        let name = OutputName {
+            service: ServiceName::new(service),
+            output: output.clone(),
+        };
+        (output.clone(), name.placeholder())
+    };
+    let names: BTreeMap<String, String> = declared.keys().map(placeholder).collect();
+    Some((service.clone(), Names::from(names)))
 }
 
 pub(super) fn env_value<'e>(env: impl Iterator<Item = (&'e String, &'e String)>) -> Names {

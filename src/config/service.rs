@@ -216,13 +216,18 @@ impl Builder<'_> {
             essential: fields.flag("essential").unwrap_or(false),
             on_supervisor_exit: fields.supervisor_exit(),
             log: self.log(),
+            outputs: self.outputs(),
+            awaits: Vec::new(),
             secrets: self.secrets(),
             description: fields.text("description").map(str::to_owned),
             labels: self.labels(),
             ports,
             sockets,
         };
-        command.map(|_| service)
+        command.map(|_| Service {
+            awaits: service.awaited_outputs(),
+            ..service
+        })
     }
 
     fn probe(&mut self, key: &'static str, ports: &IndexMap<String, Port>) -> Option<Probe> {
@@ -380,6 +385,23 @@ impl Builder<'_> {
 
     fn log(&mut self) -> LogTarget {
         log::log(&self.fields, self.name, self.settings, self.sink)
+    }
+
+    fn outputs(&mut self) -> IndexMap<String, String> {
+        let mut outputs = IndexMap::new();
+        for (name, entry) in self
+            .fields
+            .table_at("outputs")
+            .map(|fields| fields.table)
+            .into_iter()
+            .flatten()
+        {
+            if let Some(fault) = value::name_fault(name) {
+                self.complain(entry.key, "outputs", fault, "");
+            }
+            outputs.insert(name.clone(), entry.node.text().unwrap_or_default().to_owned());
+        }
+        outputs
     }
 
     fn secrets(&mut self) -> Vec<String> {

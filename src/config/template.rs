@@ -12,7 +12,7 @@ use minijinja::{Environment, Expression, UndefinedBehavior};
 
 pub(super) use whole::FileFault;
 
-use super::{later, words};
+use super::words;
 
 /// Bytes of one expression: minijinja bounds the depth of brackets only, so that its length has to bound the stack.
 const LONGEST: usize = 2048;
@@ -128,9 +128,6 @@ impl Engine {
         let mut mentioned: Vec<String> = expression.undeclared_variables(true).into_iter().collect();
         mentioned.extend(subscripts_of_env(source));
         mentioned.sort();
-        if mentioned.iter().any(|name| is_output(name)) {
-            return Err(fault(later::OUTPUTS.into(), None));
-        }
         let value = expression.eval(names.clone());
         let undefined = match &value {
             Ok(value) => value.is_undefined(),
@@ -152,6 +149,16 @@ impl Engine {
         }
         let value = value.map_err(|error| fault(format!("template: {}", reason(&error)), None))?;
         used.extend(mentioned.into_iter().map(|name| (name, range.clone())));
+        if !is_name(source)
+            && let Some(output) = mentioned_output(source)
+        {
+            let message =
+                format!("`{output}` is not known before its service runs, so nothing can be done with it here");
+            return Err(fault(
+                message,
+                Some("`{{ services.NAME.outputs.NAME }}`, without anything else".into()),
+            ));
+        }
         match value.kind() {
             ValueKind::String | ValueKind::Number | ValueKind::Bool => Ok(value.to_string()),
             kind => Err(fault(
@@ -202,9 +209,16 @@ pub(super) fn has_template(text: &str) -> bool {
     text.contains("{{")
 }
 
-fn is_output(name: &str) -> bool {
-    let mut parts = name.split('.');
-    parts.next() == Some("services") && parts.nth(1) == Some("outputs")
+/// Nothing but a name, in one of the ways to say it.
+fn is_name(source: &str) -> bool {
+    let is_part = |letter: char| letter.is_alphanumeric() || "_.-@[]\"'".contains(letter);
+    source.trim().chars().all(is_part)
+}
+
+/// The output that an expression mentions, in any of the ways to say it.
+fn mentioned_output(source: &str) -> Option<&str> {
+    let has_words = source.contains("services") && source.contains("outputs");
+    has_words.then(|| source.trim())
 }
 
 fn reason(error: &minijinja::Error) -> String {
@@ -257,6 +271,12 @@ fn meant(parent: &str, part: &str, known: &[String]) -> Option<String> {
     }
     match (parent, part) {
         ("", "port") => return Some("this service declares no `ports`".into()),
+        (_, "outputs") if parent.starts_with("services.") => {
+            let service = parent.trim_start_matches("services.");
+            return Some(format!(
+                "it takes `depends_on = [\"{service}\"]`, and `outputs` of {service} that say what to look for"
+            ));
+        }
         ("", "instance" | "index") => return Some("only a service with `replicas` has it".into()),
         _ => {}
     }
@@ -453,7 +473,11 @@ mod tests {
             ("{{ vars.regoin }}", "`vars.regoin` is not defined", "`region`"),
             ("{{ services.bd.port }}", "`services.bd` is not defined", "`db`"),
             ("{{ nope }}", "`nope` is not defined", "env.NAME"),
-            ("{{ services.db.outputs.url }}", "`outputs` is not supported yet", ""),
+            (
+                "{{ services.db.outputs.url }}",
+                "`services.db.outputs` is not defined",
+                "depends_on = [\"db\"]",
+            ),
             ("{{ 1 +", "`{{` without `}}`", "literal"),
             ("{{ .Names }}", "this template can't be read", "literal"),
             ("{{ services }}", "this is", "join"),

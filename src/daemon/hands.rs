@@ -12,6 +12,7 @@ mod patterns;
 mod pid_files;
 mod probing;
 mod refusals;
+mod signals;
 mod sockets;
 
 pub use commands::named;
@@ -29,6 +30,7 @@ use tokio::task::AbortHandle;
 
 use self::holders::Conflict;
 use self::notify::uses_notify;
+use self::patterns::Awaited;
 use self::pid_files::RunFile;
 use self::sockets::Sockets;
 use super::errand::{End, Errand, Tickets};
@@ -39,12 +41,12 @@ use super::surroundings::Witness;
 use crate::api::boot::Boot;
 use crate::config::{MovedPorts, Recipe};
 use crate::fault::point;
-use crate::guardian::orders::{Order, Record, Target, Ticket};
+use crate::guardian::orders::{Order, Record, Ticket};
 use crate::guardian::records::Launched;
 use crate::logs::{LogFact, Pump};
 use crate::probe::Notification;
 use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
-use crate::spec::{Check, Service, ServiceName, Signal, StopScope};
+use crate::spec::{Check, Given, Service, ServiceName};
 use crate::sys;
 use crate::sys::places::nameless;
 use crate::sys::ports::PortTrouble;
@@ -89,7 +91,9 @@ struct Run {
     /// The other ends of them, until the guardian has its own.
     readers: Vec<OwnedFd>,
     /// Patterns of log checks, in the order in which the pump numbers them.
-    patterns: Vec<String>,
+    patterns: Vec<Awaited>,
+    /// The outputs of others that it was started with.
+    given: Given,
     logged: bool,
     /// Known, but told only once the pump has everything that was written.
     end: Option<Held>,
@@ -115,6 +119,7 @@ impl Run {
             pipes: Vec::new(),
             readers: Vec::new(),
             patterns: patterns::of(service),
+            given: Given::new(),
             logged: false,
             end: None,
             notify: None,
@@ -235,12 +240,17 @@ impl Hands {
     pub fn perform(&mut self, action: Action) {
         point!("daemon.acting");
         match action {
-            Action::Spawn { id, service, elsewhere } => {
-                if !self.tries_to_adopt(id, &service) {
-                    self.start(id, &service, elsewhere);
+            Action::Spawn {
+                id,
+                service,
+                given,
+                elsewhere,
+            } => {
+                if !self.tries_to_adopt(id, &service, &given) {
+                    self.start(id, &service, given, elsewhere);
                 }
             }
-            Action::Adopt { id, service } => self.adopt(id, &service),
+            Action::Adopt { id, service, given } => self.adopt(id, &service, given),
             Action::Evict { id, ladder } => self.evict(id, ladder),
             Action::CancelEviction { id } => drop(self.conflicts.remove(&id.service)),
             Action::Signal { id, signal, scope } => self.signal(id, signal, scope),
@@ -258,7 +268,7 @@ impl Hands {
                 }
             }
             Action::ProbeGate { id, attempt, service } => self.probe_gates(id, attempt, service),
-            Action::Prepare { id, service } => self.prepare(id, &service),
+            Action::Prepare { id, service, given } => self.prepare(id, &service, given),
             Action::CancelPrepare { id } => self.cancel_prepare(id),
             Action::Rewrite { id, service } => self.rewrite(id, &service),
             Action::Run {
@@ -273,6 +283,8 @@ impl Hands {
                 let declared = service;
                 let service = self.actual(&declared).unwrap_or_else(|_| declared.clone());
                 self.tell_actual(id, &declared, &service, Vec::new());
+                let given = self.runs.get(&id).map(|run| run.given.clone());
+                let service = with_outputs(service, &given.unwrap_or_default());
                 self.expect_patterns(id, &service);
                 self.pump.adjust(&service.name, service.log.clone());
                 if let Some(run) = self.runs.get_mut(&id) {
@@ -285,14 +297,14 @@ impl Hands {
         }
     }
 
-    fn start(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) {
-        if let Err(failure) = self.spawn(id, service, elsewhere) {
+    fn start(&mut self, id: Incarnation, service: &Arc<Service>, given: Given, elsewhere: bool) {
+        if let Err(failure) = self.spawn(id, service, given, elsewhere) {
             self.forget(id);
             self.known.push_back(Fact::SpawnFailed { id, failure });
         }
     }
 
-    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, elsewhere: bool) -> Result<(), Failure> {
+    fn spawn(&mut self, id: Incarnation, service: &Arc<Service>, given: Given, elsewhere: bool) -> Result<(), Failure> {
         self.conflicts.remove(&id.service);
         // The declared ones are tried first.
         self.moved.remove(&service.name);
@@ -311,11 +323,13 @@ impl Hands {
             Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
         self.tell_actual(id, declared, service, words);
+        let service = &with_outputs(service.clone(), &given);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         // What was prepared goes on as the same run.
         let prepared = self.runs.remove(&id);
         let ticket = prepared.as_ref().map_or_else(|| self.tickets.take(), |run| run.ticket);
         let mut run = Run::new(ticket, service, setting.clone());
+        run.given = given;
         let goes_on = prepared.map(|prepared| run.goes_on_from(prepared)).is_some();
         self.by_name.insert((service.name.clone(), id.run), id);
         self.runs.insert(id, run);
@@ -386,47 +400,6 @@ impl Hands {
         Some(launched.record(&self.runtime_dir))
     }
 
-    fn signal(&mut self, id: Incarnation, signal: Signal, scope: StopScope) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let target = match scope {
-            StopScope::Process => Target::Process,
-            StopScope::Tree | StopScope::Group => Target::Group,
-        };
-        let order = Order::Signal {
-            ticket: run.ticket,
-            signal: signal.number(),
-            target,
-            wakes: true,
-        };
-        self.order(&order, &[]);
-    }
-
-    fn deliver(&mut self, id: Incarnation, signal: Signal) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let order = Order::Signal {
-            ticket: run.ticket,
-            signal: signal.number(),
-            target: Target::Process,
-            wakes: false,
-        };
-        self.order(&order, &[]);
-    }
-
-    fn kill(&mut self, id: Incarnation, scope: StopScope) {
-        let Some(run) = self.runs.get(&id) else { return };
-        let (target, sweep) = match scope {
-            StopScope::Process => (Target::Process, false),
-            StopScope::Group => (Target::Group, false),
-            StopScope::Tree => (Target::Group, true),
-        };
-        let order = Order::Kill {
-            ticket: run.ticket,
-            target,
-            sweep,
-        };
-        self.order(&order, &[]);
-    }
-
     fn release(&mut self, id: Incarnation) {
         if let Some(run) = self.runs.get(&id) {
             let order = Order::Release { ticket: run.ticket };
@@ -494,4 +467,12 @@ fn checks(service: &Service) -> impl Iterator<Item = &Check> {
         .iter()
         .chain(&service.health)
         .flat_map(|probe| probe.check.leaves())
+}
+
+/// What is executed holds the outputs of others; what is compared only names them.
+fn with_outputs(service: Arc<Service>, given: &Given) -> Arc<Service> {
+    match given.is_empty() {
+        true => service,
+        false => Arc::new(service.with_outputs(given)),
+    }
 }

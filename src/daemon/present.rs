@@ -131,6 +131,7 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
             clock: schedule.clock(at, now.wall_ns),
         })
     };
+    let shown = |value: &String| sources.mask.text(value).into_owned();
     wire::Service {
         name: service.name.to_string(),
         state: service.state,
@@ -143,7 +144,12 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
         restarts: service.restarts,
         run: service.run,
         ports,
-        url: None,
+        url: service.outputs.get("url").map(shown),
+        outputs: service
+            .outputs
+            .iter()
+            .map(|(name, value)| (name.clone(), shown(value)))
+            .collect(),
         cpu_percent,
         memory_bytes,
         last_exit: service.last_end.map(|end| story::exit(end.status)),

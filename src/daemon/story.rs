@@ -268,6 +268,10 @@ fn kind(kind: EventKind, mask: &Mask, last_lines: impl FnOnce() -> Vec<String>) 
         EventKind::ReloadFailed { message } => wire::EventKind::ReloadFailed {
             message: hidden(message),
         },
+        EventKind::OutputFound { name, value } => wire::EventKind::OutputFound {
+            name,
+            value: hidden(value),
+        },
         EventKind::Preparing { step } => wire::EventKind::Preparing { step: hidden(step) },
         EventKind::HookRan { hook } => wire::EventKind::HookRan { hook: hook.to_owned() },
         EventKind::HookFailed { hook, message } => wire::EventKind::HookFailed {

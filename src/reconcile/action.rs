@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::fact::{Incarnation, ProbeKind};
-use crate::spec::{Argv, Rung, Service, ServiceName, Signal, StopScope};
+use crate::spec::{Argv, Given, Rung, Service, ServiceName, Signal, StopScope};
 
 /// What a command that belongs to a service is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,10 +70,11 @@ pub struct Ending {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Check the ports, open the streams, fork, record, execute. Answered by `Spawned` then `Executed`, or `SpawnFailed`, or
-    /// `PortTaken`. `elsewhere`: for a port that is taken, the next free one is, told by `PortsMoved`.
+    /// `PortTaken`. `given`: the outputs of others that it names. `elsewhere`: for a port that is taken, the next free one is, told by `PortsMoved`.
     Spawn {
         id: Incarnation,
         service: Arc<Service>,
+        given: Given,
         elsewhere: bool,
     },
     /// End what holds the port of the latest `PortTaken` of this incarnation, by these rungs, then SIGKILL. Answered by `Evicted`.
@@ -94,6 +95,7 @@ pub enum Action {
     Adopt {
         id: Incarnation,
         service: Arc<Service>,
+        given: Given,
     },
     /// Send the signal, then SIGCONT. For `StopScope::Process` to the main process, else to its group.
     Signal {
@@ -137,6 +139,7 @@ pub enum Action {
     Prepare {
         id: Incarnation,
         service: Arc<Service>,
+        given: Given,
     },
     /// End what `Prepare` does; answered as that is, once nothing of it is left.
     CancelPrepare {

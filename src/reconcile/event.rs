@@ -88,6 +88,11 @@ pub enum EventKind {
     },
     Stopping,
     Stopped,
+    /// Its log has told one of its `outputs`.
+    OutputFound {
+        name: String,
+        value: String,
+    },
     /// A step before its start begins.
     Preparing {
         step: String,

@@ -213,6 +213,12 @@ pub enum Fact {
         attempt: u32,
         outcome: Outcome,
     },
+    /// Its log has told one of its `outputs`.
+    OutputFound {
+        id: Incarnation,
+        name: String,
+        value: String,
+    },
     /// A step of `Action::Prepare` begins: `npm ci`, `pre_start`.
     Preparing {
         id: Incarnation,

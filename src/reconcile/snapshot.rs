@@ -1,5 +1,7 @@
 //! What `ps` and `why` read: the World as plain data at one instant.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::fact::ExitStatus;
@@ -91,6 +93,8 @@ pub struct ServiceSnapshot {
     /// What the readiness probe said last and how often it was tried.
     pub probe_message: Option<String>,
     pub probe_attempts: u32,
+    /// What the log of the latest run has told, by name.
+    pub outputs: BTreeMap<String, String>,
     /// `STATUS=` of sd_notify.
     pub status_text: Option<String>,
     /// Monotonic; set in `backoff`, and for a failed start that is tried again at the cap.

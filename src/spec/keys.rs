@@ -82,7 +82,7 @@ service_keys! {
     "essential" L "false" [Shape::Bool] "When it has ended with no restart due, everything is stopped and its exit code is ours." => essential;
     "on_supervisor_exit" L "keep" [Shape::Choice(&["keep", "stop"])] "When guardian and daemon were both killed. `keep`: it lives on, and the next `up` goes on with it. `stop`: the next verb that starts runner ends it first; `up` then starts it anew. See [recovery](recovery.md)." => on_supervisor_exit;
     "log" L "" [Shape::Any(&[Shape::Bool, Shape::Table(&LOG)])] "Where the output goes; `false`: nowhere." => log;
-    "outputs" L "" [Shape::Map(&Shape::Regex)] "First match in the log of this run, by name, shown by `ps`.";
+    "outputs" L "" [Shape::Map(&Shape::Regex)] "What its log tells, by name: the first match in what this run prints, or of its first group. Shown by `ps`; `services.NAME.outputs.NAME` in others' `env`, array `command` and `files`. See [outputs](outputs.md)." => outputs;
     "secrets" L "" [Shape::OneOrList(&Shape::Text)] "Globs over names of env keys whose values are never shown, besides `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and `*KEY*`." => secrets;
     "memory_limit" L "none" [Shape::Size] "Restart when the service's tree holds more.";
     "description" L "" [Shape::Text] "Free text." => description;

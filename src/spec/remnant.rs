@@ -120,6 +120,8 @@ impl Remnant {
             essential: false,
             on_supervisor_exit: SupervisorExit::Keep,
             log: self.log.clone(),
+            outputs: IndexMap::new(),
+            awaits: Vec::new(),
             secrets: Vec::new(),
             description: None,
             labels: Vec::new(),

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, Bytes, ServiceName, Signal};
+use super::outputs::OutputName;
 use super::probe::{Probe, TcpTarget};
 use super::schedule::Schedule;
 use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
@@ -113,6 +114,10 @@ pub struct Service {
     pub essential: bool,
     pub on_supervisor_exit: SupervisorExit,
     pub log: LogTarget,
+    /// Regular expressions by name: what its log tells of it.
+    pub outputs: IndexMap<String, String>,
+    /// What of other services' outputs its environment, command and files name.
+    pub awaits: Vec<OutputName>,
     /// Globs over names of env keys whose values are never shown.
     pub secrets: Vec<String>,
     pub description: Option<String>,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use super::common::Bytes;
 use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
+use super::outputs::as_template;
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 use super::schedule::Schedule;
 use super::service::{
@@ -86,7 +87,6 @@ as_serialised!(
     u32,
     i32,
     f64,
-    String,
     Vec<u8>,
     Kind,
     Restart,
@@ -162,7 +162,13 @@ impl Written for Schedule {
 
 impl Written for Argv {
     fn written(&self) -> Option<Value> {
-        Some(json!(self.words))
+        Some(self.words.iter().map(|word| json!(as_template(word))).collect())
+    }
+}
+
+impl Written for String {
+    fn written(&self) -> Option<Value> {
+        Some(json!(as_template(self)))
     }
 }
 
@@ -244,7 +250,7 @@ impl Written for Source {
 
 impl Written for RenderedFile {
     fn written(&self) -> Option<Value> {
-        Some(json!({ "content": self.content, "reload": self.reload }))
+        Some(json!({ "content": as_template(&self.content), "reload": self.reload }))
     }
 }
 

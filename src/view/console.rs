@@ -240,6 +240,7 @@ impl Console {
             EventKind::Signalled { signal } => {
                 Some(style.dim(format!("{signal} sent ({})", plain(&event.cause.detail))))
             }
+            EventKind::OutputFound { name, value } => Some(format!("{}: {}", plain(name), style.good(plain(value)))),
             EventKind::Preparing { step } => Some(style.dim(format!("preparing: {}", plain(step)))),
             EventKind::HookRan { .. } => None,
             EventKind::HookFailed { message, .. } => Some(style.bad(plain(message))),

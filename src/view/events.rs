@@ -88,6 +88,7 @@ fn what(kind: &EventKind, style: &Style) -> String {
         EventKind::Stopping => "stopping".to_owned(),
         EventKind::Stopped => "stopped".to_owned(),
         EventKind::Signalled { signal } => format!("{} sent", plain(signal)),
+        EventKind::OutputFound { name, value } => format!("output {}: {}", plain(name), first(value)),
         EventKind::Preparing { step } => format!("preparing: {}", first(step)),
         EventKind::HookRan { hook } => format!("hook {} ran", plain(hook)),
         EventKind::HookFailed { message, .. } => style.bad(first(message)),

@@ -156,7 +156,11 @@ fn ports(service: &Service) -> String {
         number if *name == number => number,
         number => format!("{} {number}", plain(name)),
     };
-    let all: Vec<String> = service.ports.iter().map(one).collect();
+    let ports = service.ports.iter().map(one);
+    // It says where the service is for others.
+    let all: Vec<String> = ports
+        .chain(service.url.as_deref().map(|url| plain(url).into_owned()))
+        .collect();
     if all.is_empty() { "-".into() } else { all.join(", ") }
 }
 

@@ -238,6 +238,9 @@ fn setup(service: &mut Service, chance: &mut Chance) {
         };
         service.files.insert("/srv/file".to_owned(), file);
     }
+    if chance.once_in(2) {
+        service.outputs.insert("url".to_owned(), "https://\\S+".to_owned());
+    }
     service.hooks = Hooks {
         pre_start: chance.maybe(Chance::argv),
         post_ready: chance.maybe(Chance::argv),

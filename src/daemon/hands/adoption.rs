@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::notify::uses_notify;
 use super::pid_files::RunFile;
-use super::{Claim, Hands, Run};
+use super::{Claim, Hands, Run, with_outputs};
 use tokio::task::AbortHandle;
 
 use crate::config::MovedPorts;
@@ -17,7 +17,7 @@ use crate::guardian::orders::Order;
 use crate::logs::OpenRun;
 use crate::probe::NotifySocket;
 use crate::reconcile::{ExitStatus, Fact, Incarnation};
-use crate::spec::{LogTarget, Service, Signal};
+use crate::spec::{Given, LogTarget, Service, Signal};
 use crate::sys;
 use crate::sys::places::nameless;
 
@@ -76,9 +76,9 @@ impl Hands {
         self.runs.values().filter(|run| !end(run)).count() == 0
     }
 
-    pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>) {
+    pub(super) fn adopt(&mut self, id: Incarnation, service: &Arc<Service>, given: Given) {
         match self.finds.remove(&(service.name.clone(), id.run)) {
-            Some(Found::Held(inherited)) => self.take_over(id, service, inherited),
+            Some(Found::Held(inherited)) => self.take_over(id, service, given, inherited),
             Some(Found::Gone { pid }) => {
                 self.remove_fifos(id, service);
                 // As one that is held and has ended: the word of its start may not have come through.
@@ -100,9 +100,10 @@ impl Hands {
         }
     }
 
-    fn take_over(&mut self, id: Incarnation, declared: &Arc<Service>, inherited: Inherited) {
+    fn take_over(&mut self, id: Incarnation, declared: &Arc<Service>, given: Given, inherited: Inherited) {
         let service = &self.actual(declared).unwrap_or_else(|_| declared.clone());
         self.tell_actual(id, declared, service, Vec::new());
+        let service = &with_outputs(service.clone(), &given);
         let Inherited {
             holding,
             kept,
@@ -127,6 +128,7 @@ impl Hands {
             mark: mark.unwrap_or_default(),
             // They are asked for once its output is open.
             patterns: Vec::new(),
+            given,
             ..Run::new(holding.ticket, service, setting.clone())
         };
         let pids = (holding.launched, holding.main.pid);

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{Hands, Inbox, Run, Task};
+use super::{Hands, Inbox, Run, Task, with_outputs};
 use crate::daemon::errand::{self, Beside, Underway};
 use crate::daemon::launch::Setting;
 use crate::daemon::preparation::{self, Preparation};
 use crate::reconcile::{Fact, Failure, Incarnation, Purpose};
-use crate::spec::Service;
+use crate::spec::{Given, Service};
 use crate::sys::places::nameless;
 use crate::sys::users::Ids;
 
 impl Hands {
-    pub(super) fn prepare(&mut self, id: Incarnation, service: &Arc<Service>) {
-        let begun = self.open_run(id, service, true);
+    pub(super) fn prepare(&mut self, id: Incarnation, declared: &Arc<Service>, given: Given) {
+        let service = &with_outputs(declared.clone(), &given);
+        let begun = self.open_run(id, declared, given, true);
         let ids = match begun {
             Ok(ids) => ids,
             Err(failure) => {
@@ -53,13 +54,20 @@ impl Hands {
     }
 
     /// A run that has its output, though nothing of the service is spawned yet.
-    fn open_run(&mut self, id: Incarnation, service: &Arc<Service>, is_first: bool) -> Result<Option<Ids>, Failure> {
-        let service = &self.actual(service)?;
+    fn open_run(
+        &mut self,
+        id: Incarnation,
+        service: &Arc<Service>,
+        given: Given,
+        is_first: bool,
+    ) -> Result<Option<Ids>, Failure> {
+        let service = &with_outputs(self.actual(service)?, &given);
         let setting = Setting::of(id, service, &self.surroundings)?;
         let ids = setting.ids();
         let mut run = Run::new(self.tickets.take(), service, setting.clone());
         // What a step prints is not what a log check waits for.
         run.patterns = Vec::new();
+        run.given = given;
         run.is_reopened = !is_first;
         self.by_name.insert((service.name.clone(), id.run), id);
         self.runs.insert(id, run);
@@ -89,7 +97,7 @@ impl Hands {
             told.extend(named(id, declared));
         }
         let is_over = !self.runs.contains_key(&id);
-        if is_over && let Err(failure) = self.open_run(id, declared, false) {
+        if is_over && let Err(failure) = self.open_run(id, declared, Given::new(), false) {
             self.forget(id);
             let result = Err(format!("could not be started: {}", failure.message));
             return self.known.push_back(Fact::CommandEnded { id, purpose, result });

@@ -61,15 +61,13 @@ impl Hands {
     fn take_log(&mut self, fact: LogFact) {
         match fact {
             LogFact::Matched {
-                service, run, index, ..
+                service,
+                run,
+                index,
+                line,
             } => {
-                let Some(&id) = self.by_name.get(&(service, run)) else {
-                    return;
-                };
-                let Some(run) = self.runs.get(&id) else { return };
-                if let Some(pattern) = run.patterns.get(index) {
-                    run.witness.matched.borrow_mut().insert(pattern.clone());
-                    self.known.push_back(Fact::Nudged { id });
+                if let Some(&id) = self.by_name.get(&(service, run)) {
+                    self.take_match(id, index, &line);
                 }
             }
             LogFact::Drained { service, run } => {

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::refusals::output_refused;
-use super::{Hands, Run};
+use super::{Hands, Run, patterns};
 use crate::daemon::launch::Setting;
 use crate::guardian::orders::Stdio;
 use crate::logs::OpenRun;
@@ -54,7 +54,7 @@ impl Hands {
             out,
             err,
             target: service.log.clone(),
-            matchers: run.patterns.clone(),
+            matchers: patterns::texts(&run.patterns),
         };
         self.pump.open(opened).map_err(refused)?;
         run.logged = true;
@@ -75,7 +75,8 @@ impl Hands {
             return [Stdio::Null, Stdio::Null, Stdio::Null];
         };
         if run.logged && !run.patterns.is_empty() {
-            self.pump.expect(&service.name, id.run, 0, &run.patterns);
+            let texts = patterns::texts(&run.patterns);
+            self.pump.expect(&service.name, id.run, 0, &texts);
         }
         run.output()
     }

@@ -1,16 +1,41 @@
-//! What a service has to print for its `log` checks.
+//! What is looked for in the output of a run: the lines of its `log` checks, and its `outputs`.
 
 use super::{Hands, Inbox, checks};
 use crate::logs::{self, LogFact, Query, Which};
-use crate::reconcile::Incarnation;
+use crate::reconcile::{Fact, Incarnation};
 use crate::spec::{Check, Service, ServiceName};
+use crate::view::escape;
 
-pub(super) fn of(service: &Service) -> Vec<String> {
-    let pattern = |check: &Check| match check {
-        Check::Log(pattern) => Some(pattern.clone()),
+/// An output is no longer.
+const LONGEST: usize = 4096;
+
+/// One thing that is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    pub pattern: String,
+    /// The output that it tells; `None`: it is a check's.
+    pub output: Option<String>,
+}
+
+pub(super) fn of(service: &Service) -> Vec<Awaited> {
+    let of_check = |check: &Check| match check {
+        Check::Log(pattern) => Some(Awaited {
+            pattern: pattern.clone(),
+            output: None,
+        }),
         _ => None,
     };
-    checks(service).filter_map(pattern).collect()
+    let of_output = |(name, pattern): (&String, &String)| Awaited {
+        pattern: pattern.clone(),
+        output: Some(name.clone()),
+    };
+    let outputs = service.outputs.iter().map(of_output);
+    checks(service).filter_map(of_check).chain(outputs).collect()
+}
+
+/// Their patterns alone, as the pump takes them.
+pub(super) fn texts(awaited: &[Awaited]) -> Vec<String> {
+    awaited.iter().map(|awaited| awaited.pattern.clone()).collect()
 }
 
 impl Hands {
@@ -21,7 +46,7 @@ impl Hands {
             return;
         };
         let mut fresh = of(service);
-        fresh.retain(|pattern| !run.patterns.contains(pattern));
+        fresh.retain(|awaited| !run.patterns.contains(awaited));
         let first = run.patterns.len();
         run.patterns.extend(fresh.iter().cloned());
         let Some(log) = self.pump.place(&service.name, &run.service.log) else {
@@ -30,6 +55,7 @@ impl Hands {
         if fresh.is_empty() {
             return;
         }
+        let fresh = texts(&fresh);
         self.pump.expect(&service.name, id.run, first, &fresh);
         let name = service.name.clone();
         let seams = self.pump.seams(vec![(name.clone(), log.clone())]);
@@ -51,6 +77,41 @@ impl Hands {
             }
         });
     }
+
+    /// A line of its output matches what is looked for.
+    pub(super) fn take_match(&mut self, id: Incarnation, index: usize, line: &[u8]) {
+        let Some(run) = self.runs.get(&id) else { return };
+        let Some(Awaited { pattern, output }) = run.patterns.get(index).cloned() else {
+            return;
+        };
+        let Some(name) = output else {
+            run.witness.matched.borrow_mut().insert(pattern);
+            self.known.push_back(Fact::Nudged { id });
+            return;
+        };
+        match value(&pattern, line) {
+            Ok(value) => self.known.push_back(Fact::OutputFound { id, name, value }),
+            Err(words) => {
+                let service = run.service.name.clone();
+                self.troubles.push((service, format!("its output `{name}` {words}")));
+            }
+        }
+    }
+}
+
+/// What a matching line tells: its first group, or all that matched. Colours are no part of it.
+fn value(pattern: &str, line: &[u8]) -> Result<String, String> {
+    let regex = logs::pattern(pattern)?;
+    let mut plain = Vec::new();
+    escape::push_line(line, false, &mut plain);
+    let captures = regex.captures(&plain).or_else(|| regex.captures(line));
+    let told = captures.and_then(|captures| captures.get(1).or_else(|| captures.get(0)));
+    let told = told.ok_or_else(|| "is not where it was seen".to_owned())?.as_bytes();
+    if told.len() > LONGEST {
+        return Err(format!("has more than {LONGEST} bytes"));
+    }
+    let text = String::from_utf8_lossy(told);
+    Ok(text.chars().filter(|letter| !letter.is_control()).collect())
 }
 
 fn matched(service: &ServiceName, run: u32, index: usize, line: Vec<u8>) -> LogFact {
@@ -59,5 +120,21 @@ fn matched(service: &ServiceName, run: u32, index: usize, line: Vec<u8>) -> LogF
         run,
         index,
         line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_group_counts_and_colours_do_not() {
+        let pattern = r"https://\S+";
+        assert_eq!(value(pattern, b"at https://a.b/c now").unwrap(), "https://a.b/c");
+        assert_eq!(value(pattern, b"at \x1b[32mhttps://a.b\x1b[0m").unwrap(), "https://a.b");
+        assert_eq!(value("key=(\\w+);", b"key=abc;").unwrap(), "abc");
+        assert_eq!(value("key=(.+);", b"key=a\x07\xffb;").unwrap(), "a^G\u{fffd}b");
+        let long = [b"https://".to_vec(), vec![b'a'; 5000]].concat();
+        assert!(value(pattern, &long).unwrap_err().contains("more than 4096"));
     }
 }

@@ -16,7 +16,7 @@ use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::launch::Setting;
 use crate::guardian::orders::{Adoption, Identity, Order};
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation};
-use crate::spec::{PidFileMode, Service};
+use crate::spec::{Given, PidFileMode, Service};
 use crate::sys;
 use crate::sys::pid_file::Written;
 
@@ -234,7 +234,7 @@ impl Hands {
     }
 
     /// Asks the guardian to take over what a PID file names. `false`: there is nothing to take over.
-    pub(super) fn tries_to_adopt(&mut self, id: Incarnation, service: &Arc<Service>) -> bool {
+    pub(super) fn tries_to_adopt(&mut self, id: Incarnation, service: &Arc<Service>, given: &Given) -> bool {
         let Some(file) = service.pid_file.as_ref().filter(|file| file.mode == PidFileMode::Adopt) else {
             return false;
         };
@@ -254,8 +254,11 @@ impl Hands {
         };
         let ticket = self.tickets.take();
         let record = self.record(service, service, id, ticket, &setting);
+        // What was prepared is of no use to who runs already.
+        self.forget(id);
         let run = Run {
             pid_file,
+            given: given.clone(),
             ..Run::new(ticket, service, setting)
         };
         self.by_name.insert((service.name.clone(), id.run), id);
@@ -287,12 +290,11 @@ impl Hands {
 
     /// Then it is started.
     pub(super) fn not_taken_over(&mut self, id: Incarnation, why: &str) {
-        let Some(service) = self.runs.get(&id).map(|run| run.service.clone()) else {
-            return;
-        };
+        let run = self.runs.get(&id).map(|run| (run.service.clone(), run.given.clone()));
+        let Some((service, given)) = run else { return };
         tracing::info!(service = %service.name, %why, "not adopted");
         self.forget(id);
-        self.start(id, &service, false);
+        self.start(id, &service, given, false);
     }
 }
 

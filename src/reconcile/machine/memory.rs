@@ -3,6 +3,7 @@
 //! A memory holds what can't be read off the processes: how often it was restarted, what was asked for, how far a stop has
 //! come. Whether its process is (still) there is for the hands to say, by `Adopted`, `Exited` or `Vanished`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause, EventKind};
 use crate::reconcile::restart::History;
 use crate::reconcile::snapshot::RunEnd;
-use crate::spec::{Condition, ServiceName, Signal};
+use crate::spec::{Condition, Given, ServiceName, Signal};
 
 /// One service, for the daemon after this one. Instants are monotonic: they mean the same to every process of one boot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,10 @@ pub struct Memory {
     sent: Option<(u32, Signal, Cause)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calendar: Option<Calendar>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    outputs: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Given::is_empty")]
+    given: Given,
     life: Lived,
     /// What its living run began with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +97,8 @@ impl Memory {
             last_end: None,
             sent: None,
             calendar: None,
+            outputs: BTreeMap::new(),
+            given: Given::new(),
             life: Lived::Starting { program, warned: false },
             bonds: Vec::new(),
         }
@@ -199,6 +206,8 @@ impl Machine {
             last_end: self.last_end,
             sent: self.sent.clone(),
             calendar: self.calendar.clone(),
+            outputs: self.outputs.clone(),
+            given: self.given.clone(),
             life: lived(&self.life),
             bonds: Vec::new(),
         }
@@ -218,6 +227,8 @@ impl Machine {
         self.last_end = memory.last_end;
         self.sent = memory.sent.clone();
         self.calendar = memory.calendar.clone();
+        self.outputs = memory.outputs.clone();
+        self.given = memory.given.clone();
         self.since = memory.since;
         self.cause = memory.cause.clone();
         self.life = life(&memory.life, &self.spec, now);

@@ -9,12 +9,14 @@ mod hooks;
 mod life;
 mod lived;
 mod memory;
+mod outputs;
 mod ports;
 mod preparing;
 mod probing;
 mod starts;
 mod stops;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use super::failure::Failure;
 use super::restart::{History, Rng};
 use super::snapshot::{Due, RunEnd};
 use super::wish::{Lot, Wish};
-use crate::spec::{Change, Service, ServiceName, Signal};
+use crate::spec::{Change, Given, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
 pub(super) use life::Life;
@@ -65,6 +67,10 @@ pub(super) struct Machine {
     pub next_run: Option<Due>,
     /// The run that was said to be going when another was due.
     overdue_run: u32,
+    /// What the log of the latest run has told, by name.
+    pub outputs: BTreeMap<String, String>,
+    /// The outputs of others that the latest run was started with, or that the next one is to be.
+    pub given: Given,
     /// The run whose `on_failure` is under way.
     pub alarming: Option<Incarnation>,
     /// When the life became what it is, and why.
@@ -123,6 +129,8 @@ impl Machine {
             calendar: None,
             next_run: None,
             overdue_run: 0,
+            outputs: BTreeMap::new(),
+            given: Given::new(),
             alarming: None,
             since: now.mono_ns,
             cause,

@@ -18,6 +18,7 @@ impl Machine {
         step.out.push(Action::Prepare {
             id: self.incarnation(),
             service: Arc::clone(&spec),
+            given: self.given.clone(),
         });
         let life = Life::Preparing {
             spec,

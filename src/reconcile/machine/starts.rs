@@ -97,6 +97,7 @@ impl Machine {
         }
         self.served = self.wish.turn;
         self.run = self.run.saturating_add(1);
+        self.outputs.clear();
         // Not because the one before it ended.
         if self.cause == self.wish.cause && again == Again::default() {
             self.asked_run = self.run;
@@ -120,6 +121,7 @@ impl Machine {
         step.out.push(Action::Spawn {
             id: self.incarnation(),
             service: Arc::clone(&spec),
+            given: self.given.clone(),
             elsewhere: again.ports.elsewhere,
         });
         self.enter(Life::Spawning { spec, again }, self.cause.clone(), step);

@@ -50,6 +50,8 @@ pub struct Body {
     pub stuck_until: u64,
     pub killed: Option<StopScope>,
     pub matched: bool,
+    /// Its log has told its outputs.
+    pub told: bool,
     /// What the World was told.
     pub executed: bool,
     pub exited: bool,
@@ -83,6 +85,7 @@ impl Body {
             stuck_until: 0,
             killed: None,
             matched: false,
+            told: false,
             executed: false,
             exited: false,
             left: false,

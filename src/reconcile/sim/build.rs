@@ -71,6 +71,8 @@ pub fn service(called: &str) -> Service {
         essential: false,
         on_supervisor_exit: SupervisorExit::Keep,
         log: LogTarget::Off,
+        outputs: IndexMap::new(),
+        awaits: Vec::new(),
         secrets: Vec::new(),
         description: None,
         labels: Vec::new(),

@@ -48,6 +48,7 @@ impl Draft {
         for service in services.iter_mut().filter(|_| self.timeless) {
             (service.schedule, service.run_at_start) = (None, false);
         }
+        name_outputs(&mut services);
         for at in (1..services.len()).rev() {
             let other = dice.index(at + 1);
             services.swap(at, other);
@@ -271,7 +272,39 @@ fn service(dice: &mut Dice, name: &str) -> Service {
     if aside.once_in(4) {
         prepare(&mut service, &mut aside);
     }
+    if aside.once_in(6) {
+        service.outputs.insert("url".to_owned(), "https://".to_owned());
+    }
     service
+}
+
+/// Whoever needs one that stays and has outputs names them.
+fn name_outputs(services: &mut [Service]) {
+    let told: Vec<OutputName> = services
+        .iter()
+        .filter(|service| service.kind == Kind::Simple)
+        .flat_map(|service| {
+            let name = |output: &String| OutputName {
+                service: service.name.clone(),
+                output: output.clone(),
+            };
+            service.outputs.keys().map(name)
+        })
+        .collect();
+    for service in services {
+        let needs = |name: &&OutputName| {
+            let dependency = service.depends_on.get(&name.service);
+            dependency.is_some_and(|dependency| {
+                dependency.required && matches!(dependency.condition, Condition::Started | Condition::Healthy)
+            })
+        };
+        let named: Vec<OutputName> = told.iter().filter(needs).cloned().collect();
+        if !named.is_empty() {
+            let text = named.iter().map(OutputName::placeholder).collect();
+            service.env.insert("OUTPUTS".to_owned(), text);
+        }
+        service.awaits = service.awaited_outputs();
+    }
 }
 
 fn prepare(service: &mut Service, dice: &mut Dice) {

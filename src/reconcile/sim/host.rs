@@ -168,6 +168,10 @@ impl Host {
                     (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);
                 }
             }
+            Fact::OutputFound { id, .. } => match self.bodies.get_mut(id) {
+                Some(body) if body.executed => body.told = true,
+                _ => return Vec::new(),
+            },
             Fact::CommandEnded { id, .. } => {
                 if let Some(body) = self.bodies.get_mut(id) {
                     body.commanded = false;
@@ -212,6 +216,12 @@ impl Host {
             .success_exit_codes
             .first()
             .map_or(0, |&code| i32::from(code));
+        let outputs = body.service.outputs.keys().cloned().collect::<Vec<_>>();
+        let mut aside = dice.aside();
+        for name in outputs {
+            let value = format!("{name} of run {}", id.run);
+            self.plan(aside.delay(300), Coming::Tell(Fact::OutputFound { id, name, value }));
+        }
         if self.kind || !dice.once_in(6) {
             self.plan(dice.delay(300), Coming::Match(id));
         }
@@ -314,7 +324,9 @@ impl Host {
 
     pub fn perform(&mut self, action: &Action, dice: &mut Dice) {
         match action {
-            Action::Spawn { id, service, elsewhere } => self.spawn(*id, service, *elsewhere, dice),
+            Action::Spawn {
+                id, service, elsewhere, ..
+            } => self.spawn(*id, service, *elsewhere, dice),
             Action::Evict { id, .. } => {
                 let result = match self.kind || !dice.once_in(4) {
                     true => Ok("its holder has ended".to_owned()),
@@ -328,7 +340,7 @@ impl Host {
                     self.queue.retain(|_, coming| !coming.is_about(*id));
                 }
             }
-            Action::Adopt { id, service } => self.adopt(*id, service),
+            Action::Adopt { id, service, .. } => self.adopt(*id, service),
             Action::Signal { id, signal, scope } => self.signal(*id, *signal, *scope, dice),
             Action::Kill { id, scope } => self.kill(*id, *scope, dice),
             // Of those that people send, only SIGKILL is sure to do something.
@@ -368,7 +380,7 @@ impl Host {
                 };
                 self.plan(dice.delay(500), Coming::Tell(fact));
             }
-            Action::Prepare { id, service } => self.prepare(*id, service, dice),
+            Action::Prepare { id, service, .. } => self.prepare(*id, service, dice),
             Action::CancelPrepare { id } => self.cancel_prepare(*id, dice),
             Action::Rewrite { id, .. } => {
                 let result = Ok(dice.once_in(2));

@@ -80,6 +80,11 @@ impl Laws {
     /// Judges an action that is about to be performed.
     pub fn before(&mut self, action: &Action, view: &View) -> Verdict {
         match action {
+            Action::Spawn { service, given, .. } | Action::Prepare { service, given, .. }
+                if service.awaits.iter().ne(given.iter().map(|(name, _)| name)) =>
+            {
+                broken("a start is given the outputs that it names", &service.name)
+            }
             // Whether it may start was asked when its preparation began.
             Action::Spawn { id, service, .. } if view.host.preparing.contains_key(id) => {
                 match self.is_wanted(&service.name) {
@@ -110,7 +115,7 @@ impl Laws {
             Action::ProbeGate { id, .. } if view.host.gates.get(id) == Some(&true) => {
                 broken("a gate is tried once at a time", words(*id))
             }
-            Action::Prepare { id, service } => self.spawn(*id, service, view),
+            Action::Prepare { id, service, .. } => self.spawn(*id, service, view),
             Action::CancelPrepare { id } => match view.host.preparing.get(id) {
                 Some(Preparing::Working) => Ok(()),
                 Some(Preparing::ToldToEnd) => broken("what is prepared is told to end once", words(*id)),
@@ -498,8 +503,13 @@ impl Laws {
             let real = match &blocker.service {
                 Some(on) => {
                     let dependency = &spec.depends_on[on];
-                    view.service(on)
-                        .is_some_and(|on| !is_met(dependency.condition, on, view) || on.stopped_by_hand)
+                    let is_untold = |on: &ServiceSnapshot| {
+                        let mut named = spec.awaits.iter().filter(|name| name.service == on.name);
+                        named.any(|name| !on.outputs.contains_key(&name.output))
+                    };
+                    view.service(on).is_some_and(|on| {
+                        !is_met(dependency.condition, on, view) || on.stopped_by_hand || is_untold(on)
+                    })
                 }
                 None => {
                     blocker.what.contains("let go of port") && !view.host.bodies.is_empty()

@@ -59,8 +59,10 @@ fn flag(set: bool, word: &str) -> &str {
 /// An action in one line.
 pub fn shown(action: &Action) -> String {
     match action {
-        Action::Adopt { id, service } => format!("Adopt {} ({})", words(*id), service.name),
-        Action::Spawn { id, service, elsewhere } => {
+        Action::Adopt { id, service, .. } => format!("Adopt {} ({})", words(*id), service.name),
+        Action::Spawn {
+            id, service, elsewhere, ..
+        } => {
             let where_to = if *elsewhere { ", elsewhere" } else { "" };
             format!("Spawn {} ({}{where_to})", words(*id), service.name)
         }

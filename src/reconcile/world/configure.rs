@@ -180,7 +180,8 @@ impl World {
             }
         }
         let ends_wait = matches!(machine.life, Life::Backoff { .. } | Life::Failed { .. });
-        machine.spec = Arc::clone(spec);
+        let old = std::mem::replace(&mut machine.spec, Arc::clone(spec));
+        machine.forget_edited_outputs(&old);
         if changes.is_empty() {
             // Written in another way: the same to a process.
             return changes;

@@ -11,6 +11,7 @@ mod ending;
 mod full;
 mod goal;
 mod neighbours;
+mod outputs;
 mod ports;
 mod recall;
 mod request;
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::action::{Action, Purpose};
 use super::exit::{Ends, Policy};
 use super::fact::{Fact, Incarnation, Now, ServiceId};
-use super::machine::{Adopted, Exit, Machine, Step};
+use super::machine::{Adopted, Exit, Machine, Permit, Step};
 use super::restart::Rng;
 use super::timers::Timers;
 use super::wish::Wish;
@@ -308,6 +309,14 @@ impl World {
                     _ => m.on_hook_ended(purpose, &result, step),
                 });
             }
+            Fact::OutputFound { id, name, value } => {
+                // What it printed before says nothing of whether it is there.
+                let awaited = self.machine(id.service).is_some_and(|machine| machine.awaited);
+                self.tell(now, id, out, ended, |m, step| m.on_output_found(name, value, step));
+                if let Some(node) = self.node_mut(id.service) {
+                    node.machine.awaited = awaited;
+                }
+            }
             Fact::Preparing { id, what } => self.tell(now, id, out, ended, |m, step| m.on_preparing(what, step)),
             Fact::Prepared { id, result } => self.tell(now, id, out, ended, |m, step| m.on_prepared(result, step)),
             Fact::Rewritten { id, result } => self.tell(now, id, out, ended, |m, step| m.on_rewritten(result, step)),
@@ -423,6 +432,9 @@ impl World {
     fn compare(&mut self, now: Now, id: ServiceId, out: &mut Vec<Action>, ended: &mut Vec<ServiceId>) {
         let Some(permit) = self.permit(id) else { return };
         let hasten = self.is_hastened();
+        if matches!(permit, Permit::Free) {
+            self.give_outputs(id);
+        }
         let Some(node) = self.nodes.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
             return;
         };

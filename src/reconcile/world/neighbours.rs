@@ -90,7 +90,10 @@ impl World {
         let Some(node) = self.node(id) else { return };
         let machine = &node.machine;
         let living = machine.life.is_living();
-        let held = !machine.wish.alone && self.edges(node).any(|edge| self.holds(edge));
+        // A dependency that an edit took away is none to miss.
+        let is_declared = |edge: &Edge| node.removed || node.dependencies.iter().any(|declared| declared.on == edge.on);
+        let holds = |edge: Edge| is_declared(&edge) && self.holds(edge);
+        let held = !machine.wish.alone && self.edges(node).any(holds);
         let going =
             living && (!machine.lot.wanted || machine.wish.turn != machine.served || held || self.cascades(node));
         let Some(node) = self.node_mut(id) else { return };
@@ -230,6 +233,7 @@ impl World {
         let alone = node.machine.wish.alone;
         node.machine.lot.held
             || (!alone && node.dependencies.iter().any(|&edge| !self.is_open(edge)))
+            || self.untold(node).next().is_some()
             || self.taken_ports(node).next().is_some()
             || self.testator(node).is_some()
             || self.has_going_dependents(node)
@@ -305,6 +309,18 @@ impl World {
                 what,
             });
         }
+        // Said of what is there, and only has not told it yet.
+        for name in self.untold(node) {
+            if !found
+                .iter()
+                .any(|blocker| blocker.service.as_ref() == Some(&name.service))
+            {
+                found.push(Blocker {
+                    service: Some(name.service.clone()),
+                    what: format!("{} to tell its output `{}`", name.service, name.output),
+                });
+            }
+        }
         for ((number, _), holder) in self.taken_ports(node) {
             let holder = self.name_of(holder).map_or("another service", |name| name.as_str());
             found.push(Blocker {
@@ -345,7 +361,8 @@ impl World {
             | Life::Backoff { .. } => !quiet || machine.lot.going,
             Life::Stopping(_) => !machine.life.is_stuck() && (!quiet || machine.lot.going),
             Life::Ready { .. } | Life::Unhealthy { .. } => machine.lot.going,
-            Life::Stopped | Life::Waiting { .. } | Life::Completed { .. } => false,
+            Life::Waiting { .. } => machine.lot.wanted && self.is_about_to_be_told(node),
+            Life::Stopped | Life::Completed { .. } => false,
             Life::Failed { .. } | Life::Doomed { .. } => false,
         };
         let ended = matches!(machine.life, Life::Completed { .. }) || machine.life.has_failed();

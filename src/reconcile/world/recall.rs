@@ -161,6 +161,7 @@ impl World {
             out.push(Action::Adopt {
                 id: machine.incarnation(),
                 service: Arc::clone(&machine.spec),
+                given: machine.given.clone(),
             });
         }
         self.settle();

@@ -61,6 +61,7 @@ impl World {
             waiting_on: self.waiting_on(node),
             probe_message,
             probe_attempts,
+            outputs: machine.outputs.clone(),
             status_text: match &machine.life {
                 Life::Preparing { doing, .. } => doing.clone(),
                 _ => process.and_then(|process| process.status_text.clone()),

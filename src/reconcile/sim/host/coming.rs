@@ -45,7 +45,7 @@ macro_rules! run_of {
             Coming::Tell(Fact::Exited { id: of, .. } | Fact::Evicted { id: of, .. }) => Some(of),
             Coming::Taken(of, _) | Coming::Launched(of) | Coming::Named(of, _) => Some(of),
             Coming::Tell(Fact::Preparing { id: of, .. } | Fact::Prepared { id: of, .. }) => Some(of),
-            Coming::Tell(Fact::Rewritten { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::Rewritten { id: of, .. } | Fact::OutputFound { id: of, .. }) => Some(of),
             Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => Some(of),
             Coming::Tell(_) => None,
         }

@@ -76,6 +76,13 @@ impl Host {
         if body.stage != Stage::Ordered {
             self.answers.push(adopted);
         }
+        // So is its log.
+        if body.told {
+            for name in body.service.outputs.keys().cloned() {
+                let value = format!("{name} of run {}", id.run);
+                self.answers.push(Fact::OutputFound { id, name, value });
+            }
+        }
         // Its PID file is read again.
         if body.service.followed_pid_file().is_some() && body.stage == Stage::Running {
             match body.launching {
