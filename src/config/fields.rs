@@ -74,6 +74,11 @@ impl<'t> Fields<'t> {
         self.text(key).and_then(|text| value::duration(text).ok())
     }
 
+    /// In bytes.
+    pub fn size(self, key: &str) -> Option<u64> {
+        self.text(key).and_then(|text| value::size(text).ok())
+    }
+
     pub fn signal(self, key: &str) -> Option<Signal> {
         self.text(key).and_then(Signal::from_name)
     }

@@ -10,7 +10,6 @@ const LATER: &[&str] = &[
     "tty",
     "replicas",
     "rollout",
-    "memory_limit",
     "ports.*.shared",
     "project.http",
     "project.webhooks",

@@ -4,7 +4,6 @@ use super::fields::Fields;
 use super::node::Table;
 use super::problem::{Problem, Sink};
 use super::project::Settings;
-use super::value;
 use crate::spec::{LogFile, LogMemory, LogTarget};
 
 /// What is kept of a service whose log is in memory, unless its file says otherwise.
@@ -17,7 +16,7 @@ pub(super) fn log(fields: &Fields<'_>, service: &str, settings: &Settings, sink:
     }
     let empty = Table::new();
     let fields = fields.table_at("log").unwrap_or(Fields { table: &empty });
-    let max_size = fields.text("max_size").and_then(|text| value::size(text).ok());
+    let max_size = fields.size("max_size");
     let too_small = max_size.is_some_and(|size| size < 1024);
     if let Some(node) = fields.node("max_size").filter(|_| too_small) {
         let message = "a log file of less than 1 KiB holds nothing";

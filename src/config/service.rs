@@ -216,6 +216,7 @@ impl Builder<'_> {
             essential: fields.flag("essential").unwrap_or(false),
             on_supervisor_exit: fields.supervisor_exit(),
             log: self.log(),
+            memory_limit: fields.size("memory_limit"),
             outputs: self.outputs(),
             awaits: Vec::new(),
             secrets: self.secrets(),

@@ -4,6 +4,7 @@ mod adoption;
 mod commands;
 mod holders;
 mod incoming;
+mod memory;
 mod moved;
 mod notify;
 mod origin;
@@ -58,6 +59,8 @@ pub enum Inbox {
     Log(LogFact),
     Errand(Errand),
     KillErrand(Ticket),
+    /// It is time to look at the memory of who has a limit.
+    MemoryIsDue,
     Notified(Incarnation, Notification),
     /// Its PID file was touched; with `true` a folder on the way to it went away.
     PidFile(Incarnation, bool),
@@ -169,6 +172,7 @@ pub struct Hands {
     recipe: Option<Arc<Recipe>>,
     moved: MovedPorts,
     sockets: Sockets,
+    looks_at_memory: bool,
     /// `None` where the kernel does not tell.
     oom_kills: Cell<Option<u64>>,
 }
@@ -207,6 +211,7 @@ impl Hands {
             recipe: None,
             moved: MovedPorts::new(),
             sockets: Sockets::default(),
+            looks_at_memory: false,
             oom_kills: Cell::new(sys::oom::kills()),
         }
     }
@@ -290,6 +295,7 @@ impl Hands {
                 if let Some(run) = self.runs.get_mut(&id) {
                     run.service = service;
                 }
+                self.mind_memory(id);
             }
             Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {
                 unreachable!("the loop takes these itself")

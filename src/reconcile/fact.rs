@@ -219,6 +219,11 @@ pub enum Fact {
         name: String,
         value: String,
     },
+    /// So much the processes of its tree hold, of those with a `memory_limit`.
+    MemoryUsed {
+        id: Incarnation,
+        bytes: u64,
+    },
     /// A step of `Action::Prepare` begins: `npm ci`, `pre_start`.
     Preparing {
         id: Incarnation,

@@ -299,6 +299,25 @@ pub(super) fn health_failed(service: &Service, message: String) -> Failure {
     }
 }
 
+pub(super) fn memory_limit(service: &Service, bytes: u64, limit: u64) -> Failure {
+    let amount = |bytes: u64| match bytes as f64 / 1e6 {
+        small if small < 10.0 => format!("{small:.1} MB"),
+        large => format!("{large:.0} MB"),
+    };
+    Failure {
+        reason: Reason::MemoryLimit,
+        message: format!(
+            "its processes held {} of memory, more than {} (memory_limit)",
+            amount(bytes),
+            amount(limit)
+        ),
+        suggestion: Some(format!(
+            "look for a leak, or raise `memory_limit` of services.{}",
+            service.name
+        )),
+    }
+}
+
 pub(super) fn stop_failed(leftovers: &[String]) -> Failure {
     let what = if leftovers.is_empty() {
         "its processes".to_owned()

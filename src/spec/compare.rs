@@ -15,8 +15,8 @@ use super::service::{
 };
 use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::watch::Watch;
-use super::written::Written;
-use super::{Argv, ServiceName};
+use super::written::{Written, size_text};
+use super::{Argv, Bytes, ServiceName};
 
 /// One difference, named as in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +153,7 @@ shown! {
     bool => |value| value;
     u32 => |value| value;
     i32 => |value| value;
+    Bytes => |value| size_text(*value);
     f64 => |value| value;
     Duration => |value| duration_text(*value);
     Kind => |value| match value { Kind::Simple => "simple", Kind::Oneshot => "oneshot" };

@@ -84,7 +84,7 @@ service_keys! {
     "log" L "" [Shape::Any(&[Shape::Bool, Shape::Table(&LOG)])] "Where the output goes; `false`: nowhere." => log;
     "outputs" L "" [Shape::Map(&Shape::Regex)] "What its log tells, by name: the first match in what this run prints, or of its first group. Shown by `ps`; `services.NAME.outputs.NAME` in others' `env`, array `command` and `files`. See [outputs](outputs.md)." => outputs;
     "secrets" L "" [Shape::OneOrList(&Shape::Text)] "Globs over names of env keys whose values are never shown, besides `*TOKEN*`, `*SECRET*`, `*PASSWORD*` and `*KEY*`." => secrets;
-    "memory_limit" L "none" [Shape::Size] "Restart when the service's tree holds more.";
+    "memory_limit" L "none" [Shape::Size] "It has failed (`memory_limit`), and is restarted, when the processes of its tree hold more memory than this, as `ps` shows it: what is resident, looked at every 5 s." => memory_limit;
     "description" L "" [Shape::Text] "Free text." => description;
     "labels" L "" [Shape::OneOrList(&Shape::Word)] "`labels = [\"backend\"]` selects in every verb as `@backend`." => labels;
     "extends" N "" [Shape::Word] "A `[templates.NAME]` to start from.";

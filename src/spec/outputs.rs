@@ -67,7 +67,7 @@ impl Service {
                 .map(|(_, value)| value.clone())
         };
         let fill = |text: &mut String| {
-            if let Cow::Owned(filled) = replaced(text, &value) {
+            if let Cow::Owned(filled) = replaced(text, value) {
                 *text = filled;
             }
         };

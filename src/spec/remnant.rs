@@ -120,6 +120,7 @@ impl Remnant {
             essential: false,
             on_supervisor_exit: SupervisorExit::Keep,
             log: self.log.clone(),
+            memory_limit: None,
             outputs: IndexMap::new(),
             awaits: Vec::new(),
             secrets: Vec::new(),

@@ -114,6 +114,8 @@ pub struct Service {
     pub essential: bool,
     pub on_supervisor_exit: SupervisorExit,
     pub log: LogTarget,
+    /// Its tree is restarted when it holds more.
+    pub memory_limit: Option<Bytes>,
     /// Regular expressions by name: what its log tells of it.
     pub outputs: IndexMap<String, String>,
     /// What of other services' outputs its environment, command and files name.

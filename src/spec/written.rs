@@ -129,7 +129,7 @@ impl Written for Bytes {
 }
 
 /// `10MB`, `1MiB`, `4097B`: in the largest unit that makes it a whole number.
-fn size_text(bytes: Bytes) -> String {
+pub(super) fn size_text(bytes: Bytes) -> String {
     const UNITS: [(&str, Bytes); 8] = [
         ("TiB", 1 << 40),
         ("TB", 1_000_000_000_000),

@@ -238,6 +238,7 @@ fn setup(service: &mut Service, chance: &mut Chance) {
         };
         service.files.insert("/srv/file".to_owned(), file);
     }
+    service.memory_limit = chance.maybe(|chance| chance.number(1 << 40) + 1);
     if chance.once_in(2) {
         service.outputs.insert("url".to_owned(), "https://\\S+".to_owned());
     }

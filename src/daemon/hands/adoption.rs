@@ -143,6 +143,7 @@ impl Hands {
         self.by_name.insert((service.name.clone(), id.run), id);
         self.claims.insert(holding.ticket, Claim::Service(id));
         self.runs.insert(id, run);
+        self.mind_memory(id);
         self.reopen_output(id, service, kept.collect());
         self.known.push_back(Fact::Adopted {
             id,

@@ -40,6 +40,7 @@ impl Hands {
                     );
                 }
             }
+            Inbox::MemoryIsDue => self.look_at_memory(),
             Inbox::PidFile(id, lost) => self.look_at_pid_file(id, lost),
             Inbox::Notified(id, notification) => self.take_notification(id, notification),
         }
@@ -210,6 +211,7 @@ impl Hands {
                 if let Some(&Claim::Service(id)) = self.claims.get(&ticket) {
                     self.known.push_back(Fact::Executed { id });
                     self.expect_pid_file(id);
+                    self.mind_memory(id);
                 }
             }
             Report::SpawnFailed {

@@ -7,6 +7,7 @@ mod daemons;
 mod ends;
 mod hooks;
 mod life;
+mod limits;
 mod lived;
 mod memory;
 mod outputs;

@@ -71,6 +71,7 @@ pub fn service(called: &str) -> Service {
         essential: false,
         on_supervisor_exit: SupervisorExit::Keep,
         log: LogTarget::Off,
+        memory_limit: None,
         outputs: IndexMap::new(),
         awaits: Vec::new(),
         secrets: Vec::new(),

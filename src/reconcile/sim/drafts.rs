@@ -272,6 +272,7 @@ fn service(dice: &mut Dice, name: &str) -> Service {
     if aside.once_in(4) {
         prepare(&mut service, &mut aside);
     }
+    service.memory_limit = aside.once_in(8).then_some(1_000_000);
     if aside.once_in(6) {
         service.outputs.insert("url".to_owned(), "https://".to_owned());
     }

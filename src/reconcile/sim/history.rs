@@ -264,7 +264,7 @@ impl History {
         let fact = self.recent[self.dice.index(self.recent.len())].clone();
         let is_news = match fact {
             // Files that have changed once more are read once more.
-            Fact::Nudged { .. } | Fact::Rewritten { .. } => true,
+            Fact::Nudged { .. } | Fact::Rewritten { .. } | Fact::MemoryUsed { .. } => true,
             Fact::Exited { id, .. } => self.host.follows(id),
             // Another number is another main process again.
             Fact::MainPidTold { id, pid } => self.host.follows(id) || !self.host.is_main(id, pid),

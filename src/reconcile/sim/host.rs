@@ -217,10 +217,15 @@ impl Host {
             .first()
             .map_or(0, |&code| i32::from(code));
         let outputs = body.service.outputs.keys().cloned().collect::<Vec<_>>();
+        let memory_limit = body.service.memory_limit;
         let mut aside = dice.aside();
         for name in outputs {
             let value = format!("{name} of run {}", id.run);
             self.plan(aside.delay(300), Coming::Tell(Fact::OutputFound { id, name, value }));
+        }
+        if let Some(limit) = memory_limit.filter(|_| !self.kind) {
+            let bytes = limit + aside.below(2);
+            self.plan(aside.delay(5_000), Coming::Tell(Fact::MemoryUsed { id, bytes }));
         }
         if self.kind || !dice.once_in(6) {
             self.plan(dice.delay(300), Coming::Match(id));

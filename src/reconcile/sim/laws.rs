@@ -266,7 +266,8 @@ impl Laws {
     /// Who began with it and must go as well has to be gone first.
     fn stopping(&self, name: &ServiceName, cause: &Cause, view: &View) -> Verdict {
         // It failed: that is no stop that anybody asked for.
-        if cause.by == Author::Probe || cause.by == Author::Runner && cause.detail.contains("time") {
+        let by_limit = cause.detail.contains("time") || cause.detail == "memory_limit";
+        if cause.by == Author::Probe || cause.by == Author::Runner && by_limit {
             return Ok(());
         }
         if self.wishes.hastened {

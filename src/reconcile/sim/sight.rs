@@ -92,6 +92,7 @@ pub fn has_no_code(reason: Reason) -> bool {
                 | Reason::StartTimeout
                 | Reason::PidFileTimeout
                 | Reason::HealthFailed
+                | Reason::MemoryLimit
         )
 }
 

@@ -317,6 +317,7 @@ impl World {
                     node.machine.awaited = awaited;
                 }
             }
+            Fact::MemoryUsed { id, bytes } => self.tell(now, id, out, ended, |m, step| m.on_memory_used(bytes, step)),
             Fact::Preparing { id, what } => self.tell(now, id, out, ended, |m, step| m.on_preparing(what, step)),
             Fact::Prepared { id, result } => self.tell(now, id, out, ended, |m, step| m.on_prepared(result, step)),
             Fact::Rewritten { id, result } => self.tell(now, id, out, ended, |m, step| m.on_rewritten(result, step)),

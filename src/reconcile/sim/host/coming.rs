@@ -46,6 +46,7 @@ macro_rules! run_of {
             Coming::Taken(of, _) | Coming::Launched(of) | Coming::Named(of, _) => Some(of),
             Coming::Tell(Fact::Preparing { id: of, .. } | Fact::Prepared { id: of, .. }) => Some(of),
             Coming::Tell(Fact::Rewritten { id: of, .. } | Fact::OutputFound { id: of, .. }) => Some(of),
+            Coming::Tell(Fact::MemoryUsed { id: of, .. }) => Some(of),
             Coming::Tell(Fact::PidFileDoubted { id: of, .. }) => Some(of),
             Coming::Tell(_) => None,
         }
@@ -74,6 +75,7 @@ impl Coming {
                 | Coming::Tell(
                     Fact::Evicted { .. } | Fact::Preparing { .. } | Fact::Prepared { .. } | Fact::Rewritten { .. }
                 )
+                | Coming::Tell(Fact::MemoryUsed { .. })
                 | Coming::Taken(..)
         )
     }
