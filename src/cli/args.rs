@@ -1,6 +1,7 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
 mod editing;
+mod scaling;
 mod values;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 pub use editing::{Add, Rm};
+pub use scaling::Scale;
 use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]
@@ -119,6 +121,8 @@ pub enum Verb {
     Run(Run),
     /// Send a signal to the main processes of services
     Kill(Kill),
+    /// Run so many replicas of a service, until the next `up`
+    Scale(Scale),
     /// A live table of what services use
     Top(Top),
     /// Every project that runs for this user

@@ -123,6 +123,7 @@ pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Res
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
         logs_in_memory: false,
+        scales: Scales::default(),
         edited,
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));

@@ -54,8 +54,7 @@ impl<'a> Shared<'a> {
 
     /// The names for one service, and the environment that lies under its own: project env files, then `[env]`.
     pub fn for_service(&self, name: &str, draft: &Draft, sink: &mut Sink) -> (Names, IndexMap<String, String>) {
-        let replicated = draft.fixed.contains_key("replicas");
-        let of_service = |env: Names| self.scope.of_service(name, &draft.ports, replicated, env);
+        let of_service = |env: Names| self.of_service(name, draft, env);
         if let Some((env, names)) = &self.common {
             if !service::holds_templates(&draft.table) {
                 return (service::no_names(), env.clone());
@@ -83,11 +82,14 @@ impl<'a> Shared<'a> {
             (name.clone(), shown.to_owned())
         });
         let hidden: IndexMap<String, String> = hidden.collect();
-        let replicated = draft.fixed.contains_key("replicas");
-        let names = self
-            .scope
-            .of_service(name, &draft.ports, replicated, scope::env_value(hidden.iter()));
+        let names = self.of_service(name, draft, scope::env_value(hidden.iter()));
         (names, env)
+    }
+
+    fn of_service(&self, name: &str, draft: &Draft, env: Names) -> Names {
+        let declared = draft.declared_as(name);
+        self.scope
+            .of_service(declared, &draft.ports, draft.member.as_ref(), env)
     }
 
     fn declared(&self, service: Option<&str>, templates: Templates<'_>, sink: &mut Sink) -> IndexMap<String, String> {

@@ -12,11 +12,8 @@ const LATER: &[&str] = &[
     "source",
     "files",
     "hooks",
-    "replicas",
-    "rollout",
     "outputs",
     "memory_limit",
-    "ports.*.shared",
     "project.http",
     "project.webhooks",
 ];

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::Cause;
 use super::fact::{Now, Request, ServiceId};
 use super::machine::{Life, Machine};
+use super::wish::Turn;
 use super::words;
 use super::world::World;
 use crate::spec::{Difference, Project, ServiceName};
@@ -182,7 +183,10 @@ impl World {
                 Life::Backoff { .. } => "a change ends the wait".to_owned(),
                 _ => self.needed_by(machine.id).unwrap_or_default(),
             },
-            Intent::Restart if turned => String::new(),
+            Intent::Restart if turned => match self.deferral(machine.id) {
+                Some((on, _)) => format!("after {on}"),
+                None => String::new(),
+            },
             Intent::Restart | Intent::Stop if machine.lot.wanted => machine.wish.cause.detail.clone(),
             Intent::Restart | Intent::Stop => "not selected any more".to_owned(),
             Intent::Live => String::new(),
@@ -201,7 +205,7 @@ impl World {
 fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
     let lot = machine.lot;
     if machine.life.is_living() {
-        let ends = lot.going || matches!(machine.life, Life::Stopping(_));
+        let ends = lot.going || lot.turn != Turn::Free || matches!(machine.life, Life::Stopping(_));
         return match (lot.wanted, ends) {
             (true, false) => Course::Stay,
             (true, true) if lot.held && lot.going => Course::Leave,

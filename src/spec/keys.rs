@@ -50,7 +50,7 @@ service_keys! {
     "timeout" L "none" [Shape::Duration] "Oneshot: how long one run may take." => timeout;
     "schedule" L "" [SCHEDULE] "Oneshot: when it runs. A cron line or `\"every 30m\"`, local time, or `{ cron, tz }`. A run that is still going is not doubled, missed runs collapse into one. See [schedules](schedules.md)." => schedule;
     "run_at_start" L "false" [Shape::Bool] "Oneshot with a `schedule`: run at `up` as well." => run_at_start;
-    "ports" R "" [Shape::Any(&[Shape::Map(&PORT), Shape::OneOrList(&PORT)])] "The ports it listens on: `[3000]`, `{ http = 3000 }`. `\"auto\"` is a free one, allocated when the file is loaded, that stays the same for this project, service and name over restarts and reboots. `{ port, protocol = \"udp\" }`, `{ port, shared = true }` (several replicas bind it)." => ports;
+    "ports" R "" [Shape::Any(&[Shape::Map(&PORT), Shape::OneOrList(&PORT)])] "The ports it listens on: `[3000]`, `{ http = 3000 }`. `\"auto\"` is a free one, allocated when the file is loaded, that stays the same for this project, service and name over restarts and reboots. `{ port, protocol = \"udp\" }`, `{ port, shared = true }` (several replicas bind it with SO_REUSEPORT)." => ports;
     "on_port_conflict" L "fail" [Shape::Choice(&["fail", "next", "kill"])] "A declared port is taken: `fail` names the owner and starts when it is gone, `next` takes the next free port, `kill` ends the owner first (SIGTERM, after `stop_timeout` SIGKILL), if it is of the service's user and no runner's. See [ports](ports.md)." => on_port_conflict;
     "sockets" R "" [Shape::List(&Shape::Word)] "Names of its `ports` that runner binds and hands over (sd_listen_fds(3): LISTEN_FDS, from descriptor 3 on), so that no connection is refused while it restarts. See [sockets](sockets.md)." => sockets;
     "pid_file" R "" [Shape::Any(&[Shape::Path, Shape::Table(&PID_FILE)])] "For a program that puts itself into the background: it writes this file, and the process that the file names is the service. Relative to `working_dir`. `{ path, write = true }`: runner writes it for a service in the foreground. `{ path, adopt = true }`: a live process of the same user and executable that something else started may be taken over. See [PID files](pid-files.md)." => pid_file;
@@ -75,8 +75,8 @@ service_keys! {
     "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir` before `prepare`: a git repository or an archive.";
     "files" R "" [Shape::Map(&Shape::Table(&RENDERED))] "Rendered config files by their path. Whole minijinja here; written atomically, only when changed.";
     "hooks" L "" [Shape::Table(&HOOKS)] "Commands with the service's environment at points of its life.";
-    "replicas" L "1" [Shape::Any(&[Shape::Integer(0, 1000), Shape::List(&Shape::Word)])] "`3`, or named instances `[\"8.2\", \"8.3\"]`; members are `web@1`, `php@8.2`.";
-    "rollout" L "rolling" [Shape::Choice(&["rolling", "all"])] "With several replicas: one at a time, or all at once.";
+    "replicas" L "1" [Shape::Any(&[Shape::Integer(0, 1000), Shape::List(&Shape::Word)])] "`3`, or named instances `[\"8.2\", \"8.3\"]`; members are `web@1`, `php@8.2`. Changing it starts or stops only the difference. See [replicas](replicas.md).";
+    "rollout" L "rolling" [Shape::Choice(&["rolling", "all"])] "How an edit or a `restart` reaches several replicas: one at a time, the next when it is ready, or all at once. See [replicas](replicas.md)." => rollout;
     "autostart" L "true" [Shape::Bool] "`false`: started only by name or as a dependency." => autostart;
     "profiles" L "" [Shape::OneOrList(&Shape::Word)] "Started only when one of them is on (`--profile`, `RUNNER_PROFILES`)." => profiles;
     "essential" L "false" [Shape::Bool] "When it has ended with no restart due, everything is stopped and its exit code is ours." => essential;

@@ -11,6 +11,7 @@ pub mod keys;
 mod probe;
 mod project;
 mod remnant;
+mod replica;
 mod schedule;
 mod service;
 mod shape;
@@ -23,6 +24,7 @@ pub use fingerprint::Fingerprint;
 pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
 pub use remnant::Remnant;
+pub use replica::{Group, Rollout, Scaled};
 pub use schedule::{Schedule, ever_fires};
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogMemory, LogTarget, PidFile, PidFileMode,

@@ -13,6 +13,7 @@ use super::common::Bytes;
 use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
+use super::replica::Rollout;
 use super::schedule::Schedule;
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
@@ -92,6 +93,7 @@ as_serialised!(
     StopScope,
     SupervisorExit,
     PortConflict,
+    Rollout,
     Dependency,
 );
 
@@ -346,7 +348,8 @@ fn check(check: &Check) -> Map<String, Value> {
         Check::Exec(argv) => json!(argv.words),
         Check::Log(pattern) => json!(pattern),
         Check::File(file) => path(file),
-        Check::Notify | Check::Listen => json!(true),
+        // Only a default probe asks for the port, and that is not written.
+        Check::Notify | Check::Listen | Check::Binds(_) => json!(true),
         Check::All(checks) | Check::Any(checks) => checks.iter().map(self::check).map(Value::Object).collect(),
     };
     Map::from_iter([(kind_of(check).to_owned(), value)])

@@ -42,6 +42,7 @@ impl Daemon {
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
             Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
             Call::Act { act, request, reply } => self.act(act, request, reply),
+            Call::Scale { name, request, reply } => self.scale(&name, request, reply),
             Call::Wait { request, reply } => self.wait_for(request, reply),
             Call::Run { request, reply } => drop(reply.send(self.one_off(&request))),
             Call::Up { request, reply } => self.up(request, reply),

@@ -22,7 +22,7 @@ use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
 use super::failure::Failure;
 use super::restart::{History, Rng};
 use super::snapshot::{Due, RunEnd};
-use super::wish::{Lot, Wish};
+use super::wish::{Lot, Turn, Wish};
 use crate::spec::{Change, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
@@ -144,6 +144,15 @@ impl Machine {
     /// A restart or a new start was asked for and has not begun.
     pub fn is_due(&self) -> bool {
         self.lot.wanted && self.run > 0 && self.wish.turn != self.served
+    }
+
+    /// It was to be restarted for edits alone, has not been yet, and runs what this definition says.
+    pub fn is_again_what_it_was(&self, spec: &Service) -> bool {
+        let waits = self.lot.turn != Turn::Free && self.wish.asked_turn <= self.served;
+        let Life::Ready { process, .. } = &self.life else {
+            return false;
+        };
+        waits && !is_replaced(&process.spec, spec)
     }
 
     /// Whether the start permit matters now; else the stop permit does.

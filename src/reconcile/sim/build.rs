@@ -62,6 +62,7 @@ pub fn service(called: &str) -> Service {
         reload_signal: None,
         reload_command: None,
         watch: None,
+        rollout: Rollout::Rolling,
         autostart: true,
         profiles: Vec::new(),
         essential: false,
@@ -101,6 +102,7 @@ pub fn project(services: impl IntoIterator<Item = Service>) -> Arc<Project> {
             .into_iter()
             .map(|service| (service.name.clone(), Arc::new(service)))
             .collect(),
+        groups: IndexMap::new(),
     })
 }
 

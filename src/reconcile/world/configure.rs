@@ -1,6 +1,7 @@
 //! A new definition comes into force: what was removed, added, changed.
 
 use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
 use std::sync::Arc;
 
 use super::{Edge, Node, Share, World, alarms, claims};
@@ -10,7 +11,8 @@ use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::plan::{Changes, Intent};
-use crate::spec::{Change, Difference, Project, Service, ServiceName};
+use crate::reconcile::wish::Wish;
+use crate::spec::{Change, Difference, Project, Scaled, Service, ServiceName};
 
 impl World {
     /// `request`: what was asked for together with it.
@@ -70,6 +72,8 @@ impl World {
         self.generation += 1;
         self.settled = None;
         let (mut changes, mut adjustments) = (Changes::new(), Vec::new());
+        let resumed = std::mem::take(&mut self.resumed);
+        self.note_scales(project);
         self.remove_missing(project, cause);
         self.order.clear();
         for (name, spec) in &project.services {
@@ -81,16 +85,60 @@ impl World {
                     }
                     id
                 }
-                None => self.add(now, spec, cause),
+                None => {
+                    let wish = self.wish_of_kin(&spec.name).filter(|_| !resumed);
+                    let is_known = self.absent.contains_key(&spec.name);
+                    let id = self.add(now, spec, cause);
+                    if let Some((named, stopped)) = wish.filter(|_| !is_known)
+                        && let Some(node) = self.node_mut(id)
+                    {
+                        let wish = &mut node.machine.wish;
+                        (wish.named, wish.stopped) = (named, stopped);
+                    }
+                    id
+                }
             };
             self.order.push(id);
         }
+        self.muster();
         self.draw_graph();
         for id in self.ids() {
             self.mark_wish(id);
             self.mark_restraint(id);
         }
         (changes, adjustments)
+    }
+
+    /// What was asked for by hand of the others of its name, which it joins or replaces: whether some are asked for by name, and
+    /// whether all are stopped.
+    fn wish_of_kin(&self, name: &ServiceName) -> Option<(bool, bool)> {
+        let base = name.base();
+        let members = (Included(format!("{base}@")), Excluded(format!("{base}A")));
+        let (from, to) = (members.0.as_ref(), members.1.as_ref());
+        let members = self.by_name.range::<str, _>((from.map(String::as_str), to.map(String::as_str)));
+        let kin = self.by_name.get(base).into_iter().chain(members.map(|(_, id)| id));
+        let wishes: Vec<&Wish> = kin.filter_map(|&id| Some(&self.machine(id)?.wish)).collect();
+        let named = wishes.iter().any(|wish| wish.named);
+        (!wishes.is_empty()).then(|| (named, wishes.iter().all(|wish| wish.stopped)))
+    }
+
+    /// How many were asked for by hand stands in the definition, which was made with that: what it does not say any more was
+    /// taken back, by an `up` or by an edit.
+    fn note_scales(&mut self, project: &Project) {
+        let is_declared = |name: &ServiceName| {
+            project.groups.contains_key(name) || project.services.contains_key(name)
+        };
+        self.scales.retain(|name, _| !is_declared(name));
+        for (name, group) in &project.groups {
+            if let (Some(replicas), Some(declared)) = (group.scaled, group.declared) {
+                self.scales.insert(name.clone(), Scaled { replicas, declared });
+            }
+        }
+    }
+
+    /// How many replicas were asked for by hand.
+    pub fn scales(&self) -> &BTreeMap<ServiceName, Scaled> {
+        &self.scales
     }
 
     fn remove_missing(&mut self, project: &Project, cause: &Cause) {
@@ -187,7 +235,18 @@ impl World {
         }
         self.changed.insert(id);
         let restarts = changes.iter().any(|change| change.class == Change::Restart);
-        if (restarts || ends_wait) && !machine.awaits_its_time() {
+        if restarts && machine.is_again_what_it_was(spec) {
+            // An edit that it was still to be restarted for is taken back.
+            machine.wish.turn = machine.served;
+            machine.wish.edited(cause, now.mono_ns);
+            machine.adjust(&mut Step {
+                now,
+                out,
+                rng: &mut self.rng,
+                hasten: false,
+                ended: &mut Vec::new(),
+            });
+        } else if (restarts || ends_wait) && !machine.awaits_its_time() {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
             let cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::World;
 use crate::reconcile::machine::{Life, Machine};
 use crate::reconcile::snapshot::StateName;
+use crate::reconcile::wish::Turn;
 use crate::spec::ServiceName;
 
 /// What is waited for, of one service.
@@ -47,7 +48,8 @@ impl World {
         match goal {
             Goal::Up if is_up(machine) => Progress::Reached,
             Goal::Up if self.has_come_to_rest(machine) => Progress::Missed,
-            Goal::Ready if is_up(machine) => Progress::Reached,
+            // One that is to be restarted after others serves meanwhile.
+            Goal::Ready if is_up(machine) || machine.lot.turn != Turn::Free => Progress::Reached,
             Goal::Completed if !moving && matches!(machine.life, Life::Completed { .. }) => Progress::Reached,
             Goal::Ready | Goal::Completed if failed => Progress::Missed,
             Goal::Failed if failed || machine.life.is_stuck() => Progress::Reached,
@@ -84,7 +86,8 @@ impl World {
         let quiet = life.has_failed() && !machine.is_due()
             || life.is_stuck()
             || machine.history.looping && life.name() == StateName::Backoff;
-        let waits = matches!(life, Life::Waiting { .. } | Life::Stopped | Life::Unhealthy { .. });
+        let waits = matches!(life, Life::Waiting { .. } | Life::Stopped | Life::Unhealthy { .. })
+            || machine.lot.turn == Turn::Halted;
         !machine.lot.wanted && !life.is_living() || quiet || waits && self.tally.moving == 0
     }
 }

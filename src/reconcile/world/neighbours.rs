@@ -8,6 +8,7 @@ use crate::reconcile::fact::ServiceId;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::machine::{Life, Machine, Permit};
 use crate::reconcile::snapshot::{Blocker, StateName};
+use crate::reconcile::wish::Turn;
 use crate::reconcile::words;
 use crate::spec::{Condition, Kind};
 
@@ -81,6 +82,7 @@ impl World {
         }
         if want_changed {
             self.mark_dependents(id);
+            self.mark_crew(id);
         }
         self.mark_restraint(id);
     }
@@ -91,19 +93,29 @@ impl World {
         let machine = &node.machine;
         let living = machine.life.is_living();
         let held = !machine.wish.alone && self.edges(node).any(|edge| self.holds(edge));
-        let going =
-            living && (!machine.lot.wanted || machine.wish.turn != machine.served || held || self.cascades(node));
+        let turned = machine.wish.turn != machine.served;
+        let goes_anyway = !machine.lot.wanted || held || self.cascades(node);
+        let turn = match living && turned && !goes_anyway {
+            true => self.turn_of(node),
+            false => Turn::Free,
+        };
+        let going = living && (goes_anyway || turned && turn == Turn::Free);
         let Some(node) = self.node_mut(id) else { return };
         let lot = &mut node.machine.lot;
-        let changed = (lot.held, lot.going) != (held, going);
+        let changed = (lot.held, lot.going, lot.turn) != (held, going, turn);
         let was_going = std::mem::replace(&mut lot.going, going);
+        let was_turn = std::mem::replace(&mut lot.turn, turn);
         let asked = !lot.wanted || node.machine.wish.turn != node.machine.served;
         lot.held = held;
+        if was_turn != turn {
+            self.note_turn(id, turn);
+        }
         if going && !was_going && !asked {
             self.blame_neighbour(id);
         }
         if changed {
             self.mark_dependents(id);
+            self.mark_crew(id);
             self.mark_dirty(id);
         }
         if was_going != going {
@@ -359,7 +371,9 @@ impl World {
 
 /// Whether a dependency is at the condition, and not about to leave it.
 fn is_met(on: &Machine, condition: Condition) -> bool {
-    if on.lot.going || on.is_due() || on.awaited {
+    // A rollout that is halted leaves the others as good as they are.
+    let is_due = on.is_due() && on.lot.turn != Turn::Halted;
+    if on.lot.going || is_due || on.awaited {
         return false;
     }
     match (&on.life, condition) {
