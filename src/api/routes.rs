@@ -313,7 +313,11 @@ async fn body_bytes(request: Request<Incoming>) -> Result<Bytes, Refusal> {
 
 /// Nothing at all is the request that says nothing.
 fn parsed<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Refusal> {
-    if bytes.is_empty() { Ok(T::default()) } else { object(bytes) }
+    if bytes.is_empty() {
+        Ok(T::default())
+    } else {
+        object(bytes)
+    }
 }
 
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {

@@ -113,7 +113,10 @@ pub fn scalable() -> ArgValueCompleter {
     completer(|known| {
         let groups = known.services.iter().filter_map(|(name, _)| name.split_once('@'));
         let groups: std::collections::BTreeSet<&str> = groups.map(|(group, _)| group).collect();
-        groups.into_iter().map(|group| CompletionCandidate::new(format!("{group}="))).collect()
+        groups
+            .into_iter()
+            .map(|group| CompletionCandidate::new(format!("{group}=")))
+            .collect()
     })
 }
 

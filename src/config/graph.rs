@@ -18,11 +18,7 @@ const NAMES: usize = 12;
 const NOTES: usize = 60;
 
 /// The dependencies of one service, resolved; unknown targets are complained about.
-pub(super) fn dependencies(
-    name: &str,
-    recipe: &Recipe,
-    sink: &mut Sink,
-) -> IndexMap<ServiceName, Dependency> {
+pub(super) fn dependencies(name: &str, recipe: &Recipe, sink: &mut Sink) -> IndexMap<ServiceName, Dependency> {
     let mut resolved = IndexMap::new();
     for need in &recipe.drafts[name].needs {
         let Some(target) = recipe.drafts.get(&need.target) else {
@@ -55,7 +51,9 @@ fn unknown(name: &str, need: &Need, recipe: &Recipe, sink: &mut Sink) {
     {
         return;
     }
-    let members = base.and_then(|base| recipe.groups.get(base)).map(|group| &group.members);
+    let members = base
+        .and_then(|base| recipe.groups.get(base))
+        .map(|group| &group.members);
     let name = recipe.drafts[name].declared_as(name);
     let near = words::nearest(target, recipe.drafts.keys().chain(drafts.keys()).map(String::as_str));
     let hint = match near {
@@ -193,7 +191,8 @@ pub(super) fn ports(drafts: &IndexMap<String, Draft>, services: &IndexMap<Servic
                 declared.port.protocol == crate::spec::Protocol::Udp,
             );
             let others = owners.entry(key).or_default();
-            let is_sibling = |other: &str| draft.member.is_some() && declared_as(drafts, other) == declared_as(drafts, name);
+            let is_sibling =
+                |other: &str| draft.member.is_some() && declared_as(drafts, other) == declared_as(drafts, name);
             let is_shared = |other: &str| {
                 let theirs = drafts[other].ports.values();
                 let mut same = theirs.filter(|theirs| theirs.port.number == declared.port.number);
@@ -243,7 +242,11 @@ pub(super) fn log_files(drafts: &IndexMap<String, Draft>, services: &IndexMap<Se
             let place = draft.table.get("log").map_or(draft.key, |entry| entry.node.place);
             let message = format!("`{other}` and `{name}` write the same log file");
             let is_sibling = name.group().is_some() && name.group() == other.group();
-            let hint = if is_sibling { replicas::OWN } else { "give each its own `file`" };
+            let hint = if is_sibling {
+                replicas::OWN
+            } else {
+                "give each its own `file`"
+            };
             let problem = Problem::error(place, message).suggest(hint);
             sink.push(problem.of(name.as_str(), "log.file"));
         }

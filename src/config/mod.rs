@@ -261,7 +261,10 @@ fn check_whole(recipe: &Recipe, services: &IndexMap<ServiceName, Service>, sink:
         let near = words::nearest(name, drafts.keys().map(String::as_str));
         let (message, hint) = match groups.get(name.as_str()) {
             Some(group) => (
-                format!("`{name}` is {} services, and one of them is meant here", group.members.len()),
+                format!(
+                    "`{name}` is {} services, and one of them is meant here",
+                    group.members.len()
+                ),
                 group.members.first().map(|first| format!("name it, as in `{first}`")),
             ),
             None => (

@@ -28,7 +28,9 @@ pub fn names(location: &Location, euid: u32) -> Names {
         let members = groups.get(name.as_str()).map(|group| &group.members);
         let members: Vec<String> = members.into_iter().flatten().map(ToString::to_string).collect();
         add(&mut names.services, [name]);
-        names.services.extend(members.into_iter().filter(|name| is_member(name)));
+        names
+            .services
+            .extend(members.into_iter().filter(|name| is_member(name)));
         add(&mut names.labels, own.texts("labels"));
         add(&mut names.profiles, fixed.texts("profiles"));
     }

@@ -125,7 +125,11 @@ fn group(name: &str, draft: &Draft, scales: &Scales, sink: &mut Sink) -> Option<
             let declared = u32::try_from(*count).unwrap_or(0);
             let scaled = scales.of(name, draft, declared);
             let count = scaled.unwrap_or(declared);
-            ((1..=count).map(|number| number.to_string()).collect(), Some(declared), scaled)
+            (
+                (1..=count).map(|number| number.to_string()).collect(),
+                Some(declared),
+                scaled,
+            )
         }
         _ => (named(name, node, sink), None, None),
     };
@@ -172,7 +176,11 @@ fn several_own_ports(name: &str, draft: &Draft, group: &Group, sink: &mut Sink) 
     if count < 2 {
         return;
     }
-    let by_hand = if group.scaled.is_some() { " (scaled by hand)" } else { "" };
+    let by_hand = if group.scaled.is_some() {
+        " (scaled by hand)"
+    } else {
+        ""
+    };
     for (port_name, Declared { port, place }) in &draft.ports {
         if port.auto || port.shared {
             continue;
@@ -189,11 +197,7 @@ fn several_own_ports(name: &str, draft: &Draft, group: &Group, sink: &mut Sink) 
 }
 
 /// What each member has to have for itself.
-pub(super) fn own_files(
-    drafts: &IndexMap<String, Draft>,
-    services: &IndexMap<ServiceName, Service>,
-    sink: &mut Sink,
-) {
+pub(super) fn own_files(drafts: &IndexMap<String, Draft>, services: &IndexMap<ServiceName, Service>, sink: &mut Sink) {
     let mut owners = HashMap::new();
     for (name, service) in services.iter().filter(|(name, _)| name.group().is_some()) {
         let (Some(file), Some(draft)) = (&service.pid_file, drafts.get(name.as_str())) else {

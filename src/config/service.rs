@@ -122,7 +122,10 @@ impl Builder<'_> {
         self.not_empty();
         let command = fields.command("command", shell);
         if command.is_none() && !self.failed.iter().any(|key| is_command(key)) {
-            let problem = Problem::error(self.draft.key, format!("service `{}` has no command", self.draft.declared_as(self.name)));
+            let problem = Problem::error(
+                self.draft.key,
+                format!("service `{}` has no command", self.draft.declared_as(self.name)),
+            );
             self.sink.push_unless_broken(
                 problem
                     .suggest("`command = \"...\"` says what to run")

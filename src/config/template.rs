@@ -253,7 +253,11 @@ fn of_members(names: &Value, parent: &str, part: &str) -> Option<String> {
     };
     let member = format!("{group}@");
     let mut services = names.get_attr("services").ok()?.try_iter().ok()?;
-    let first = services.find_map(|name| name.as_str().filter(|name| name.starts_with(&member)).map(str::to_owned))?;
+    let first = services.find_map(|name| {
+        name.as_str()
+            .filter(|name| name.starts_with(&member))
+            .map(str::to_owned)
+    })?;
     Some(format!(
         "`{group}` has several replicas, and this is not the same for all of them: name one, as in \
          `services[\"{first}\"]{below}`"

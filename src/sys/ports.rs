@@ -80,6 +80,11 @@ pub fn taken(port: PortToCheck) -> PortTrouble {
     PortTrouble::Taken(owner(port))
 }
 
+/// The same, where it is known who is in the way.
+pub fn taken_by(port: PortToCheck, holders: Holders) -> PortTrouble {
+    PortTrouble::Taken(owner_of(port, holders))
+}
+
 /// Whether this port can be had.
 pub fn can_be_had(port: PortToCheck) -> bool {
     obstacle(port).is_none()
@@ -290,7 +295,11 @@ pub fn holders(port: PortToCheck) -> Holders {
 }
 
 fn owner(port: PortToCheck) -> PortOwner {
-    let (entries, holders) = (entries(port), holders(port));
+    owner_of(port, holders(port))
+}
+
+fn owner_of(port: PortToCheck, holders: Holders) -> PortOwner {
+    let entries = entries(port);
     let pid = match holders.pids.first() {
         Some(&oldest) => Some(oldest),
         None => entries.iter().find_map(|entry| holder(entry.inode)),

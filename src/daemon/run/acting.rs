@@ -44,7 +44,8 @@ impl Daemon {
             let asked = up_request(&loaded.project, &request)?;
             let from = checked_names(&loaded.project, request.exit_code_from.as_slice())?;
             if let ([first, _, ..], Some(word)) = (from.as_slice(), &request.exit_code_from) {
-                let mut refusal = Refusal::new(422, "one service is expected", format!("`{word}` names {}", from.len()));
+                let mut refusal =
+                    Refusal::new(422, "one service is expected", format!("`{word}` names {}", from.len()));
                 refusal.suggestion = Some(format!("name one, as in `{first}`"));
                 return Err(refusal);
             }

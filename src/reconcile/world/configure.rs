@@ -115,7 +115,9 @@ impl World {
         let base = name.base();
         let members = (Included(format!("{base}@")), Excluded(format!("{base}A")));
         let (from, to) = (members.0.as_ref(), members.1.as_ref());
-        let members = self.by_name.range::<str, _>((from.map(String::as_str), to.map(String::as_str)));
+        let members = self
+            .by_name
+            .range::<str, _>((from.map(String::as_str), to.map(String::as_str)));
         let kin = self.by_name.get(base).into_iter().chain(members.map(|(_, id)| id));
         let wishes: Vec<&Wish> = kin.filter_map(|&id| Some(&self.machine(id)?.wish)).collect();
         let named = wishes.iter().any(|wish| wish.named);
@@ -125,9 +127,7 @@ impl World {
     /// How many were asked for by hand stands in the definition, which was made with that: what it does not say any more was
     /// taken back, by an `up` or by an edit.
     fn note_scales(&mut self, project: &Project) {
-        let is_declared = |name: &ServiceName| {
-            project.groups.contains_key(name) || project.services.contains_key(name)
-        };
+        let is_declared = |name: &ServiceName| project.groups.contains_key(name) || project.services.contains_key(name);
         self.scales.retain(|name, _| !is_declared(name));
         for (name, group) in &project.groups {
             if let (Some(replicas), Some(declared)) = (group.scaled, group.declared) {

@@ -75,7 +75,8 @@ impl World {
                 continue;
             }
             let Some(node) = self.node(other) else { continue };
-            if self.stands_in_the_way(node) || is_before && node.machine.lot.wanted && serves_and_is_due(&node.machine) {
+            if self.stands_in_the_way(node) || is_before && node.machine.lot.wanted && serves_and_is_due(&node.machine)
+            {
                 return Some(other);
             }
         }
@@ -118,7 +119,11 @@ impl World {
         let Some(crew) = self.crew(id).filter(|crew| !crew.deferred.is_empty()) else {
             return;
         };
-        let first = crew.members.iter().copied().find(|member| crew.deferred.contains(member));
+        let first = crew
+            .members
+            .iter()
+            .copied()
+            .find(|member| crew.deferred.contains(member));
         let halted = crew.members.iter().any(|&member| self.halts(member));
         let flips = halted != crew.halted;
         let deferred: Vec<ServiceId> = crew.deferred.iter().copied().collect();
@@ -184,8 +189,15 @@ impl World {
                 .map(ServiceName::as_str)
                 .collect();
             let more = if names.len() > NAMES { ", ..." } else { "" };
-            let what = machine.life.failure().map_or("it failed", |failure| failure.message.as_str());
-            let goes_on = if names.len() == 1 { "goes on as it was" } else { "go on as they were" };
+            let what = machine
+                .life
+                .failure()
+                .map_or("it failed", |failure| failure.message.as_str());
+            let goes_on = if names.len() == 1 {
+                "goes on as it was"
+            } else {
+                "go on as they were"
+            };
             let message = format!(
                 "the rollout of {group} is halted ({what}): {}{more} {goes_on}",
                 names[..names.len().min(NAMES)].join(", ")
@@ -204,7 +216,11 @@ impl World {
         let machine = self.machine(id).filter(|machine| machine.lot.turn != Turn::Free)?;
         let crew = self.crew(id)?;
         let halted = machine.lot.turn == Turn::Halted;
-        let culprit = crew.members.iter().copied().find(|&member| halted && self.halts(member));
+        let culprit = crew
+            .members
+            .iter()
+            .copied()
+            .find(|&member| halted && self.halts(member));
         let on = match culprit {
             Some(culprit) => culprit,
             None => self.before(id, crew).or_else(|| self.predecessor(id, crew))?,

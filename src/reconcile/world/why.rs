@@ -72,7 +72,9 @@ impl World {
                 .map(|edge| edge.on)
                 .or_else(|| self.port_holder(node)),
             Life::Doomed { .. } => self.failed_need(node).map(|edge| edge.on),
-            _ => self.deferral(node.machine.id).and_then(|(on, _)| self.by_name.get(on).copied()),
+            _ => self
+                .deferral(node.machine.id)
+                .and_then(|(on, _)| self.by_name.get(on).copied()),
         }
     }
 

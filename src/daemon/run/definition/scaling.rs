@@ -106,7 +106,10 @@ impl Daemon {
         }
         let loaded = made.map_err(|problems| match problems.is_empty() {
             true => refused("a defect in runner: runner.log has more", None),
-            false => refused(&format!("the file can't do with {replicas} of {name}: {problems}"), None),
+            false => refused(
+                &format!("the file can't do with {replicas} of {name}: {problems}"),
+                None,
+            ),
         })?;
         scalable(&loaded.project, name.as_str())?;
         let before = self.members_of(name);
@@ -151,7 +154,9 @@ fn scalable<'p>(project: &'p Project, name: &str) -> Result<&'p Group, Refusal> 
         ),
         None => refused(
             &format!("{name} has no `replicas`"),
-            Some(format!("say `replicas = 1` in services.{name}; its member is then called {name}@1")),
+            Some(format!(
+                "say `replicas = 1` in services.{name}; its member is then called {name}@1"
+            )),
         ),
     })
 }
