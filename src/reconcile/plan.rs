@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::Cause;
 use super::fact::{Now, Request, ServiceId};
 use super::machine::{Life, Machine};
-use super::wish::Turn;
 use super::words;
 use super::world::World;
 use crate::spec::{Difference, Project, ServiceName};
@@ -153,7 +152,8 @@ impl World {
     fn taken_along(&self, before: &Stand, doomed: &BTreeSet<ServiceId>) -> BTreeMap<ServiceId, ServiceName> {
         let comes_newly = |machine: &&Machine| {
             let was = before.get(&machine.id).map_or(Course::Rest, |stood| stood.course);
-            course(machine, doomed) == Course::Come && was != Course::Come
+            let follows = machine.lot.turn.is_deferred() && was == Course::Stay;
+            course(machine, doomed) == Course::Come && was != Course::Come || follows
         };
         let mut todo: Vec<&Machine> = self.machines().filter(comes_newly).collect();
         let mut along = BTreeMap::new();
@@ -205,7 +205,7 @@ impl World {
 fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
     let lot = machine.lot;
     if machine.life.is_living() {
-        let ends = lot.going || lot.turn != Turn::Free || matches!(machine.life, Life::Stopping(_));
+        let ends = lot.going || lot.turn.is_deferred() || matches!(machine.life, Life::Stopping(_));
         return match (lot.wanted, ends) {
             (true, false) => Course::Stay,
             (true, true) if lot.held && lot.going => Course::Leave,

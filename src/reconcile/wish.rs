@@ -105,6 +105,13 @@ pub struct Wishes {
     pub scales: BTreeMap<ServiceName, Scaled>,
 }
 
+impl Turn {
+    /// It goes on as it is, for now.
+    pub fn is_deferred(self) -> bool {
+        matches!(self, Turn::Waits | Turn::Halted)
+    }
+}
+
 /// What the whole graph makes of the wish. Settled for every service before any acts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lot {
@@ -123,9 +130,11 @@ pub(super) struct Lot {
 /// When a replica may be restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// Now.
+    /// Whenever it likes, if it is to be restarted at all.
     #[default]
     Free,
+    /// Its turn has come. It keeps that until it is down: what goes with it could be what it waits for.
+    Taken,
     /// Others come first.
     Waits,
     /// The same, and one of them has failed.

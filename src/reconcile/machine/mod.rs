@@ -22,7 +22,7 @@ use super::fact::{ExitStatus, Incarnation, Now, ServiceId};
 use super::failure::Failure;
 use super::restart::{History, Rng};
 use super::snapshot::{Due, RunEnd};
-use super::wish::{Lot, Turn, Wish};
+use super::wish::{Lot, Wish};
 use crate::spec::{Change, Service, ServiceName, Signal};
 
 pub(super) use ends::Exit;
@@ -148,7 +148,7 @@ impl Machine {
 
     /// It was to be restarted for edits alone, has not been yet, and runs what this definition says.
     pub fn is_again_what_it_was(&self, spec: &Service) -> bool {
-        let waits = self.lot.turn != Turn::Free && self.wish.asked_turn <= self.served;
+        let waits = self.lot.turn.is_deferred() && self.wish.asked_turn <= self.served;
         let Life::Ready { process, .. } = &self.life else {
             return false;
         };

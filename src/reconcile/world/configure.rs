@@ -1,7 +1,6 @@
 //! A new definition comes into force: what was removed, added, changed.
 
-use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Edge, Node, Share, World, alarms, claims};
@@ -11,8 +10,15 @@ use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::plan::{Changes, Intent};
-use crate::reconcile::wish::Wish;
 use crate::spec::{Change, Difference, Project, Scaled, Service, ServiceName};
+
+/// What is asked for of the services of one declared name.
+struct KinWish {
+    /// Some by name.
+    named: bool,
+    /// All of them are stopped.
+    stopped: bool,
+}
 
 impl World {
     /// `request`: what was asked for together with it.
@@ -72,7 +78,12 @@ impl World {
         self.generation += 1;
         self.settled = None;
         let (mut changes, mut adjustments) = (Changes::new(), Vec::new());
-        let resumed = std::mem::take(&mut self.resumed);
+        // What was before is not known to a daemon that begins now.
+        let kin = match std::mem::take(&mut self.resumed) {
+            true => BTreeMap::new(),
+            false => self.wishes_by_kin(),
+        };
+        let present: BTreeSet<ServiceId> = self.ids().into_iter().filter(|&id| !self.is_removed(id)).collect();
         self.note_scales(project);
         self.remove_missing(project, cause);
         self.order.clear();
@@ -85,19 +96,11 @@ impl World {
                     }
                     id
                 }
-                None => {
-                    let wish = self.wish_of_kin(&spec.name).filter(|_| !resumed);
-                    let is_known = self.absent.contains_key(&spec.name);
-                    let id = self.add(now, spec, cause);
-                    if let Some((named, stopped)) = wish.filter(|_| !is_known)
-                        && let Some(node) = self.node_mut(id)
-                    {
-                        let wish = &mut node.machine.wish;
-                        (wish.named, wish.stopped) = (named, stopped);
-                    }
-                    id
-                }
+                None => self.add(now, spec, cause),
             };
+            if !present.contains(&id) {
+                self.join(id, kin.get(spec.name.base()));
+            }
             self.order.push(id);
         }
         self.muster();
@@ -109,19 +112,30 @@ impl World {
         (changes, adjustments)
     }
 
-    /// What was asked for by hand of the others of its name, which it joins or replaces: whether some are asked for by name, and
-    /// whether all are stopped.
-    fn wish_of_kin(&self, name: &ServiceName) -> Option<(bool, bool)> {
-        let base = name.base();
-        let members = (Included(format!("{base}@")), Excluded(format!("{base}A")));
-        let (from, to) = (members.0.as_ref(), members.1.as_ref());
-        let members = self
-            .by_name
-            .range::<str, _>((from.map(String::as_str), to.map(String::as_str)));
-        let kin = self.by_name.get(base).into_iter().chain(members.map(|(_, id)| id));
-        let wishes: Vec<&Wish> = kin.filter_map(|&id| Some(&self.machine(id)?.wish)).collect();
-        let named = wishes.iter().any(|wish| wish.named);
-        (!wishes.is_empty()).then(|| (named, wishes.iter().all(|wish| wish.stopped)))
+    /// What was asked for by hand of the services of one declared name, by that name: a new one joins them, or replaces them.
+    fn wishes_by_kin(&self) -> BTreeMap<String, KinWish> {
+        let mut wishes: BTreeMap<String, KinWish> = BTreeMap::new();
+        for node in self.nodes.iter().flatten().filter(|node| !node.removed) {
+            let wish = &node.machine.wish;
+            let kin = wishes.entry(node.machine.name().base().to_owned());
+            let kin = kin.or_insert(KinWish {
+                named: false,
+                stopped: true,
+            });
+            kin.named |= wish.named;
+            kin.stopped &= wish.stopped;
+        }
+        wishes
+    }
+
+    fn join(&mut self, id: ServiceId, kin: Option<&KinWish>) {
+        let Some((node, kin)) = self.node_mut(id).zip(kin) else {
+            return;
+        };
+        let wish = &mut node.machine.wish;
+        if !wish.by_hand().is_any() {
+            (wish.named, wish.stopped) = (kin.named, kin.stopped);
+        }
     }
 
     /// How many were asked for by hand stands in the definition, which was made with that: what it does not say any more was
@@ -139,6 +153,10 @@ impl World {
     /// How many replicas were asked for by hand.
     pub fn scales(&self) -> &BTreeMap<ServiceName, Scaled> {
         &self.scales
+    }
+
+    fn is_removed(&self, id: ServiceId) -> bool {
+        self.node(id).is_none_or(|node| node.removed)
     }
 
     fn remove_missing(&mut self, project: &Project, cause: &Cause) {

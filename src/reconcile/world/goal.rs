@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use super::World;
 use crate::reconcile::machine::{Life, Machine};
 use crate::reconcile::snapshot::StateName;
-use crate::reconcile::wish::Turn;
 use crate::spec::ServiceName;
 
 /// What is waited for, of one service.
@@ -49,7 +48,7 @@ impl World {
             Goal::Up if is_up(machine) => Progress::Reached,
             Goal::Up if self.has_come_to_rest(machine) => Progress::Missed,
             // One that is to be restarted after others serves meanwhile.
-            Goal::Ready if is_up(machine) || machine.lot.turn != Turn::Free => Progress::Reached,
+            Goal::Ready if is_up(machine) || machine.lot.turn.is_deferred() => Progress::Reached,
             Goal::Completed if !moving && matches!(machine.life, Life::Completed { .. }) => Progress::Reached,
             Goal::Ready | Goal::Completed if failed => Progress::Missed,
             Goal::Failed if failed || machine.life.is_stuck() => Progress::Reached,
@@ -87,7 +86,7 @@ impl World {
             || life.is_stuck()
             || machine.history.looping && life.name() == StateName::Backoff;
         let waits = matches!(life, Life::Waiting { .. } | Life::Stopped | Life::Unhealthy { .. })
-            || machine.lot.turn == Turn::Halted;
+            || machine.lot.turn.is_deferred();
         !machine.lot.wanted && !life.is_living() || quiet || waits && self.tally.moving == 0
     }
 }

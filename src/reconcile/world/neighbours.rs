@@ -99,7 +99,7 @@ impl World {
             true => self.turn_of(node),
             false => Turn::Free,
         };
-        let going = living && (goes_anyway || turned && turn == Turn::Free);
+        let going = living && (goes_anyway || turned && !turn.is_deferred());
         let Some(node) = self.node_mut(id) else { return };
         let lot = &mut node.machine.lot;
         let changed = (lot.held, lot.going, lot.turn) != (held, going, turn);
@@ -173,7 +173,7 @@ impl World {
             let Some(node) = self.node(edge.on) else { return false };
             let on = &node.machine;
             // A start that what it needs has doomed brings nothing.
-            let due = on.is_due() && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
+            let due = goes_soon(on) && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
             let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
             let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
             edge.restart && (restarting || is_another)
@@ -369,11 +369,14 @@ impl World {
     }
 }
 
+/// Its restart is due, and not only after other replicas.
+fn goes_soon(machine: &Machine) -> bool {
+    machine.is_due() && !machine.lot.turn.is_deferred()
+}
+
 /// Whether a dependency is at the condition, and not about to leave it.
 fn is_met(on: &Machine, condition: Condition) -> bool {
-    // A rollout that is halted leaves the others as good as they are.
-    let is_due = on.is_due() && on.lot.turn != Turn::Halted;
-    if on.lot.going || is_due || on.awaited {
+    if on.lot.going || goes_soon(on) || on.awaited {
         return false;
     }
     match (&on.life, condition) {

@@ -36,7 +36,7 @@ impl World {
             let Some(group) = machine.name().group().map(str::to_owned) else {
                 continue;
             };
-            let deferred = machine.lot.turn != Turn::Free;
+            let deferred = machine.lot.turn.is_deferred();
             let crew = self.crews.entry(group).or_default();
             crew.members.push(id);
             crew.deferred.extend(deferred.then_some(id));
@@ -60,7 +60,8 @@ impl World {
             return Turn::Free;
         };
         match self.predecessor(machine.id, crew) {
-            None => Turn::Free,
+            _ if machine.lot.turn == Turn::Taken => Turn::Taken,
+            None => Turn::Taken,
             Some(_) if crew.halted => Turn::Halted,
             Some(_) => Turn::Waits,
         }
@@ -93,7 +94,7 @@ impl World {
             return true;
         }
         match &machine.life {
-            Life::Ready { .. } => machine.is_due() && is_hurried(machine),
+            Life::Ready { .. } => machine.is_due() && is_hurried(machine) || self.cascade(node).is_some(),
             Life::Completed { .. } => machine.is_due(),
             Life::Stopped => !machine.rests(),
             // Two that wait for each other would do so for ever.
@@ -163,7 +164,7 @@ impl World {
             return;
         };
         let Some(crew) = self.crews.get_mut(&group) else { return };
-        if turn == Turn::Free {
+        if !turn.is_deferred() {
             crew.deferred.remove(&id);
             if crew.deferred.is_empty() {
                 crew.halted = false;
@@ -213,7 +214,7 @@ impl World {
 
     /// In words, of one that is deferred: whom it waits for, and whether that may still come.
     pub(in crate::reconcile) fn deferral(&self, id: ServiceId) -> Option<(&ServiceName, bool)> {
-        let machine = self.machine(id).filter(|machine| machine.lot.turn != Turn::Free)?;
+        let machine = self.machine(id).filter(|machine| machine.lot.turn.is_deferred())?;
         let crew = self.crew(id)?;
         let halted = machine.lot.turn == Turn::Halted;
         let culprit = crew
