@@ -34,6 +34,10 @@ impl Machine {
         if self.goes_into_background(exit, step) {
             return;
         }
+        if matches!(self.life, Life::Detached { .. }) && !exit.left {
+            // Told again, to another daemon: meanwhile nothing is left.
+            return self.daemon_is_gone(step);
+        }
         self.cancel_probes(step);
         let now = step.now.mono_ns;
         // With `stop_scope = "process"` the rest of the tree is none of ours.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::body::Stage;
+use super::body::{Body, Stage};
 use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
 use super::text::words;
 use super::wishes::Wishes;
@@ -282,9 +282,11 @@ impl Laws {
         };
         let goes_anyway =
             !self.is_wanted(name) || self.is_held(name, view) || !view.project.services.contains_key(name);
-        // With something that it needs, all of them go.
-        let mut bodies = view.host.bodies.values().filter(|body| body.service.name == *name);
-        let goes_along = bodies.any(|body| body.bonds.values().any(|bond| bond.restart));
+        // With something that it needs, all of them go; and what is restarted with it is stopped first, while others may fail.
+        let body = view.host.bodies.values().find(|body| body.service.name == *name);
+        let Some(body) = body.filter(|body| !body.exited) else { return Ok(()) };
+        let takes_along = |other: &Body| other.bonds.get(name).is_some_and(|bond| bond.restart);
+        let goes_along = body.bonds.values().any(|bond| bond.restart) || view.host.bodies.values().any(takes_along);
         if goes_anyway || goes_along || !self.serving.contains(name) {
             return Ok(());
         }

@@ -462,6 +462,7 @@ impl World {
         let stuck = node.machine.life.is_stuck();
         self.mark_restraint(id);
         self.mark_dependents(id);
+        self.ask_again_after(id);
         self.mark_crew(id);
         if stuck {
             // Nobody waits for it any more.

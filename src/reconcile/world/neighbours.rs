@@ -92,7 +92,7 @@ impl World {
         let Some(node) = self.node(id) else { return };
         let machine = &node.machine;
         let living = machine.life.is_living();
-        let held = !machine.wish.alone && self.edges(node).any(|edge| self.holds(edge));
+        let held = self.is_held(node);
         let turned = machine.wish.turn != machine.served;
         let goes_anyway = !machine.lot.wanted || held || self.cascades(node);
         let turn = match living && turned && !goes_anyway {
@@ -121,6 +121,11 @@ impl World {
         if was_going != going {
             self.mark_dependencies(id);
         }
+    }
+
+    /// Something that it can't do without was stopped by hand.
+    pub(super) fn is_held(&self, node: &Node) -> bool {
+        !node.machine.wish.alone && self.edges(node).any(|edge| self.holds(edge))
     }
 
     /// It goes although nobody asked for that: because of what it needs.

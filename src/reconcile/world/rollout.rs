@@ -21,6 +21,8 @@ pub(super) struct Crew {
     /// In the file's order.
     members: Vec<ServiceId>,
     deferred: BTreeSet<ServiceId>,
+    /// Whose turn has come, and who is not down yet.
+    taken: BTreeSet<ServiceId>,
     halted: bool,
 }
 
@@ -36,10 +38,11 @@ impl World {
             let Some(group) = machine.name().group().map(str::to_owned) else {
                 continue;
             };
-            let deferred = machine.lot.turn.is_deferred();
+            let (deferred, taken) = (machine.lot.turn.is_deferred(), machine.lot.turn == Turn::Taken);
             let crew = self.crews.entry(group).or_default();
             crew.members.push(id);
             crew.deferred.extend(deferred.then_some(id));
+            crew.taken.extend(taken.then_some(id));
         }
         for (name, crew) in &mut self.crews {
             crew.halted = before.remove(name).is_some_and(|crew| crew.halted);
@@ -87,7 +90,7 @@ impl World {
     /// It should be up and is not, or not for long.
     fn stands_in_the_way(&self, node: &Node) -> bool {
         let machine = &node.machine;
-        if node.removed || !machine.lot.wanted || machine.lot.held {
+        if node.removed || !machine.lot.wanted || self.is_held(node) {
             return false;
         }
         if machine.lot.going || machine.awaited {
@@ -113,6 +116,20 @@ impl World {
             let holder = self.machine(holder);
             holder.is_some_and(|holder| holder.name().group() == group && serves_and_is_due(holder))
         })
+    }
+
+    /// A member has moved: one whose turn had come, and that is still up, has to ask again.
+    pub(super) fn ask_again_after(&mut self, id: ServiceId) {
+        let Some(crew) = self.crew(id).filter(|crew| !crew.taken.is_empty()) else {
+            return;
+        };
+        let taken: Vec<ServiceId> = crew.taken.iter().copied().filter(|&other| other != id).collect();
+        for other in taken {
+            if let Some(node) = self.node_mut(other).filter(|node| serves_and_is_due(&node.machine)) {
+                node.machine.lot.turn = Turn::Free;
+                self.mark_restraint(other);
+            }
+        }
     }
 
     /// Something about a member is another than before: the next one may go, or the rest is halted.
@@ -164,6 +181,10 @@ impl World {
             return;
         };
         let Some(crew) = self.crews.get_mut(&group) else { return };
+        crew.taken.remove(&id);
+        if turn == Turn::Taken && crew.members.contains(&id) {
+            crew.taken.insert(id);
+        }
         if !turn.is_deferred() {
             crew.deferred.remove(&id);
             if crew.deferred.is_empty() {
