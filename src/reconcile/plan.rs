@@ -141,7 +141,7 @@ impl World {
                     service: machine.name().clone(),
                     intent: Intent::Stop,
                     changes: Vec::new(),
-                    because: "no longer in the file".to_owned(),
+                    because: self.why_it_leaves(machine.name()).to_owned(),
                 });
             }
         }

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use super::{Edge, Node, Share, World, alarms, claims};
 use crate::reconcile::action::Action;
-use crate::reconcile::event::{Cause, Event, EventKind};
+use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::plan::{Changes, Intent};
 use crate::spec::{Change, Difference, Project, Scaled, Service, ServiceName};
+
+/// Why something leaves.
+pub(in crate::reconcile) const GONE: &str = "no longer in the file";
+pub(in crate::reconcile) const FEWER: &str = "fewer replicas";
 
 /// What is asked for of the services of one declared name.
 struct KinWish {
@@ -103,7 +107,7 @@ impl World {
             }
             self.order.push(id);
         }
-        self.muster();
+        self.muster(project);
         self.draw_graph();
         for id in self.ids() {
             self.mark_wish(id);
@@ -167,9 +171,13 @@ impl World {
                 continue;
             }
             node.removed = true;
-            node.machine
-                .wish
-                .edited(&Cause::new(cause.by, "no longer in the file"), now);
+            let is_one_less = node.machine.name().group().is_some_and(|group| project.groups.contains_key(group));
+            let why = match (is_one_less, cause.by) {
+                (true, Author::User) => cause.clone(),
+                (true, by) => Cause::new(by, FEWER),
+                (false, by) => Cause::new(by, GONE),
+            };
+            node.machine.wish.edited(&why, now);
         }
     }
 

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeSet;
 
+use super::configure::{FEWER, GONE};
 use super::{Node, World};
 use crate::reconcile::action::Action;
 use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::ServiceId;
 use crate::reconcile::machine::{Life, Machine};
 use crate::reconcile::wish::Turn;
-use crate::spec::{Rollout, ServiceName};
+use crate::spec::{Project, Rollout, ServiceName};
 
 /// The members of one group.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +32,11 @@ const NAMES: usize = 8;
 
 impl World {
     /// The groups of the definition in force.
-    pub(super) fn muster(&mut self) {
+    pub(super) fn muster(&mut self, project: &Project) {
         let mut before = std::mem::take(&mut self.crews);
+        for group in project.groups.keys() {
+            self.crews.insert(group.to_string(), Crew::default());
+        }
         for &id in &self.order {
             let Some(machine) = self.machine(id) else { continue };
             let Some(group) = machine.name().group().map(str::to_owned) else {
@@ -47,6 +51,12 @@ impl World {
         for (name, crew) in &mut self.crews {
             crew.halted = before.remove(name).is_some_and(|crew| crew.halted);
         }
+    }
+
+    /// Why one that is not among the services any more leaves.
+    pub(in crate::reconcile) fn why_it_leaves(&self, name: &ServiceName) -> &'static str {
+        let is_one_less = name.group().is_some_and(|group| self.crews.contains_key(group));
+        if is_one_less { FEWER } else { GONE }
     }
 
     fn crew(&self, id: ServiceId) -> Option<&Crew> {
