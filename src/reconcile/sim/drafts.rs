@@ -88,7 +88,11 @@ impl Draft {
         }
         // What is declared once can't need itself, over others neither.
         let mut behind: BTreeSet<ServiceName> = BTreeSet::new();
-        let mut todo: Vec<ServiceName> = services.iter().map(|s| s.name.clone()).filter(|name| name.group().is_some()).collect();
+        let mut todo: Vec<ServiceName> = services
+            .iter()
+            .map(|s| s.name.clone())
+            .filter(|name| name.group().is_some())
+            .collect();
         while let Some(on) = todo.pop() {
             if behind.insert(on.clone()) {
                 let needs_it = services.iter().filter(|service| service.depends_on.contains_key(&on));

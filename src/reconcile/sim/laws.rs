@@ -284,7 +284,9 @@ impl Laws {
             !self.is_wanted(name) || self.is_held(name, view) || !view.project.services.contains_key(name);
         // With something that it needs, all of them go; and what is restarted with it is stopped first, while others may fail.
         let body = view.host.bodies.values().find(|body| body.service.name == *name);
-        let Some(body) = body.filter(|body| !body.exited) else { return Ok(()) };
+        let Some(body) = body.filter(|body| !body.exited) else {
+            return Ok(());
+        };
         let takes_along = |other: &Body| other.bonds.get(name).is_some_and(|bond| bond.restart);
         let goes_along = body.bonds.values().any(|bond| bond.restart) || view.host.bodies.values().any(takes_along);
         if goes_anyway || goes_along || !self.serving.contains(name) {

@@ -171,7 +171,11 @@ impl World {
                 continue;
             }
             node.removed = true;
-            let is_one_less = node.machine.name().group().is_some_and(|group| project.groups.contains_key(group));
+            let is_one_less = node
+                .machine
+                .name()
+                .group()
+                .is_some_and(|group| project.groups.contains_key(group));
             let why = match (is_one_less, cause.by) {
                 (true, Author::User) => cause.clone(),
                 (true, by) => Cause::new(by, FEWER),
