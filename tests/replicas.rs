@@ -244,7 +244,7 @@ fn most_down(events: &[Value], group: &str) -> usize {
 fn an_edit_restarts_one_at_a_time_and_stops_at_one_that_fails_and_is_taken_back() {
     let file = |word: &str, more: &str| {
         format!(
-            "[services.web]\ncommand = 'echo {word} {{{{ instance }}}}; test {word} != bad && exec sleep 1000'\nreplicas = 3\n\
+            "[services.web]\ncommand = 'test {word} != bad && echo {word} {{{{ instance }}}} && exec sleep 1000'\nreplicas = 3\n\
              ready = {{ log = '{word}' }}\nrestart = 'no'\n{more}\
              [services.proxy]\ncommand = 'exec sleep 1000'\ndepends_on = ['web']\n"
         )
