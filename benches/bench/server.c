@@ -54,8 +54,11 @@ int main(int argc, char **argv) {
         if (client >= 0)
             answer(client);
         else if (asked_to_end)
-            return 0;
+            break;
         else if (errno == EAGAIN)
             ppoll(&polled, 1, NULL, &before);
     }
+    /* Right after it was seen to be empty: the end of a process closes it only once its memory is gone. */
+    close(listener);
+    return 0;
 }
