@@ -1,13 +1,14 @@
 //! What a rolling edit costs who is served meanwhile: `cargo bench --bench rollout`.
 //!
-//! Three replicas under a steady load, edited again and again: requests that failed, and the slowest one. Where all share a port,
-//! the goal is 0; with a port for each, what the same costs a client that knows all three and tries one, or the next one too.
+//! Three replicas under a steady load, edited again and again: requests that failed, and the slowest one. Where all share a port
+//! and the kernel lets begun connections migrate, the goal is 0; with a port for each, what the same costs a client that knows all three and tries one, or the next one too.
 #![allow(clippy::unwrap_used)]
 
 mod bench;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,24 +16,40 @@ use std::time::{Duration, Instant};
 use bench::Place;
 
 /// Each restarts three replicas.
-const EDITS: usize = 20;
+const EDITS: usize = 100;
 const PER_SECOND: u32 = 500;
 /// Threads that ask; each has a share of the rate.
 const CLIENTS: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A network of our own, in which a connection that a closed listener had begun goes on at another one of its port.
+const MIGRATING: &str =
+    "ip link set lo up && echo 1 > /proc/sys/net/ipv4/tcp_migrate_req && exec env RUNNER_BENCH_MIGRATES=1 \"$0\"";
+
 fn main() {
+    if std::env::var_os("RUNNER_BENCH_MIGRATES").is_some() {
+        return shared("one shared port, net.ipv4.tcp_migrate_req = 1 (goal: 0 failed)");
+    }
     println!("{EDITS} rolling edits of 3 replicas under {PER_SECOND} requests/s, each over a connection of its own");
-    let shared = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let number = shared.local_addr().unwrap().port();
-    drop(shared);
-    report(
-        "one shared port (goal: 0 failed)",
-        &format!("{{ port = {number}, shared = true }}"),
-        1,
-    );
+    let own = std::env::current_exe().unwrap();
+    let status = Command::new("unshare")
+        .args(["-rn", "sh", "-c", MIGRATING])
+        .arg(own)
+        .status();
+    if !status.is_ok_and(|status| status.success()) {
+        println!("  with net.ipv4.tcp_migrate_req = 1: no network of our own here (unshare -rn)");
+    }
+    let migrates = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").unwrap_or_default();
+    shared(&format!("one shared port, as it is here ({})", migrates.trim()));
     report("a port for each, the next one is tried", "\"auto\"", 3);
     report("a port for each, one is tried", "\"auto\"", 1);
+}
+
+fn shared(what: &str) {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = free.local_addr().unwrap().port();
+    drop(free);
+    report(what, &format!("{{ port = {number}, shared = true }}"), 1);
 }
 
 fn report(what: &str, port: &str, tries: usize) {
