@@ -12,7 +12,7 @@ use crate::config::edit;
 use crate::config::find::{self, FILE_NAME, Location};
 use crate::config::{self, Edited, Loaded};
 use crate::logs;
-use crate::spec::{LogTarget, ServiceName};
+use crate::spec::{LogTarget, Project, ServiceName};
 use crate::sys::files;
 use crate::view::diagnostic;
 
@@ -77,17 +77,20 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     let left = project::read_edited(&location, before);
     checked(global, &location, changed.clone())?;
     if args.purge {
-        stop(global, &args.names)?;
+        let is_any = |name: &&String| left.as_ref().is_ok_and(|left| !members(&left.project, name).is_empty());
+        let names: Vec<String> = args.names.iter().filter(is_any).cloned().collect();
+        let names = if left.is_ok() { &names } else { &args.names };
+        if !names.is_empty() {
+            stop(global, names)?;
+        }
     }
     for edited in &changed {
         save(edited)?;
     }
     let purged = match (args.purge, left) {
         (true, Ok(Loaded { project, .. })) => {
-            let services = args
-                .names
-                .iter()
-                .filter_map(|name| project.services.get(&ServiceName::new(name)));
+            let names = args.names.iter().flat_map(|name| members(&project, name));
+            let services = names.filter_map(|name| project.services.get(&name));
             let files: Vec<PathBuf> = services
                 .filter_map(|service| match &service.log {
                     LogTarget::File(log) => Some(log.file.clone()),
@@ -104,6 +107,14 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     let are = if args.names.len() == 1 { "is" } else { "are" };
     let what = format!("{} {are} out of {}{purged}", args.names.join(", "), files.join(", "));
     say(global, &location, &what, "nothing runs")
+}
+
+/// The services that are declared under a name.
+fn members(project: &Project, name: &str) -> Vec<ServiceName> {
+    match project.groups.get(name) {
+        Some(group) => group.members.clone(),
+        None => vec![ServiceName::new(name)],
+    }
 }
 
 /// The project, or the place where its file will be.

@@ -75,7 +75,7 @@ service_keys! {
     "source" R "" [Shape::Table(&SOURCE)] "Fills `working_dir` before `prepare`: a git repository or an archive.";
     "files" R "" [Shape::Map(&Shape::Table(&RENDERED))] "Rendered config files by their path. Whole minijinja here; written atomically, only when changed.";
     "hooks" L "" [Shape::Table(&HOOKS)] "Commands with the service's environment at points of its life.";
-    "replicas" L "1" [Shape::Any(&[Shape::Integer(0, 1000), Shape::List(&Shape::Word)])] "`3`, or named instances `[\"8.2\", \"8.3\"]`; members are `web@1`, `php@8.2`. Changing it starts or stops only the difference. See [replicas](replicas.md).";
+    "replicas" L "none: one, named as the service" [Shape::Any(&[Shape::Integer(0, 1000), Shape::List(&Shape::Word)])] "`3`, or named instances `[\"8.2\", \"8.3\"]`; members are `web@1`, `php@8.2`. Changing it starts or stops only the difference. See [replicas](replicas.md).";
     "rollout" L "rolling" [Shape::Choice(&["rolling", "all"])] "How an edit or a `restart` reaches several replicas: one at a time, the next when it is ready, or all at once. See [replicas](replicas.md)." => rollout;
     "autostart" L "true" [Shape::Bool] "`false`: started only by name or as a dependency." => autostart;
     "profiles" L "" [Shape::OneOrList(&Shape::Word)] "Started only when one of them is on (`--profile`, `RUNNER_PROFILES`)." => profiles;

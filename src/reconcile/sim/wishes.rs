@@ -120,7 +120,7 @@ impl Wishes {
             if kin.is_empty() || [&named, &stopped, &alone].iter().any(|names| names.contains(name)) {
                 continue;
             }
-            if kin.iter().any(|other| named.contains(*other)) {
+            if kin.iter().all(|other| named.contains(*other)) {
                 self.named.insert(name.clone());
             }
             if kin.iter().all(|other| stopped.contains(*other)) {

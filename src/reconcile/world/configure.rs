@@ -16,11 +16,9 @@ use crate::spec::{Change, Difference, Project, Scaled, Service, ServiceName};
 pub(in crate::reconcile) const GONE: &str = "no longer in the file";
 pub(in crate::reconcile) const FEWER: &str = "fewer replicas";
 
-/// What is asked for of the services of one declared name.
+/// What is asked for of all services of one declared name.
 struct KinWish {
-    /// Some by name.
     named: bool,
-    /// All of them are stopped.
     stopped: bool,
 }
 
@@ -123,10 +121,10 @@ impl World {
             let wish = &node.machine.wish;
             let kin = wishes.entry(node.machine.name().base().to_owned());
             let kin = kin.or_insert(KinWish {
-                named: false,
+                named: true,
                 stopped: true,
             });
-            kin.named |= wish.named;
+            kin.named &= wish.named;
             kin.stopped &= wish.stopped;
         }
         wishes
