@@ -73,7 +73,7 @@ impl Draft {
     fn called(&self, name: &ServiceName) -> ServiceName {
         let is_member = |service: &&Service| service.name == *name && service.kind == Kind::Simple;
         let number: u32 = name.as_str()[1..].parse().unwrap_or(0);
-        match self.grouped && number % 3 != 0 && self.services.iter().any(|service| is_member(&service)) {
+        match self.grouped && !number.is_multiple_of(3) && self.services.iter().any(|service| is_member(&service)) {
             true => ServiceName::member("g", name.as_str()),
             false => name.clone(),
         }

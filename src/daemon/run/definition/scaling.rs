@@ -147,7 +147,7 @@ fn scalable<'p>(project: &'p Project, name: &str) -> Result<&'p Group, Refusal> 
     }
     checked_names(project, &[name.to_owned()])?;
     Err(match name.split_once('@') {
-        Some((label, _)) if label.is_empty() => refused("a label can't be scaled", Some("name one service".to_owned())),
+        Some(("", _)) => refused("a label can't be scaled", Some("name one service".to_owned())),
         Some((group, _)) => refused(
             &format!("{name} is one of several"),
             Some(format!("`runner scale {group}=N` says how many there are")),
