@@ -120,7 +120,7 @@ fn what_is_the_same_for_all_has_a_name_without_a_member() {
 }
 
 #[test]
-fn cycles_go_through_members_and_members_can_not_need_each_other() {
+fn dp_01_cycles_go_through_members_and_members_can_not_need_each_other() {
     let said = refused(
         "[services.php]\ncommand = 'x'\nreplicas = ['8.2', '8.3']\ndepends_on = ['web']\n\
          [services.web]\ncommand = 'x'\ndepends_on = ['php@8.3']\n",
