@@ -131,7 +131,7 @@ fn a_killed_daemon_begins_the_step_anew_and_a_killed_guardian_s_is_not_doubled()
     send(Roles::of(&project).guardian, Signal::SIGKILL);
     eventually("the step that was left is waited for", || {
         let ps = project.run(&["ps", "--json"]);
-        stdout(&ps).contains("the end of a step that a killed runner left")
+        stdout(&ps).contains("or a killed runner, has begun")
     });
     assert_eq!(lines(&project, "runs"), 2);
     let open_gate = || {

@@ -18,18 +18,7 @@ pub struct Place {
 impl Place {
     pub fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let tiny = dir.path().join("tiny");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bench/tiny.c");
-        let compiled = Command::new("cc")
-            .args(["-O2", "-static", "-o"])
-            .arg(&tiny)
-            .arg(&source)
-            .status();
-        assert!(
-            compiled.expect("cc is there").success(),
-            "cc could not compile {}",
-            source.display()
-        );
+        let tiny = compile("tiny", dir.path());
         Place { dir, tiny }
     }
 
@@ -87,6 +76,23 @@ impl Place {
         }
         roles
     }
+}
+
+/// One of the programs beside this file, in a folder.
+pub fn compile(name: &str, folder: &Path) -> PathBuf {
+    let program = folder.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("benches/bench/{name}.c"));
+    let compiled = Command::new("cc")
+        .args(["-O2", "-static", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status();
+    assert!(
+        compiled.expect("cc is there").success(),
+        "cc could not compile {}",
+        source.display()
+    );
+    program
 }
 
 /// CPU seconds that these processes have used so far themselves, to 10 ms (proc(5)).

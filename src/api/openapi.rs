@@ -29,7 +29,7 @@ fn operation(route: &Route) -> Value {
     if route.path.contains("{name}") {
         parameters.push(json!({
             "name": "name", "in": "path", "required": true, "schema": { "type": "string" },
-            "description": "`NAME` or `@LABEL`",
+            "description": "`NAME`, `NAME@INSTANCE` or `@LABEL`",
         }));
     }
     for (name, description) in route.parameters() {

@@ -24,6 +24,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Notes {
     file: Option<PathBuf>,
+    service: String,
     noted: Noted,
 }
 
@@ -32,8 +33,8 @@ pub struct Notes {
 struct Noted {
     /// What its folder was filled with.
     source: Option<Filled>,
-    /// By the hash of the step.
-    steps: BTreeMap<String, Inputs>,
+    /// By the replica that was prepared, and the hash of the step.
+    steps: BTreeMap<String, BTreeMap<String, Inputs>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,9 +71,9 @@ impl Notes {
         state_dir.join("prepared")
     }
 
-    /// `state_dir`: `None` where nothing can be kept.
+    /// Replicas are prepared together. `state_dir`: `None` where nothing can be kept.
     pub fn read(state_dir: Option<&Path>, service: &ServiceName) -> Notes {
-        let file = state_dir.map(|folder| Notes::folder(folder).join(format!("{service}.json")));
+        let file = state_dir.map(|folder| Notes::folder(folder).join(format!("{}.json", service.base())));
         let text = file.as_deref().and_then(|file| {
             let short = file.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST);
             short.then(|| std::fs::read(file).ok()).flatten()
@@ -80,6 +81,7 @@ impl Notes {
         let noted = text.and_then(|text| serde_json::from_slice(&text).ok());
         Notes {
             file,
+            service: service.to_string(),
             noted: noted.unwrap_or_default(),
         }
     }
@@ -133,7 +135,7 @@ impl Notes {
     /// An input can't be read.
     pub fn is_due(&mut self, step: &PrepareStep) -> io::Result<Option<Inputs>> {
         let key = key(step);
-        let known = self.noted.steps.get(&key);
+        let known = self.noted.steps.values().find_map(|steps| steps.get(&key));
         let mut now = Inputs::look(&step.inputs)?;
         let is_there = step.creates.as_ref().is_none_or(|path| path.symlink_metadata().is_ok());
         match known.filter(|_| is_there) {
@@ -141,7 +143,9 @@ impl Notes {
             Some(known) => {
                 now.content = content(&now.files)?;
                 if now.content == known.content {
-                    self.noted.steps.insert(key, now);
+                    for steps in self.noted.steps.values_mut().filter(|steps| steps.contains_key(&key)) {
+                        steps.insert(key.clone(), now.clone());
+                    }
                     self.write();
                     return Ok(None);
                 }
@@ -151,11 +155,12 @@ impl Notes {
         Ok(Some(now))
     }
 
-    /// It was done with these inputs. Steps that are no more are forgotten.
+    /// It was done with these inputs. Steps of this replica that are no more are forgotten.
     pub fn done(&mut self, step: &PrepareStep, inputs: Inputs, all: &[PrepareStep]) {
         let keys: Vec<String> = all.iter().map(key).collect();
-        self.noted.steps.retain(|known, _| keys.contains(known));
-        self.noted.steps.insert(key(step), inputs);
+        let steps = self.noted.steps.entry(self.service.clone()).or_default();
+        steps.retain(|known, _| keys.contains(known));
+        steps.insert(key(step), inputs);
         self.write();
     }
 
@@ -413,6 +418,23 @@ mod tests {
         bed.run();
         bed.step.run.words.pop();
         assert!(bed.is_due(), "the step before was forgotten");
+    }
+
+    #[test]
+    fn replicas_are_prepared_once_and_each_forgets_only_its_own() {
+        let mut bed = Bed::with(&[], None);
+        let notes = |name: &str| Notes::read(Some(bed.folder.path()), &ServiceName::new(name));
+        let steps = std::slice::from_ref(&bed.step);
+        notes("web@1").done(&bed.step, Inputs::default(), steps);
+        assert!(notes("web@2").is_due(&bed.step).unwrap().is_none());
+        assert!(notes("other").is_due(&bed.step).unwrap().is_some());
+        let first = bed.step.clone();
+        bed.step.run.words.push("--force".into());
+        let notes = |name: &str| Notes::read(Some(bed.folder.path()), &ServiceName::new(name));
+        notes("web@2").done(&bed.step, Inputs::default(), std::slice::from_ref(&bed.step));
+        assert!(notes("web@1").is_due(&first).unwrap().is_none());
+        notes("web@1").done(&bed.step, Inputs::default(), std::slice::from_ref(&bed.step));
+        assert!(notes("web@1").is_due(&first).unwrap().is_some());
     }
 
     #[test]

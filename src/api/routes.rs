@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::server::{Act, ByteStream, Call, Desk, UpAnswer};
-use super::wire::{ActRequest, Refusal};
+use super::wire::{ActRequest, Refusal, ScaleRequest};
 use super::{metrics, params, query};
 
 /// Requests are small: names and numbers.
@@ -28,7 +28,7 @@ const PROBLEM: &str = "application/problem+json";
 /// One thing that can be asked.
 pub(super) struct Route {
     pub method: &'static str,
-    /// `{name}` stands for `NAME` or `@LABEL`.
+    /// `{name}` stands for `NAME`, `NAME@INSTANCE` or `@LABEL`.
     pub path: &'static str,
     pub what: &'static str,
     /// Query parameters with their meaning.
@@ -40,7 +40,7 @@ pub(super) struct Route {
     pub kind: &'static str,
 }
 
-const NAMES: (&str, &str) = ("service", "`NAME` or `@LABEL`, repeatable; none: all");
+const NAMES: (&str, &str) = ("service", "`NAME`, `NAME@INSTANCE` or `@LABEL`, repeatable; none: all");
 
 /// Method, path, what it is for, query, request type, answer type, kind.
 macro_rules! routes {
@@ -86,6 +86,7 @@ routes! {
     "POST" "/v1/services/{name}/restart" "Restarts it" [] "ActRequest" -> "Acted" JSON;
     "POST" "/v1/services/{name}/reload" "Lets it read its own configuration anew" [] "ActRequest" -> "Acted" JSON;
     "POST" "/v1/services/{name}/kill" "Sends it a signal" [] "ActRequest" -> "Acted" JSON;
+    "POST" "/v1/services/{name}/scale" "Runs so many replicas of it" [] "ScaleRequest" -> "Acted" JSON;
 }
 
 impl Route {
@@ -252,6 +253,13 @@ async fn answer(
             let run = body(request).await?;
             ok(&desk.ask(|reply| Call::Run { request: run, reply }).await?)
         }
+        ("POST", "/v1/services/{name}/scale") => {
+            let bytes = body_bytes(request).await?;
+            // How many has no default.
+            let request: ScaleRequest = object(&bytes)?;
+            let _held = if request.wait { Some(desk.hold()?) } else { None };
+            ok(&desk.ask(|reply| Call::Scale { name, request, reply }).await?)
+        }
         ("POST", path) => act(path, name, request, desk).await,
         (_, path) => Err(Refusal::new(404, "no such route", path)),
     }
@@ -283,6 +291,10 @@ async fn act(path: &str, name: String, request: Request<Incoming>, desk: &Desk) 
 }
 
 async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Result<T, Refusal> {
+    parsed(&body_bytes(request).await?)
+}
+
+async fn body_bytes(request: Request<Incoming>) -> Result<Bytes, Refusal> {
     let refused = |status, why: String| Refusal::new(status, "request body not taken", why);
     let too_large = || refused(413, format!("it has more than {MAX_REQUEST_BODY} bytes"));
     let body = request.into_body();
@@ -291,20 +303,26 @@ async fn body<T: DeserializeOwned + Default>(request: Request<Incoming>) -> Resu
         return Err(too_large());
     }
     let collect = Limited::new(body, MAX_REQUEST_BODY).collect();
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, collect).await {
-        Ok(Ok(whole)) => whole.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(error)) => return Err(refused(400, error.to_string())),
-        Err(_) => return Err(refused(408, "it did not come in time".to_owned())),
-    };
-    parsed(&bytes)
+    match tokio::time::timeout(BODY_TIMEOUT, collect).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(refused(400, error.to_string())),
+        Err(_) => Err(refused(408, "it did not come in time".to_owned())),
+    }
 }
 
 /// Nothing at all is the request that says nothing.
 fn parsed<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Refusal> {
+    if bytes.is_empty() {
+        Ok(T::default())
+    } else {
+        object(bytes)
+    }
+}
+
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let refused = |why: String| Refusal::new(400, "request not understood", why);
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None if bytes.is_empty() => Ok(T::default()),
         // serde would take `[]` for fields that are all left out, and `stop` would stop everything.
         Some(b'{') => serde_json::from_slice(bytes).map_err(|error| refused(error.to_string())),
         _ => Err(refused("a JSON object is expected".to_owned())),
@@ -395,7 +413,7 @@ mod tests {
     #[test]
     fn ap_07_no_get_changes_anything() {
         let changing = [
-            "start", "stop", "restart", "reload", "kill", "up", "down", "run", "upgrade",
+            "start", "stop", "restart", "reload", "kill", "scale", "up", "down", "run", "upgrade",
         ];
         for route in ROUTES {
             let last = route.path.rsplit('/').next().expect("a word");

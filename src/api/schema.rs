@@ -20,6 +20,7 @@ const VERBS: &[(&str, Shape)] = &[
     ("ps", of::<wire::Ps>()),
     ("reload", of::<wire::Acted>()),
     ("restart", of::<wire::Acted>()),
+    ("scale", of::<wire::Acted>()),
     ("start", of::<wire::Acted>()),
     ("stop", of::<wire::Acted>()),
     ("top", of::<wire::Ps>()),
@@ -40,6 +41,7 @@ const ANSWERS: &[Shape] = &[
 /// What it is asked with.
 const REQUESTS: &[Shape] = &[
     of::<wire::ActRequest>(),
+    of::<wire::ScaleRequest>(),
     of::<wire::DownRequest>(),
     of::<wire::UpgradeRequest>(),
     of::<wire::RunRequest>(),

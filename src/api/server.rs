@@ -80,6 +80,11 @@ pub enum Call {
         request: wire::ActRequest,
         reply: Reply<wire::Acted>,
     },
+    Scale {
+        name: String,
+        request: wire::ScaleRequest,
+        reply: Reply<wire::Acted>,
+    },
     Wait {
         request: wire::WaitRequest,
         reply: Reply<wire::Acted>,

@@ -23,7 +23,7 @@ pub struct NextRun {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {
-    /// `NAME` or `@LABEL`; nothing named: all.
+    /// `NAME`, `NAME@INSTANCE` or `@LABEL`; nothing named: all.
     #[serde(default)]
     pub names: Vec<String>,
     /// Answer when it is done, not when it is begun.
@@ -38,6 +38,20 @@ pub struct ActRequest {
     /// `kill` only, with or without `SIG`; SIGKILL if nothing is said.
     #[serde(default)]
     pub signal: Option<String>,
+}
+
+/// `POST /v1/services/NAME/scale`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleRequest {
+    /// So many are to run, until somebody says otherwise: another `scale`, an `up`, an edit of `replicas`.
+    pub replicas: u32,
+    /// Answer when it is done, not when it is begun.
+    #[serde(default)]
+    pub wait: bool,
+    /// With `wait`: answer at the latest then.
+    #[serde(default)]
+    pub wait_timeout_ms: Option<u64>,
 }
 
 /// `start --json`, `stop --json`, `wait --json` and their like.

@@ -104,7 +104,7 @@ fn request(args: &Named) -> ActRequest {
     }
 }
 
-fn millis(duration: std::time::Duration) -> u64 {
+pub fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -158,7 +158,7 @@ fn plain_names(names: &[String]) -> Vec<String> {
     }
 }
 
-fn tell(global: &Global, acted: &Acted, verb: &str, json: bool) -> Result<u8> {
+pub fn tell(global: &Global, acted: &Acted, verb: &str, json: bool) -> Result<u8> {
     let code = match acted.outcome {
         wire::Outcome::Asked | wire::Outcome::Done => 0,
         wire::Outcome::Failed => 1,

@@ -2,6 +2,7 @@
 
 mod converting;
 mod editing;
+mod scaling;
 mod values;
 
 use std::ffi::OsString;
@@ -15,6 +16,7 @@ use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
+pub use scaling::Scale;
 use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]
@@ -121,6 +123,8 @@ pub enum Verb {
     Run(Run),
     /// Send a signal to the main processes of services
     Kill(Kill),
+    /// Run so many replicas of a service, until the next `up`
+    Scale(Scale),
     /// A live table of what services use
     Top(Top),
     /// Every project that runs for this user

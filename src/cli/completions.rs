@@ -108,6 +108,18 @@ pub fn services() -> ArgValueCompleter {
     completer(|known| services_of(known).collect())
 }
 
+/// What `scale` takes.
+pub fn scalable() -> ArgValueCompleter {
+    completer(|known| {
+        let groups = known.services.iter().filter_map(|(name, _)| name.split_once('@'));
+        let groups: std::collections::BTreeSet<&str> = groups.map(|(group, _)| group).collect();
+        groups
+            .into_iter()
+            .map(|group| CompletionCandidate::new(format!("{group}=")))
+            .collect()
+    })
+}
+
 pub fn profiles() -> ArgValueCompleter {
     completer(|known| known.profiles.iter().map(CompletionCandidate::new).collect())
 }
@@ -182,12 +194,17 @@ fn live(global: &Global) -> Option<Vec<(String, Option<&'static str>)>> {
         Ok(client.get("/v1/services").await?)
     })
     .ok()?;
-    let named = ps.services.into_iter();
-    Some(
-        named
-            .map(|service| (service.name, Some(service.state.as_str())))
-            .collect(),
-    )
+    let mut named: Vec<(String, Option<&'static str>)> = Vec::new();
+    for service in ps.services {
+        // Members come together; the name of them all stands before.
+        if let Some((group, _)) = service.name.split_once('@')
+            && !named.iter().any(|(name, _)| name == group)
+        {
+            named.push((group.to_owned(), None));
+        }
+        named.push((service.name, Some(service.state.as_str())));
+    }
+    Some(named)
 }
 
 fn declared(global: &Global) -> Option<config::Names> {

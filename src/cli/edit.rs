@@ -13,7 +13,7 @@ use crate::config::edit;
 use crate::config::find::{self, FILE_NAME, Location};
 use crate::config::{self, Edited, Loaded};
 use crate::logs;
-use crate::spec::{LogTarget, Service, ServiceName};
+use crate::spec::{LogTarget, Project, Service, ServiceName};
 use crate::sys::files;
 use crate::view::diagnostic;
 
@@ -78,14 +78,19 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     let left = project::read_edited(&location, before);
     checked(global, &location, changed.clone())?;
     if args.purge {
-        stop(global, &args.names)?;
+        let is_any = |name: &&String| left.as_ref().is_ok_and(|left| !members(&left.project, name).is_empty());
+        let names: Vec<String> = args.names.iter().filter(is_any).cloned().collect();
+        let names = if left.is_ok() { &names } else { &args.names };
+        if !names.is_empty() {
+            stop(global, names)?;
+        }
     }
     for edited in &changed {
         save(edited)?;
     }
     let purged = match (args.purge, left) {
         (true, Ok(Loaded { project, .. })) => {
-            let names = args.names.iter().map(ServiceName::new);
+            let names = args.names.iter().flat_map(|name| members(&project, name));
             let services: Vec<&Service> = names.filter_map(|name| Some(&**project.services.get(&name)?)).collect();
             let logs = services.iter().filter_map(|service| match &service.log {
                 LogTarget::File(log) => Some(log.file.clone()),
@@ -108,6 +113,14 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     let are = if args.names.len() == 1 { "is" } else { "are" };
     let what = format!("{} {are} out of {}{purged}", args.names.join(", "), files.join(", "));
     say(global, &location, &what, "nothing runs")
+}
+
+/// The services that are declared under a name.
+fn members(project: &Project, name: &str) -> Vec<ServiceName> {
+    match project.groups.get(name) {
+        Some(group) => group.members.clone(),
+        None => vec![ServiceName::new(name)],
+    }
 }
 
 /// The project, or the place where its file will be.

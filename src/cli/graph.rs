@@ -200,6 +200,7 @@ mod tests {
             euid: nix::unistd::geteuid().as_raw(),
             state_dir: None,
             logs_in_memory: false,
+            scales: Default::default(),
             edited: Vec::new(),
         };
         load(&location, &inputs, &mut HashedPorts::new("", |_| true))

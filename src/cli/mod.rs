@@ -46,6 +46,7 @@ mod project;
 mod ps;
 mod reach;
 mod run;
+mod scale;
 mod schema;
 mod terminal;
 mod up;
@@ -99,6 +100,7 @@ pub fn run() -> u8 {
         Verb::Restart(args) => act::restart(&cli.global, args),
         Verb::Reload(args) => act::reload(&cli.global, args),
         Verb::Kill(args) => act::kill(&cli.global, args),
+        Verb::Scale(args) => scale::scale(&cli.global, args),
         Verb::Wait(args) => act::wait(&cli.global, args),
         Verb::Why(args) => why::why(&cli.global, args),
         Verb::Events(args) => events::events(&cli.global, args),

@@ -163,11 +163,7 @@ impl Orphans {
 
     /// The logs of those that are named (nothing named: all), where they were when they were started.
     pub fn logs(&self, names: &[String]) -> Result<Vec<Source>> {
-        let known = |name: &&String| {
-            self.launched
-                .iter()
-                .any(|launched| launched.remnant.service.as_str() == *name)
-        };
+        let known = |name: &&String| self.launched.iter().any(|launched| is_meant(launched, name));
         if let Some(name) = names.iter().find(|name| !known(name)) {
             return Err(Outcome::NoSuchService {
                 message: format!("nothing is left of a service `{name}`, and services.toml can't be read"),
@@ -176,7 +172,7 @@ impl Orphans {
         }
         let source = |launched: &Launched| {
             let name = &launched.remnant.service;
-            let is_named = names.is_empty() || names.iter().any(|named| named == name.as_str());
+            let is_named = names.is_empty() || names.iter().any(|named| is_meant(launched, named));
             let place = LogPlace::of_files(launched.remnant.log()).filter(|_| is_named);
             place.map(|place| (name.clone(), place))
         };
@@ -185,16 +181,14 @@ impl Orphans {
 
     /// As `why` tells of one of them.
     pub fn why(&self, name: &str) -> Option<wire::Why> {
-        let launched = self
-            .living()
-            .find(|launched| launched.remnant.service.as_str() == name)?;
+        let launched = self.living().find(|launched| is_meant(launched, name))?;
         let link = wire::WhyLink {
-            service: name.to_owned(),
+            service: launched.remnant.service.to_string(),
             what: format!("runs on alone as pid {} (run {})", pid(launched)?, launched.run),
             because: "runner was killed, guardian and daemon both".to_owned(),
         };
         Some(wire::Why {
-            service: name.to_owned(),
+            service: launched.remnant.service.to_string(),
             state: StateName::Orphaned,
             chain: vec![link],
             suggestion: Some("`runner up` takes it over as it is, `runner down` stops it".to_owned()),
@@ -248,6 +242,12 @@ impl Orphans {
         let (Reached::Joined(stream) | Reached::Started { stream, .. }) = reach::or_start(&start)?;
         Ok((stream, Holder::of(&state_dir.join("lock"))))
     }
+}
+
+/// A name means one, or all replicas of one.
+fn is_meant(launched: &Launched, name: &str) -> bool {
+    let service = &launched.remnant.service;
+    service.as_str() == name || service.group() == Some(name)
 }
 
 fn pid(launched: &Launched) -> Option<u32> {

@@ -45,7 +45,7 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
         });
         return plan.map_err(|outcome| project::rejected(global, outcome));
     }
-    let loaded = project::load(global)?;
+    let loaded = project::load_for_up(global, &request.names)?;
     let names = config::select(&loaded.project, &request.names)?;
     project::check_profiles(global, &loaded.project)?;
     let asked = Request::Up {

@@ -93,7 +93,10 @@ impl Progress {
     }
 
     fn draw(&mut self, ps: &wire::Ps) {
-        let is_about = |service: &&wire::Service| self.names.is_empty() || self.names.contains(&service.name);
+        let is_named = |name: &str| {
+            self.names.contains(name) || name.split_once('@').is_some_and(|(of, _)| self.names.contains(of))
+        };
+        let is_about = |service: &&wire::Service| self.names.is_empty() || is_named(&service.name);
         let services: Vec<&wire::Service> = ps.services.iter().filter(is_about).collect();
         let lines = block::of(&services, &self.style);
         self.erase();

@@ -10,9 +10,10 @@ use super::Result;
 use super::args::{Check, Global, Graph, GraphFormat};
 use super::outcome::Outcome;
 use super::{check, graph, orphans, reach, terminal};
+use crate::api::wishes;
 use crate::config::find::{self, Location};
-use crate::config::{self, Edited, Inputs, Loaded, Problems};
-use crate::spec::Project;
+use crate::config::{self, Cleared, Edited, Inputs, Loaded, Problems, Scales};
+use crate::spec::{Project, Scaled, ServiceName};
 use crate::sys::places::{nameless, spare};
 use crate::view::diagnostic;
 
@@ -118,11 +119,17 @@ fn read_at(location: &Location) -> std::result::Result<Loaded, Problems> {
 
 /// As the files would be.
 pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Result<Loaded, Problems> {
+    read_scaled(location, edited, Cleared::Nobodys)
+}
+
+/// With as many replicas as somebody has asked for by hand, unless that is taken back.
+fn read_scaled(location: &Location, edited: Vec<Edited>, cleared: Cleared) -> std::result::Result<Loaded, Problems> {
     let inputs = Inputs {
         env: std::env::vars_os().collect(),
         euid: nix::unistd::geteuid().as_raw(),
         state_dir: None,
         logs_in_memory: false,
+        scales: Scales::default(),
         edited,
     };
     let load = |inputs| config::load(location, &inputs, &mut config::port_source(location, None));
@@ -130,6 +137,14 @@ pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Res
     let Ok(Loaded { project, .. }) = &loaded else {
         return loaded;
     };
+    let mut inputs = inputs;
+    let is_meant = |(name, _): &(ServiceName, Scaled)| project.groups.contains_key(name);
+    let left = wishes::left_in(&project.state_dir).unwrap_or_default().scales;
+    inputs.scales = Scales {
+        wishes: left.into_iter().filter(is_meant).collect(),
+        cleared,
+    };
+    let is_scaled = !inputs.scales.wishes.is_empty();
     let usual = location.default_state_dir();
     let elsewhere = match spare::is_needed(&project.state_dir, &usual) {
         true => Some(spare::state_dir(&location.key)),
@@ -140,7 +155,7 @@ pub fn read_edited(location: &Location, edited: Vec<Edited>) -> std::result::Res
         }
         false => None,
     };
-    if elsewhere.is_some() {
+    if elsewhere.is_some() || is_scaled {
         loaded = load(Inputs {
             state_dir: elsewhere,
             ..inputs
@@ -163,9 +178,20 @@ pub fn load(global: &Global) -> Result<Read> {
     load_at(global, locate(global)?)
 }
 
+/// As [`load`], for an `up` of these: it takes back what was asked for by hand of them.
+pub fn load_for_up(global: &Global, names: &[String]) -> Result<Read> {
+    let location = locate(global)?;
+    let loaded = read_scaled(&location, Vec::new(), Cleared::by_up(names));
+    told(global, location, loaded)
+}
+
 /// As [`load`], of a project that was found.
 pub fn load_at(global: &Global, location: Location) -> Result<Read> {
     let loaded = read_at(&location);
+    told(global, location, loaded)
+}
+
+fn told(global: &Global, location: Location, loaded: std::result::Result<Loaded, Problems>) -> Result<Read> {
     let style = terminal::for_stderr(global);
     match loaded {
         Ok(loaded) => {

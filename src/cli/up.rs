@@ -63,7 +63,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
             suggestion: Some("declare it in services.toml, or leave out `-d`".to_owned()),
         });
     }
-    let loaded = project::load(global)?;
+    let loaded = project::load_for_up(global, &args.names)?;
     // Said before anything is started.
     for words in [&args.names[..], args.exit_code_from.as_slice()] {
         config::select(&loaded.project, words)?;

@@ -49,6 +49,7 @@ pub(super) fn service(
         kind: Kind::Simple,
         ports: indexmap::IndexMap::new(),
         needs: Vec::new(),
+        member: None,
         defaults: Arc::default(),
     };
     let built = service::build(NAME, &draft, settings, shared, sink)?;

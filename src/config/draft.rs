@@ -13,6 +13,7 @@ use super::node::{Node, Table, Value};
 use super::ports::{self, Declared};
 use super::problem::{Place, Problem, Sink};
 use super::reference::STATIC_KEYS;
+use super::replicas::Member;
 use super::{value, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{Condition, Kind};
@@ -30,6 +31,8 @@ pub(super) struct Draft {
     pub kind: Kind,
     pub ports: IndexMap<String, Declared>,
     pub needs: Vec<Need>,
+    /// Which one of several it is.
+    pub member: Option<Member>,
     /// Places of the keys of `[defaults]`.
     pub defaults: Arc<HashSet<Place>>,
 }
@@ -43,6 +46,13 @@ pub(super) struct Need {
     pub condition: Option<Condition>,
     pub restart: bool,
     pub required: bool,
+}
+
+impl Draft {
+    /// The name under which it is declared.
+    pub fn declared_as<'n>(&'n self, name: &'n str) -> &'n str {
+        self.member.as_ref().map_or(name, |member| &member.group)
+    }
 }
 
 pub(super) fn drafts(document: &Document, sink: &mut Sink) -> IndexMap<String, Draft> {
@@ -130,6 +140,7 @@ fn draft(name: &str, key: Place, mut table: Table, defaults: Arc<HashSet<Place>>
         kind,
         ports,
         needs,
+        member: None,
         defaults,
     }
 }

@@ -54,7 +54,7 @@ impl<'a> Shared<'a> {
 
     /// The names for one service, and the environment that lies under its own: project env files, then `[env]`.
     pub fn for_service(&self, name: &str, draft: &Draft, sink: &mut Sink) -> (Names, IndexMap<String, String>) {
-        let of_service = |env: Names| self.scope.of_service(name, draft, env);
+        let of_service = |env: Names| self.of_service(name, draft, env);
         if let Some((env, names)) = &self.common {
             if !service::holds_templates(&draft.table) && !draft.table.contains_key("files") {
                 return (service::no_names(), env.clone());
@@ -82,8 +82,12 @@ impl<'a> Shared<'a> {
             (name.clone(), shown.to_owned())
         });
         let hidden: IndexMap<String, String> = hidden.collect();
-        let names = self.scope.of_service(name, draft, scope::env_value(hidden.iter()));
+        let names = self.of_service(name, draft, scope::env_value(hidden.iter()));
         (names, env)
+    }
+
+    fn of_service(&self, name: &str, draft: &Draft, env: Names) -> Names {
+        self.scope.of_service(draft.declared_as(name), draft, env)
     }
 
     fn declared(&self, service: Option<&str>, templates: Templates<'_>, sink: &mut Sink) -> IndexMap<String, String> {

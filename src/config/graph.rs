@@ -6,6 +6,8 @@ use indexmap::IndexMap;
 
 use super::draft::{Draft, Need};
 use super::problem::{Problem, Sink};
+use super::recipe::Recipe;
+use super::replicas;
 use super::words;
 use crate::spec::{Condition, Dependency, Kind, LogTarget, Service, ServiceName};
 
@@ -16,15 +18,11 @@ const NAMES: usize = 12;
 const NOTES: usize = 60;
 
 /// The dependencies of one service, resolved; unknown targets are complained about.
-pub(super) fn dependencies(
-    name: &str,
-    drafts: &IndexMap<String, Draft>,
-    sink: &mut Sink,
-) -> IndexMap<ServiceName, Dependency> {
+pub(super) fn dependencies(name: &str, recipe: &Recipe, sink: &mut Sink) -> IndexMap<ServiceName, Dependency> {
     let mut resolved = IndexMap::new();
-    for need in &drafts[name].needs {
-        let Some(target) = drafts.get(&need.target) else {
-            unknown(name, need, drafts, sink);
+    for need in &recipe.drafts[name].needs {
+        let Some(target) = recipe.drafts.get(&need.target) else {
+            unknown(name, need, recipe, sink);
             continue;
         };
         let condition = need.condition.unwrap_or(match target.kind {
@@ -44,17 +42,26 @@ pub(super) fn dependencies(
     resolved
 }
 
-fn unknown(name: &str, need: &Need, drafts: &IndexMap<String, Draft>, sink: &mut Sink) {
-    let target = &need.target;
+fn unknown(name: &str, need: &Need, recipe: &Recipe, sink: &mut Sink) {
+    let (target, drafts) = (&need.target, &recipe.declared);
     let base = target.split_once('@').map(|(base, _)| base);
     if base
         .and_then(|base| drafts.get(base))
-        .is_some_and(|draft| draft.fixed.contains_key("replicas"))
+        .is_some_and(|draft| draft.failed.contains("replicas"))
     {
         return;
     }
-    let near = words::nearest(target, drafts.keys().map(String::as_str));
+    let members = base
+        .and_then(|base| recipe.groups.get(base))
+        .map(|group| &group.members);
+    let name = recipe.drafts[name].declared_as(name);
+    let near = words::nearest(target, recipe.drafts.keys().chain(drafts.keys()).map(String::as_str));
     let hint = match near {
+        _ if members.is_some_and(|members| !members.is_empty()) => {
+            let members = members.into_iter().flatten().map(ServiceName::as_str);
+            let named: Vec<&str> = members.take(NAMES).collect();
+            format!("its members are {}", named.join(", "))
+        }
         Some(near) => format!("did you mean `{near}`?"),
         None if drafts.len() < 2 => "it is the only service".into(),
         None => {
@@ -79,7 +86,7 @@ pub(super) fn cycles(drafts: &IndexMap<String, Draft>, sink: &mut Sink) {
             draft
                 .needs
                 .iter()
-                .filter_map(|need| drafts.get_index_of(&need.target))
+                .filter_map(|need| drafts.get_index_of(declared(drafts, &need.target)))
                 .collect()
         })
         .collect();
@@ -88,6 +95,14 @@ pub(super) fn cycles(drafts: &IndexMap<String, Draft>, sink: &mut Sink) {
         if marks[root] == Mark::New {
             search(root, &edges, &mut marks, |cycle| report(cycle, drafts, sink));
         }
+    }
+}
+
+/// What a target is declared as: all members of one declaration need the same.
+fn declared<'t>(drafts: &IndexMap<String, Draft>, target: &'t str) -> &'t str {
+    match target.split_once('@') {
+        Some((base, _)) if !drafts.contains_key(target) => base,
+        _ => target,
     }
 }
 
@@ -130,7 +145,7 @@ fn report(cycle: &[usize], drafts: &IndexMap<String, Draft>, sink: &mut Sink) {
     let need = |from: usize, to: usize| {
         let mut needs = drafts[from].needs.iter();
         needs
-            .find(|need| need.target == name(to))
+            .find(|need| declared(drafts, &need.target) == name(to))
             .expect("an edge of the graph is a need")
     };
     // Begun at the service that stands first in the file, so that the message does not depend on the search.
@@ -176,7 +191,16 @@ pub(super) fn ports(drafts: &IndexMap<String, Draft>, services: &IndexMap<Servic
                 declared.port.protocol == crate::spec::Protocol::Udp,
             );
             let others = owners.entry(key).or_default();
+            let is_sibling =
+                |other: &str| draft.member.is_some() && declared_as(drafts, other) == declared_as(drafts, name);
+            let is_shared = |other: &str| {
+                let theirs = drafts[other].ports.values();
+                let mut same = theirs.filter(|theirs| theirs.port.number == declared.port.number);
+                declared.port.shared && same.all(|theirs| theirs.port.shared)
+            };
+            // What several of one declaration can't have is complained about where they are made.
             let together = |other: &&&str| match (services.get(**other), services.get(name.as_str())) {
+                _ if is_sibling(other) || is_shared(other) => false,
                 (Some(a), Some(b)) => run_together(a, b),
                 _ => true,
             };
@@ -193,6 +217,10 @@ pub(super) fn ports(drafts: &IndexMap<String, Draft>, services: &IndexMap<Servic
             others.push(name);
         }
     }
+}
+
+fn declared_as<'n>(drafts: &'n IndexMap<String, Draft>, name: &'n str) -> &'n str {
+    drafts.get(name).map_or(name, |draft| draft.declared_as(name))
 }
 
 /// Not when their profiles exclude each other, nor when one is only started by hand: there the port check at the start
@@ -213,7 +241,13 @@ pub(super) fn log_files(drafts: &IndexMap<String, Draft>, services: &IndexMap<Se
             let draft = &drafts[name.as_str()];
             let place = draft.table.get("log").map_or(draft.key, |entry| entry.node.place);
             let message = format!("`{other}` and `{name}` write the same log file");
-            let problem = Problem::error(place, message).suggest("give each its own `file`");
+            let is_sibling = name.group().is_some() && name.group() == other.group();
+            let hint = if is_sibling {
+                replicas::OWN
+            } else {
+                "give each its own `file`"
+            };
+            let problem = Problem::error(place, message).suggest(hint);
             sink.push(problem.of(name.as_str(), "log.file"));
         }
     }

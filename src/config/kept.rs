@@ -72,10 +72,13 @@ impl KeptPorts {
         self.0.get(service)?.get(port_name).copied()
     }
 
-    /// From now on that port may have another number.
+    /// From now on that port may have another number, of a member also the one that all share.
     pub fn forget(&mut self, service: &str, port_name: &str) {
-        if let Some(ports) = self.0.get_mut(service) {
-            ports.remove(port_name);
+        let group = service.split_once('@').map(|(group, _)| group);
+        for owner in [Some(service), group].into_iter().flatten() {
+            if let Some(ports) = self.0.get_mut(owner) {
+                ports.remove(port_name);
+            }
         }
     }
 
@@ -88,10 +91,9 @@ impl KeptPorts {
     pub fn with(&self, project: &Project) -> KeptPorts {
         let mut kept = KeptPorts::default();
         for service in project.services.values() {
-            let autos = service.ports.iter().filter(|(_, port)| port.auto);
-            let autos: BTreeMap<String, u16> = autos.map(|(name, port)| (name.clone(), port.number)).collect();
-            if !autos.is_empty() {
-                kept.0.insert(service.name.to_string(), autos);
+            for (name, port) in service.ports.iter().filter(|(_, port)| port.auto) {
+                let owner = port.owner(service.name.as_str()).to_owned();
+                kept.0.entry(owner).or_default().insert(name.clone(), port.number);
             }
         }
         let given: BTreeSet<u16> = kept.numbers().collect();

@@ -4,7 +4,8 @@
 //! strict, nothing is defaulted silently, and no check stops at the first error: every complaint points to the place
 //! where the value was written, through includes, the local file, `[defaults]` and templates.
 //!
-//! The way of a file: [`find`] (which files) → `document` (read, include, merge) → `draft` (bases, ports, needs) →
+//! The way of a file: [`find`] (which files) → `document` (read, include, merge) → `draft` (bases, ports, needs) → `replicas`
+//! (members) →
 //! `check` (shape and templates, by the declarations of `spec::keys`) → `service` (typed, with defaults) → `graph`
 //! (what concerns several services). What is there before the templates are rendered is a [`Recipe`], which makes the same
 //! project again when a port gets another number.
@@ -39,6 +40,7 @@ mod problem;
 mod project;
 mod recipe;
 pub mod reference;
+mod replicas;
 mod schedule;
 mod scope;
 mod select;
@@ -67,6 +69,7 @@ pub use names::{Names, names};
 pub use ports::{HashedPorts, PortSource};
 pub use problem::{FileId, LookedFor, Place, Problem, Problems, Severity, Source};
 pub use recipe::{MovedPorts, Recipe};
+pub use replicas::{Cleared, Scales};
 pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
 pub use source::port_source;
@@ -82,7 +85,7 @@ use environment::Shared;
 use find::Location;
 use ports::Declared;
 use problem::Sink;
-use project::{Captured, Settings};
+use project::Captured;
 use template::Engine;
 
 /// What the meaning of the files depends on, besides the files.
@@ -96,6 +99,8 @@ pub struct Inputs {
     pub state_dir: Option<PathBuf>,
     /// Services whose `log` names no file have theirs in memory.
     pub logs_in_memory: bool,
+    /// How many replicas were asked for by hand.
+    pub scales: Scales,
     /// What some of the files would say: whether an edit is valid is known before it is written.
     pub edited: Vec<Edited>,
 }
@@ -109,7 +114,7 @@ pub struct Loaded {
     pub commands: Vec<ShownCommand>,
     /// Over the values of secrets, for whoever shows something.
     pub mask: Mask,
-    /// For a project whose ports may get other numbers than these.
+    /// For a project whose ports may get other numbers than these, or whose services other numbers of replicas.
     pub recipe: Option<Arc<Recipe>>,
 }
 
@@ -127,13 +132,16 @@ pub fn load(location: &Location, inputs: &Inputs, ports: &mut dyn PortSource) ->
     }
     check_bases(&document, &Engine::new(), &mut sink);
     ports.begin(&settings.state_dir);
-    let mut drafts = draft::drafts(&document, &mut sink);
+    let declared = draft::drafts(&document, &mut sink);
+    let (mut drafts, groups) = replicas::expand(&declared, &inputs.scales, &mut sink);
     allocate(&mut drafts, ports, &mut sink);
     let recipe = Recipe {
         location: location.clone(),
         inputs: inputs.clone(),
         document,
         settings,
+        declared,
+        groups,
         drafts,
         sources: Vec::new(),
     };
@@ -179,6 +187,7 @@ fn services(
         document,
         settings,
         drafts,
+        groups,
         ..
     } = recipe;
     let (captured, engine) = (Captured::new(&recipe.inputs), Engine::new());
@@ -197,12 +206,12 @@ fn services(
         }
     }
     let dir = recipe.location.dir.to_string_lossy();
-    let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports, drafts);
+    let scope = scope::Shared::new(&settings.name, &dir, &document.vars, &ports, (drafts, groups));
     let shared = Shared::new(&engine, &captured, settings, &scope, document, sink);
     let mut services = IndexMap::new();
     let mut commands = Vec::new();
     for (name, draft) in drafts.iter().filter(|(name, _)| only.is_none_or(|only| *name == only)) {
-        let depends_on = graph::dependencies(name, drafts, sink);
+        let depends_on = graph::dependencies(name, recipe, sink);
         let its_own;
         let draft = match moved.contains_key(name.as_str()) {
             true => {
@@ -234,24 +243,39 @@ fn services(
     (services, commands)
 }
 
-fn check_whole(
-    document: &Document,
-    drafts: &IndexMap<String, Draft>,
-    services: &IndexMap<ServiceName, Service>,
-    settings: &Settings,
-    sink: &mut Sink,
-) {
-    graph::cycles(drafts, sink);
+fn check_whole(recipe: &Recipe, services: &IndexMap<ServiceName, Service>, sink: &mut Sink) {
+    let Recipe {
+        document,
+        settings,
+        drafts,
+        declared,
+        groups,
+        ..
+    } = recipe;
+    graph::cycles(declared, sink);
     graph::ports(drafts, services, sink);
     graph::log_files(drafts, services, sink);
+    replicas::own_files(drafts, services, sink);
     if let Some((name, place)) = &settings.exit_code_from
         && !drafts.contains_key(name)
     {
         let near = words::nearest(name, drafts.keys().map(String::as_str));
-        let problem = Problem::error(*place, format!("there is no service `{name}`"));
-        sink.push_unless_broken(problem.maybe_suggest(near.map(|near| format!("did you mean `{near}`?"))));
+        let (message, hint) = match groups.get(name.as_str()) {
+            Some(group) => (
+                format!(
+                    "`{name}` is {} services, and one of them is meant here",
+                    group.members.len()
+                ),
+                group.members.first().map(|first| format!("name it, as in `{first}`")),
+            ),
+            None => (
+                format!("there is no service `{name}`"),
+                near.map(|near| format!("did you mean `{near}`?")),
+            ),
+        };
+        sink.push_unless_broken(Problem::error(*place, message).maybe_suggest(hint));
     }
-    if let Some(file) = document.first.filter(|_| drafts.is_empty()) {
+    if let Some(file) = document.first.filter(|_| declared.is_empty()) {
         let place = Place { file, start: 0, end: 0 };
         let problem = Problem::error(place, "no service is declared");
         sink.push_unless_broken(problem.suggest("declare one: `[services.web]` with a `command`"));

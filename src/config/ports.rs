@@ -1,6 +1,6 @@
 //! The `ports` of a service, read before everything else: templates need them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -225,7 +225,8 @@ fn one(node: &Node, sink: &mut Sink, service: &str) -> Option<Port> {
     Some(port)
 }
 
-/// Gives every `auto` port its number; numbers that are declared somewhere are never given.
+/// Gives every `auto` port its number; numbers that are declared somewhere are never given. One that replicas share is one
+/// number, kept under the name of them all.
 pub(super) fn allocate(
     services: &mut IndexMap<String, IndexMap<String, Declared>>,
     source: &mut dyn PortSource,
@@ -236,8 +237,14 @@ pub(super) fn allocate(
         .flat_map(IndexMap::values)
         .map(|declared| declared.port.number)
         .collect();
+    let mut shared: HashMap<(String, String), u16> = HashMap::new();
     for (service, ports) in services {
         for (name, declared) in ports.iter_mut().filter(|(_, declared)| declared.port.auto) {
+            let service = declared.port.owner(service);
+            if let Some(&number) = shared.get(&(service.to_owned(), name.clone())) {
+                declared.port.number = number;
+                continue;
+            }
             // A source that does not know what the file declares is asked again; it never gives one number twice.
             let number = loop {
                 match source.allocate(service, name) {
@@ -248,7 +255,12 @@ pub(super) fn allocate(
                 }
             };
             match number {
-                Ok(number) => declared.port.number = number,
+                Ok(number) => {
+                    declared.port.number = number;
+                    if declared.port.shared {
+                        shared.insert((service.to_owned(), name.clone()), number);
+                    }
+                }
                 Err(message) => {
                     sink.push(Problem::error(declared.place, message).of(service, &format!("ports.{name}")))
                 }

@@ -53,6 +53,10 @@ pub(super) fn of_ports(ports: &IndexMap<String, Port>, sockets: &[String]) -> Op
         .iter()
         .filter(|(name, port)| port.protocol == Protocol::Tcp && !sockets.contains(name))
         .map(|(_, port)| {
+            if port.shared {
+                // A connection may reach another one of those that share it.
+                return Check::Binds(port.number);
+            }
             // Whichever loopback it listens on: nobody said.
             Check::Tcp(TcpTarget {
                 host: "localhost".into(),

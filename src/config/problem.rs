@@ -95,8 +95,10 @@ impl Problem {
         self
     }
 
+    /// Of a member it is told as of what is declared.
     pub fn of(mut self, service: &str, key: &str) -> Self {
-        self.service = Some(service.to_owned());
+        let declared = service.split_once('@').map_or(service, |(declared, _)| declared);
+        self.service = Some(declared.to_owned());
         self.key = (!key.is_empty()).then(|| key.to_owned());
         self
     }

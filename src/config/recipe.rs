@@ -1,5 +1,5 @@
-//! All that a project is made of, before its templates are rendered. When a port gets another number, the project, or one
-//! service of it, is made again of the same parts: no file is read anew, so that nothing else changes.
+//! All that a project is made of, before its templates are rendered. When a port gets another number, or somebody wants more
+//! replicas, the project, or one service of it, is made again of the same parts: no file is read anew, so that nothing else changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,10 +15,11 @@ use super::mask::Mask;
 use super::ports::PortSource;
 use super::problem::{Problems, Sink, Source};
 use super::project::Settings;
+use super::replicas::{self, Scales};
 use super::service;
 use super::template::has_template;
 use super::{Inputs, Loaded, allocate, check_whole, services};
-use crate::spec::{PortConflict, Project, Service, ServiceName};
+use crate::spec::{Group, PortConflict, Project, Service, ServiceName};
 
 /// Ports whose numbers are not the declared ones (`on_port_conflict = "next"`), by service and name.
 pub type MovedPorts = BTreeMap<ServiceName, BTreeMap<String, u16>>;
@@ -29,6 +30,9 @@ pub struct Recipe {
     pub(super) inputs: Inputs,
     pub(super) document: Document,
     pub(super) settings: Settings,
+    /// As they stand in the files, before `replicas` makes members of them.
+    pub(super) declared: IndexMap<String, Draft>,
+    pub(super) groups: IndexMap<ServiceName, Group>,
     /// With the numbers of their ports.
     pub(super) drafts: IndexMap<String, Draft>,
     /// What was read, env files included.
@@ -54,6 +58,20 @@ impl Recipe {
         for declared in ports.filter(|declared| declared.port.auto) {
             declared.port.number = 0;
         }
+        source.begin(&recipe.settings.state_dir);
+        allocate(&mut recipe.drafts, source, &mut sink);
+        recipe.made(sink)
+    }
+
+    /// The same project with as many replicas as are asked for by hand.
+    ///
+    /// # Errors
+    /// The definition can't do with as many.
+    pub fn scaled(&self, scales: Scales, source: &mut dyn PortSource) -> Result<Loaded, Problems> {
+        let mut recipe = self.clone();
+        let mut sink = Sink::over(&self.location.dir, std::mem::take(&mut recipe.sources));
+        recipe.inputs.scales = scales;
+        (recipe.drafts, recipe.groups) = replicas::expand(&recipe.declared, &recipe.inputs.scales, &mut sink);
         source.begin(&recipe.settings.state_dir);
         allocate(&mut recipe.drafts, source, &mut sink);
         recipe.made(sink)
@@ -90,7 +108,7 @@ impl Recipe {
     /// Renders and checks; `sink` holds what was read, and the problems so far.
     pub(super) fn made(mut self, mut sink: Sink) -> Result<Loaded, Problems> {
         let (services, commands) = services(&self, &MovedPorts::new(), None, &mut sink);
-        check_whole(&self.document, &self.drafts, &services, &self.settings, &mut sink);
+        check_whole(&self, &services, &mut sink);
         let files = sink.paths();
         let failed = sink.has_errors();
         let problems = sink.into_problems();
@@ -117,6 +135,7 @@ impl Recipe {
                 .into_iter()
                 .map(|(name, service)| (name, Arc::new(service)))
                 .collect(),
+            groups: self.groups.clone(),
         };
         if let Some(typed) = &self.location.command {
             command_line::depend(typed, &mut project);
@@ -124,7 +143,7 @@ impl Recipe {
         let may_move = |service: &Arc<Service>| {
             service.on_port_conflict == PortConflict::Next || service.ports.values().any(|port| port.auto)
         };
-        let is_needed = project.services.values().any(may_move);
+        let is_needed = !project.groups.is_empty() || project.services.values().any(may_move);
         Ok(Loaded {
             mask: Mask::new(&project, &self.inputs.env),
             recipe: is_needed.then(|| {

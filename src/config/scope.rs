@@ -8,7 +8,8 @@ use minijinja::value::Value as Names;
 use super::draft::Draft;
 use super::node::{Node, Table, Value};
 use super::ports::Declared;
-use crate::spec::{OutputName, ServiceName};
+use super::replicas::Member;
+use crate::spec::{Group, OutputName, ServiceName};
 
 /// What all services have in common.
 pub(super) struct Shared {
@@ -28,18 +29,34 @@ impl Shared {
         dir: &str,
         vars: &Table,
         ports: &IndexMap<String, IndexMap<String, Declared>>,
-        drafts: &IndexMap<String, Draft>,
+        (drafts, groups): (&IndexMap<String, Draft>, &IndexMap<ServiceName, Group>),
     ) -> Self {
-        let services: BTreeMap<String, BTreeMap<String, Names>> = ports
+        let service = |ports: &IndexMap<String, Declared>, first: Option<Names>| {
+            let mut members = BTreeMap::from([("ports".to_owned(), ports_value(ports))]);
+            members.extend(first.map(|port| ("port".to_owned(), port)));
+            members
+        };
+        let mut services: BTreeMap<String, BTreeMap<String, Names>> = ports
             .iter()
-            .map(|(service, ports)| {
-                let mut members = BTreeMap::from([("ports".to_owned(), ports_value(ports))]);
-                if let Some(port) = first_port(ports) {
-                    members.insert("port".into(), port);
-                }
-                (service.clone(), members)
-            })
+            .map(|(name, ports)| (name.clone(), service(ports, first_port(ports))))
             .collect();
+        for (name, group) in groups {
+            let of_member = |member: &ServiceName| ports.get(member.as_str());
+            let mut of_members = group.members.iter().filter_map(of_member);
+            let Some(first) = of_members.next() else { continue };
+            let mut common = first.clone();
+            for other in of_members {
+                let is_same = |name: &String, port: &Declared| {
+                    let theirs = other.get(name).map(|port| port.port.number);
+                    theirs == Some(port.port.number)
+                };
+                common.retain(|name, port| is_same(name, port));
+            }
+            // What is not the same for all has no meaning for the whole.
+            let port = first.keys().next().and_then(|name| common.get(name));
+            let port = port.map(|declared| Names::from(declared.port.number));
+            services.insert(name.to_string(), service(&common, port));
+        }
         let plain = services
             .iter()
             .map(|(service, members)| (service.clone(), Names::from(members.clone())));
@@ -54,7 +71,7 @@ impl Shared {
 
     /// The names of one service; `env` is what its own environment is laid over.
     pub fn of_service(&self, service: &str, draft: &Draft, env: Names) -> Names {
-        let (ports, replicated) = (&draft.ports, draft.fixed.contains_key("replicas"));
+        let (ports, member): (_, Option<&Member>) = (&draft.ports, draft.member.as_ref());
         let mut names: BTreeMap<&str, Names> = BTreeMap::from([
             ("env", env),
             ("vars", self.vars.clone()),
@@ -66,9 +83,9 @@ impl Shared {
         if let Some(port) = first_port(ports) {
             names.insert("port", port);
         }
-        if replicated {
-            names.insert("instance", Names::from("1"));
-            names.insert("index", Names::from(0));
+        if let Some(member) = member {
+            names.insert("instance", Names::from(member.instance.as_str()));
+            names.insert("index", Names::from(member.index));
         }
         Names::from(names)
     }

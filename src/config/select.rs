@@ -5,6 +5,9 @@ use indexmap::IndexSet;
 use super::words::nearest;
 use crate::spec::{Project, ServiceName};
 
+/// Members named in a suggestion.
+const MEMBERS: usize = 12;
+
 /// A word that names nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
@@ -12,10 +15,12 @@ pub struct Unknown {
     pub suggestion: Option<String>,
 }
 
-/// The services that the words name, each once: `NAME`, or `@LABEL` for all that carry the label. No words, no services.
+/// The services that the words name, each once: `NAME`, where that is one of several all of its members, `NAME@INSTANCE` for
+/// one of them, or `@LABEL` for all that carry the label. No words, no services.
 ///
 /// # Errors
-/// The first word that names nothing, with a name that is near.
+/// The first word that names nothing, with a name that is near. A name without a member names nothing as well: no services
+/// would mean all.
 pub fn select(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, Unknown> {
     let mut selected = IndexSet::new();
     let words: IndexSet<&String> = words.iter().collect();
@@ -32,6 +37,7 @@ pub fn select(project: &Project, words: &[String]) -> Result<Vec<ServiceName>, U
 fn services<'p>(project: &'p Project, word: &'p str) -> impl Iterator<Item = &'p ServiceName> {
     let label = word.strip_prefix('@');
     let named = project.services.get_key_value(word).filter(|_| label.is_none());
+    let members = project.groups.get(word).map(|group| &group.members);
     let labelled = label.into_iter().flat_map(|label| {
         let services = project.services.values();
         services.filter(move |service| service.labels.iter().any(|own| own == label))
@@ -39,6 +45,7 @@ fn services<'p>(project: &'p Project, word: &'p str) -> impl Iterator<Item = &'p
     named
         .map(|(name, _)| name)
         .into_iter()
+        .chain(members.into_iter().flatten())
         .chain(labelled.map(|service| &service.name))
 }
 
@@ -65,6 +72,25 @@ pub fn check_profiles(project: &Project, words: &[String]) -> Result<(), Unknown
 fn unknown(project: &Project, word: &str) -> Unknown {
     let dir = project.dir.display();
     let shown = shown(word);
+    if let Some(group) = project.groups.get(word) {
+        let hint = match group.declared {
+            Some(_) => format!("`runner scale {word}=1` starts one"),
+            None => "name some in its `replicas`".to_owned(),
+        };
+        return Unknown {
+            message: format!("`{shown}` has no replicas now"),
+            suggestion: Some(hint),
+        };
+    }
+    let members = word.split_once('@').and_then(|(base, _)| project.groups.get(base));
+    if let Some(group) = members.filter(|group| !group.members.is_empty()) {
+        let named: Vec<&str> = group.members.iter().take(MEMBERS).map(ServiceName::as_str).collect();
+        let more = if group.members.len() > MEMBERS { ", ..." } else { "" };
+        return Unknown {
+            message: format!("there is no service `{shown}` in {dir}"),
+            suggestion: Some(format!("there are {}{more}", named.join(", "))),
+        };
+    }
     let (message, near) = match word.strip_prefix('@') {
         Some(label) => {
             let labels = project.services.values().flat_map(|service| &service.labels);
@@ -75,7 +101,8 @@ fn unknown(project: &Project, word: &str) -> Unknown {
             )
         }
         None => {
-            let near = nearest(word, project.services.keys().map(|name| name.as_str()));
+            let known = project.services.keys().chain(project.groups.keys());
+            let near = nearest(word, known.map(|name| name.as_str()));
             (
                 format!("there is no service `{shown}` in {dir}"),
                 near.map(str::to_owned),

@@ -27,7 +27,7 @@ use super::shown::{self, SECRETS, Secrets, ShownCommand};
 use super::{value, watch, words};
 use crate::spec::keys::SERVICE;
 use crate::spec::{
-    Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Service, ServiceName,
+    Argv, Backoff, Kind, Limit, LogTarget, Port, PortConflict, Probe, Resource, Restart, Rollout, Service, ServiceName,
 };
 
 /// A service, and its commands as they may be shown.
@@ -125,7 +125,10 @@ impl Builder<'_> {
         self.not_empty();
         let command = fields.command("command", shell);
         if command.is_none() && !self.failed.iter().any(|key| is_command(key)) {
-            let problem = Problem::error(self.draft.key, format!("service `{}` has no command", self.name));
+            let problem = Problem::error(
+                self.draft.key,
+                format!("service `{}` has no command", self.draft.declared_as(self.name)),
+            );
             self.sink.push_unless_broken(
                 problem
                     .suggest("`command = \"...\"` says what to run")
@@ -211,6 +214,10 @@ impl Builder<'_> {
             reload_signal: self.reload_signal(),
             reload_command: fields.command("reload_command", shell),
             watch: watch::watch(fields, self.name, self.sink),
+            rollout: match fields.text("rollout") {
+                Some("all") => Rollout::All,
+                _ => Rollout::Rolling,
+            },
             autostart: fields.flag("autostart").unwrap_or(true),
             profiles: fields.texts("profiles"),
             essential: fields.flag("essential").unwrap_or(false),
@@ -250,6 +257,9 @@ impl Builder<'_> {
             let Some(name) = item.text() else { continue };
             if sockets.iter().any(|other| other == name) {
                 self.complain(item.place, "sockets", format!("`{name}` stands here twice"), "");
+            } else if ports.get(name).is_some_and(|port| port.shared) {
+                let hint = "take `shared` out: what runner binds is bound once, and handed to one service";
+                self.complain(item.place, "sockets", format!("port `{name}` is shared"), hint);
             } else if ports.contains_key(name) {
                 sockets.push(name.to_owned());
             } else if !self.failed.contains("ports") {

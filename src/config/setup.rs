@@ -11,7 +11,7 @@ use super::document;
 use super::fields::{Fields, tidy};
 use super::node::{Entry, Node};
 use super::problem::{FileId, Place, Problem, Sink};
-use super::template::{Engine, FileFault};
+use super::template::{Engine, FileFault, Paste};
 use super::watch;
 use crate::spec::{Hooks, PrepareStep, RenderedFile, Source};
 
@@ -173,7 +173,17 @@ pub(super) fn files(
         let Some(fields) = node.table().map(|table| Fields { table }) else {
             continue;
         };
-        let path = tidy(&sink.folder(key.file).join(name));
+        let name = match engine.render(name, names, Paste::Plain) {
+            Ok(rendered) => rendered.text,
+            Err(faults) => {
+                for fault in faults {
+                    let problem = Problem::error(*key, fault.message).maybe_suggest(fault.suggestion);
+                    sink.push(problem.of(around.service, "files"));
+                }
+                continue;
+            }
+        };
+        let path = tidy(&sink.folder(key.file).join(&name));
         if name.ends_with('/') || path.file_name().is_none() {
             around.complain(*key, "files", format!("`{name}` names no file"), "", sink);
             continue;

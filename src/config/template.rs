@@ -257,11 +257,32 @@ fn unknown_name(names: &Value, dotted: &str, source: &str) -> Option<(String, Op
                 .try_iter()
                 .map(|keys| keys.map(|key| key.to_string()).collect())
                 .unwrap_or_default();
-            return Some((format!("`{path}` is not defined"), meant(&parent, part, &known)));
+            let hint = of_members(names, &parent, part).or_else(|| meant(&parent, part, &known));
+            return Some((format!("`{path}` is not defined"), hint));
         }
         value = next;
     }
     None
+}
+
+/// What is not the same for all replicas of a service has to be asked of one of them.
+fn of_members(names: &Value, parent: &str, part: &str) -> Option<String> {
+    let (group, below) = match parent.strip_prefix("services.")?.split_once('.') {
+        Some((group, "ports")) => (group, format!(".ports.{part}")),
+        Some(_) => return None,
+        None => (parent.strip_prefix("services.")?, format!(".{part}")),
+    };
+    let member = format!("{group}@");
+    let mut services = names.get_attr("services").ok()?.try_iter().ok()?;
+    let first = services.find_map(|name| {
+        name.as_str()
+            .filter(|name| name.starts_with(&member))
+            .map(str::to_owned)
+    })?;
+    Some(format!(
+        "`{group}` has several replicas, and this is not the same for all of them: name one, as in \
+         `services[\"{first}\"]{below}`"
+    ))
 }
 
 fn meant(parent: &str, part: &str, known: &[String]) -> Option<String> {

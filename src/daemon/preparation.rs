@@ -111,7 +111,7 @@ impl Preparation {
         let Some(state_dir) = self.state_dir.clone().filter(|_| runs) else {
             return Ok(None);
         };
-        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name));
+        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name.base()));
         let opened = blocking(move || lock(&path, false)).await;
         match opened {
             Ok(Some(lock)) => return Ok(Some(Arc::new(lock))),
@@ -119,9 +119,9 @@ impl Preparation {
             // They are run all the same: what can't be locked can't be noted either.
             Err(_) => return Ok(None),
         }
-        let what = "the end of a step that a killed runner left".to_owned();
+        let what = "the end of steps that another replica, or a killed runner, has begun".to_owned();
         let _ = self.inbox.send(Inbox::Fact(Fact::Preparing { id: self.id, what }));
-        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name));
+        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name.base()));
         tokio::select! {
             lock = blocking(move || lock(&path, true)) => Ok(lock.ok().flatten().map(Arc::new)),
             _ = cancelled => Err(failed("it was ended".to_owned(), None)),

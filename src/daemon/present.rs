@@ -94,6 +94,15 @@ pub fn ps(snapshot: &Snapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire
     }
 }
 
+/// Of a replica that serves on as it was started before the last edit.
+fn deferral(service: &ServiceSnapshot) -> Option<String> {
+    let (on, halted) = service.deferred.as_ref()?;
+    Some(match halted {
+        true => format!("restart pending: the rollout is halted by {on}"),
+        false => format!("restart pending: after {on}"),
+    })
+}
+
 fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> wire::Service {
     let now = sources.now;
     let usage = service.pid.and_then(|pid| sources.usage.get(&pid)).copied();
@@ -157,7 +166,7 @@ fn one(service: &ServiceSnapshot, sources: &Sources<'_>, meter: &mut Meter) -> w
             .failure
             .clone()
             .map(|failure| story::failure(failure, sources.mask, lines())),
-        drift: sources.drift.get(&service.name).cloned(),
+        drift: sources.drift.get(&service.name).cloned().or_else(|| deferral(service)),
         adopted: service.adopted,
         waiting_on: service.waiting_on.iter().map(hidden).collect(),
         note: service

@@ -73,14 +73,16 @@ impl Surroundings for RunSurroundings {
         self.witness.pid.get()
     }
 
-    fn listens(&self) -> Outcome {
+    fn listens(&self, port: Option<u16>) -> Outcome {
         let Some(pid) = self.witness.pid.get() else {
             return Outcome::Unknown("the process is not known".to_owned());
         };
-        if sys::ports::listening_sockets_of(&sys::usage::members(pid)).any() {
-            Outcome::Success
-        } else {
-            Outcome::Failure("no process of the service listens on a socket".to_owned())
+        let found = sys::ports::listening_sockets_of(&sys::usage::members(pid));
+        match port {
+            None if found.any() => Outcome::Success,
+            None => Outcome::Failure("no process of the service listens on a socket".to_owned()),
+            Some(port) if found.tcp_ports.contains(&port) => Outcome::Success,
+            Some(port) => Outcome::Failure(format!("no process of the service listens on port {port}")),
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Aim {
         left: Vec<ServiceName>,
         failed: bool,
     },
+    /// These have stopped, and then that.
+    Scaled { gone: Vec<ServiceName>, then: Box<Aim> },
     /// The whole project comes to rest.
     Settled,
     /// Each of these tells how its reload went, or ends.
@@ -46,6 +48,17 @@ impl Aim {
     fn outcome(&mut self, names: &[ServiceName], world: &World) -> Option<Outcome> {
         let failed = match self {
             Aim::Settled => !world.is_settled()?,
+            Aim::Scaled { gone, then } => {
+                while let Some(name) = gone.last() {
+                    match world.progress(name, Goal::Stopped) {
+                        Progress::Pending => return None,
+                        Progress::Reached => {}
+                        Progress::Missed => return Some(Outcome::Failed),
+                    }
+                    gone.pop();
+                }
+                return then.outcome(names, world);
+            }
             Aim::Reload { left, failed } if left.is_empty() => *failed,
             Aim::Reload { .. } => return None,
             Aim::Goal { goal, left, failed } => {

@@ -30,8 +30,9 @@ pub trait Surroundings {
     fn log_matched(&self, pattern: &str) -> bool;
     /// For `ready`: whether `READY=1` came. For `health`: whether `WATCHDOG=1` (or `READY=1`) came within `within`.
     fn notified(&self, kind: ProbeKind, within: Duration) -> bool;
-    /// Whether the current run's process tree holds a listening TCP or Unix socket (`Check::Listen`).
-    fn listens(&self) -> Outcome;
+    /// Whether the current run's process tree holds a listening TCP or Unix socket (`Check::Listen`), or one on this TCP
+    /// port (`Check::Binds`).
+    fn listens(&self, port: Option<u16>) -> Outcome;
     /// The main process of the current run.
     fn pid(&self) -> Option<u32>;
 }

@@ -24,6 +24,7 @@ pub fn describe(check: &Check) -> String {
         Check::File(path) => format!("file: {}", path.display()),
         Check::Notify => "notify".to_owned(),
         Check::Listen => "listen".to_owned(),
+        Check::Binds(port) => format!("listen on :{port}"),
         Check::All(checks) => format!("all of {}", list(checks)),
         Check::Any(checks) => format!("any of {}", list(checks)),
     }

@@ -141,7 +141,7 @@ impl World {
                     service: machine.name().clone(),
                     intent: Intent::Stop,
                     changes: Vec::new(),
-                    because: "no longer in the file".to_owned(),
+                    because: self.why_it_leaves(machine.name()).to_owned(),
                 });
             }
         }
@@ -152,7 +152,8 @@ impl World {
     fn taken_along(&self, before: &Stand, doomed: &BTreeSet<ServiceId>) -> BTreeMap<ServiceId, ServiceName> {
         let comes_newly = |machine: &&Machine| {
             let was = before.get(&machine.id).map_or(Course::Rest, |stood| stood.course);
-            course(machine, doomed) == Course::Come && was != Course::Come
+            let follows = machine.lot.turn.is_deferred() && was == Course::Stay;
+            course(machine, doomed) == Course::Come && was != Course::Come || follows
         };
         let mut todo: Vec<&Machine> = self.machines().filter(comes_newly).collect();
         let mut along = BTreeMap::new();
@@ -182,7 +183,10 @@ impl World {
                 Life::Backoff { .. } => "a change ends the wait".to_owned(),
                 _ => self.needed_by(machine.id).unwrap_or_default(),
             },
-            Intent::Restart if turned => String::new(),
+            Intent::Restart if turned => match self.deferral(machine.id) {
+                Some((on, _)) => format!("after {on}"),
+                None => String::new(),
+            },
             Intent::Restart | Intent::Stop if machine.lot.wanted => machine.wish.cause.detail.clone(),
             Intent::Restart | Intent::Stop => "not selected any more".to_owned(),
             Intent::Live => String::new(),
@@ -201,7 +205,7 @@ impl World {
 fn course(machine: &Machine, doomed: &BTreeSet<ServiceId>) -> Course {
     let lot = machine.lot;
     if machine.life.is_living() {
-        let ends = lot.going || matches!(machine.life, Life::Stopping(_));
+        let ends = lot.going || lot.turn.is_deferred() || matches!(machine.life, Life::Stopping(_));
         return match (lot.wanted, ends) {
             (true, false) => Course::Stay,
             (true, true) if lot.held && lot.going => Course::Leave,

@@ -68,7 +68,8 @@ pub(super) fn resolve(spec: &Service, taken: &PortTaken, tried: &Tried) -> Resol
         };
     }
     match (spec.on_port_conflict, &taken.holder) {
-        (PortConflict::Next, _) if !tried.elsewhere => Resolution::Elsewhere,
+        // What several share is the same for all of them.
+        (PortConflict::Next, _) if !tried.elsewhere && !is_shared(spec, taken) => Resolution::Elsewhere,
         (PortConflict::Kill, Holder::Spared(why)) => Resolution::Fail(Failure {
             message: format!("{}; it is left alone: {why}", failure.message),
             ..failure
@@ -79,6 +80,10 @@ pub(super) fn resolve(spec: &Service, taken: &PortTaken, tried: &Tried) -> Resol
         }]),
         (PortConflict::Fail | PortConflict::Next, _) => Resolution::Fail(failure),
     }
+}
+
+fn is_shared(spec: &Service, taken: &PortTaken) -> bool {
+    spec.ports.get(&taken.port).is_some_and(|port| port.shared)
 }
 
 fn came_back(failure: Failure) -> Failure {

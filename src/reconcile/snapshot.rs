@@ -104,6 +104,8 @@ pub struct ServiceSnapshot {
     /// Wanted by file, selection and hand: part of what `up` waits for.
     pub wanted: bool,
     pub stopped_by_hand: bool,
+    /// It is to be restarted, after another replica; whether that one has failed.
+    pub deferred: Option<(ServiceName, bool)>,
     /// Its process was started by an earlier daemon.
     pub adopted: bool,
     /// Who caused the current state.

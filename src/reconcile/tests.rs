@@ -7,6 +7,7 @@ mod ends;
 mod ports;
 mod recall;
 mod restarts;
+mod rollout;
 mod schedules;
 mod starts;
 mod stops;

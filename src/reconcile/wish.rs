@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Author, Cause};
-use crate::spec::ServiceName;
+use crate::spec::{Scaled, ServiceName};
 
 /// What people and the file asked for. All of it is a level: nothing here is consumed by acting on it.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub(super) struct Wish {
     pub alone: bool,
     /// Counts the restarts that were asked for, by hand or by an edit. A life that began at an earlier count ends.
     pub turn: u32,
+    /// The turn that was asked for of this very service: it waits for no other replica.
+    pub at_once: Option<u32>,
+    /// The turn that somebody asked for last, beside those that edits bring.
+    pub asked_turn: u32,
     /// Replaces the waits of the stop ladder.
     pub patience: Option<Duration>,
     /// Who asked last, and when (monotonic; 0: an earlier runner was asked).
@@ -33,10 +37,18 @@ impl Wish {
             stopped: false,
             alone: false,
             turn: 0,
+            at_once: None,
+            asked_turn: 0,
             patience: None,
             cause: Cause::new(Author::Runner, "declared"),
             asked_at: now,
         }
+    }
+
+    /// Another restart is asked for.
+    pub fn turn_again(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+        self.asked_turn = self.turn;
     }
 
     /// Who asked for what it is now.
@@ -88,6 +100,16 @@ pub struct Wishes {
     pub profiles: BTreeSet<String>,
     #[serde(default)]
     pub services: BTreeMap<ServiceName, ByHand>,
+    /// By the name under which they are declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scales: BTreeMap<ServiceName, Scaled>,
+}
+
+impl Turn {
+    /// It goes on as it is, for now.
+    pub fn is_deferred(self) -> bool {
+        matches!(self, Turn::Waits | Turn::Halted)
+    }
 }
 
 /// What the whole graph makes of the wish. Settled for every service before any acts.
@@ -101,4 +123,20 @@ pub(super) struct Lot {
     pub held: bool,
     /// It lives and must not go on: unwanted, held, or to be restarted.
     pub going: bool,
+    /// Whether its restart has to wait for other replicas.
+    pub turn: Turn,
+}
+
+/// When a replica may be restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Whenever it likes, if it is to be restarted at all.
+    #[default]
+    Free,
+    /// Its turn has come. It keeps that until it is down: what goes with it could be what it waits for.
+    Taken,
+    /// Others come first.
+    Waits,
+    /// The same, and one of them has failed.
+    Halted,
 }

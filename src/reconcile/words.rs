@@ -77,6 +77,7 @@ pub(super) fn check(check: &Check) -> String {
         Check::File(path) => format!("file {}", path.display()),
         Check::Notify => "notify".to_owned(),
         Check::Listen => "a listening socket".to_owned(),
+        Check::Binds(port) => format!("a listening socket of its own on :{port}"),
         Check::All(checks) => join(checks, " and "),
         Check::Any(checks) => join(checks, " or "),
     }

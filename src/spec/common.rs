@@ -27,6 +27,16 @@ impl ServiceName {
     pub fn base(&self) -> &str {
         self.0.split_once('@').map_or(&self.0, |(base, _)| base)
     }
+
+    /// The same of a member; `None` of a service that is not one of several.
+    pub fn group(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(base, _)| base)
+    }
+
+    /// `web@1`.
+    pub fn member(group: &str, instance: &str) -> ServiceName {
+        ServiceName::new(format!("{group}@{instance}"))
+    }
 }
 
 impl fmt::Display for ServiceName {

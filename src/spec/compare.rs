@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::keys::compare_service;
 use super::probe::{Check, Probe};
+use super::replica::Rollout;
 use super::schedule::Schedule;
 use super::service::{
     Backoff, Change, Dependency, Gate, Kind, Limit, LogTarget, PidFile, Port, PortConflict, Protocol, Resource,
@@ -161,6 +162,7 @@ shown! {
     SupervisorExit => |value| match value { SupervisorExit::Keep => "keep", SupervisorExit::Stop => "stop" };
     StopScope => |value| match value { StopScope::Tree => "tree", StopScope::Group => "group", StopScope::Process => "process" };
     PortConflict => |value| match value { PortConflict::Fail => "fail", PortConflict::Next => "next", PortConflict::Kill => "kill" };
+    Rollout => |value| match value { Rollout::Rolling => "rolling", Rollout::All => "all" };
     super::Signal => |value| value;
 }
 
@@ -345,7 +347,7 @@ pub(super) fn kind_of(check: &Check) -> &'static str {
         Check::Log(_) => "log",
         Check::File(_) => "file",
         Check::Notify => "notify",
-        Check::Listen => "listen",
+        Check::Listen | Check::Binds(_) => "listen",
         Check::All(_) => "all",
         Check::Any(_) => "any",
     }

@@ -12,6 +12,7 @@ mod outputs;
 mod probe;
 mod project;
 mod remnant;
+mod replica;
 mod schedule;
 mod service;
 mod setup;
@@ -26,6 +27,7 @@ pub use outputs::{Given, OutputName, as_template};
 pub use probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
 pub use project::{ExitPolicy, Project};
 pub use remnant::Remnant;
+pub use replica::{Group, Rollout, Scaled};
 pub use schedule::{Schedule, ever_fires};
 pub use service::{
     Backoff, Change, Condition, Dependency, Gate, Kind, Limit, LogFile, LogMemory, LogTarget, PidFile, PidFileMode,

@@ -44,6 +44,9 @@ pub enum Check {
     Notify,
     /// The service's own process tree has a listening TCP or Unix socket.
     Listen,
+    /// The service's own process tree listens on this TCP port: the default of a shared one, where a connection may reach
+    /// another replica.
+    Binds(u16),
     All(Vec<Check>),
     Any(Vec<Check>),
 }
@@ -54,7 +57,8 @@ impl Check {
         match self {
             Check::Log(_) | Check::Notify => true,
             Check::All(checks) | Check::Any(checks) => checks.iter().all(Check::is_event_driven),
-            Check::Http(_) | Check::Tcp(_) | Check::Exec(_) | Check::File(_) | Check::Listen => false,
+            Check::Http(_) | Check::Tcp(_) | Check::Exec(_) | Check::File(_) => false,
+            Check::Listen | Check::Binds(_) => false,
         }
     }
 
@@ -63,7 +67,7 @@ impl Check {
         match self {
             Check::All(checks) | Check::Any(checks) => checks.iter().flat_map(Check::leaves).collect(),
             Check::Http(_) | Check::Tcp(_) | Check::Exec(_) | Check::Log(_) => vec![self],
-            Check::File(_) | Check::Notify | Check::Listen => vec![self],
+            Check::File(_) | Check::Notify | Check::Listen | Check::Binds(_) => vec![self],
         }
     }
 }

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::common::ServiceName;
+use super::replica::Group;
 use super::service::Service;
 
 /// One checked project: what `services.toml` and the files around it mean.
@@ -25,6 +26,8 @@ pub struct Project {
     pub state_dir: PathBuf,
     /// Services in the file's order.
     pub services: IndexMap<ServiceName, Arc<Service>>,
+    /// Those that are declared with `replicas`, by that name; their members are among the services.
+    pub groups: IndexMap<ServiceName, Group>,
 }
 
 /// When `up` ends by itself.

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::common::{Argv, ServiceName};
+use super::replica::Rollout;
 use super::service::{
     Backoff, Kind, LogTarget, PidFile, Port, PortConflict, Restart, Rung, Service, StopScope, SupervisorExit,
 };
@@ -115,6 +116,7 @@ impl Remnant {
             reload_command: None,
             hooks: Hooks::default(),
             watch: None,
+            rollout: Rollout::Rolling,
             autostart: false,
             profiles: Vec::new(),
             essential: false,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{Argv, Bytes, ServiceName, Signal};
 use super::outputs::OutputName;
 use super::probe::{Probe, TcpTarget};
+use super::replica::Rollout;
 use super::schedule::Schedule;
 use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::watch::Watch;
@@ -109,6 +110,8 @@ pub struct Service {
     pub reload_command: Option<Argv>,
     pub hooks: Hooks,
     pub watch: Option<Watch>,
+    /// Of a member: how it is restarted together with the others.
+    pub rollout: Rollout,
     pub autostart: bool,
     pub profiles: Vec<String>,
     pub essential: bool,
@@ -161,6 +164,16 @@ pub struct Port {
     /// Allocated by runner (`"auto"`).
     pub auto: bool,
     pub shared: bool,
+}
+
+impl Port {
+    /// Under which name its number is kept, of a port of this service: all members of a group have one that they share.
+    pub fn owner<'n>(&self, service: &'n str) -> &'n str {
+        match service.split_once('@') {
+            Some((group, _)) if self.shared => group,
+            _ => service,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

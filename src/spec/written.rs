@@ -14,6 +14,7 @@ use super::compare::{duration_text, kind_of};
 use super::keys::{SERVICE, write_service};
 use super::outputs::as_template;
 use super::probe::{Check, HttpCheck, Probe, StatusPattern, TcpTarget};
+use super::replica::Rollout;
 use super::schedule::Schedule;
 use super::service::{
     Backoff, Dependency, Gate, Kind, Limit, LogTarget, PidFile, PidFileMode, Port, PortConflict, Protocol, Resource,
@@ -93,6 +94,7 @@ as_serialised!(
     StopScope,
     SupervisorExit,
     PortConflict,
+    Rollout,
     Dependency,
 );
 
@@ -392,7 +394,8 @@ fn check(check: &Check) -> Map<String, Value> {
         Check::Exec(argv) => json!(argv.words),
         Check::Log(pattern) => json!(pattern),
         Check::File(file) => path(file),
-        Check::Notify | Check::Listen => json!(true),
+        // Only a default probe asks for the port, and that is not written.
+        Check::Notify | Check::Listen | Check::Binds(_) => json!(true),
         Check::All(checks) | Check::Any(checks) => checks.iter().map(self::check).map(Value::Object).collect(),
     };
     Map::from_iter([(kind_of(check).to_owned(), value)])

@@ -16,6 +16,8 @@ pub mod files;
 pub mod ground;
 pub mod identity;
 pub mod limits;
+#[cfg(target_os = "linux")]
+mod listeners;
 pub mod lock;
 pub mod machine;
 pub mod memory;

@@ -80,6 +80,11 @@ pub fn taken(port: PortToCheck) -> PortTrouble {
     PortTrouble::Taken(owner(port))
 }
 
+/// The same, where it is known who is in the way.
+pub fn taken_by(port: PortToCheck, holders: Holders) -> PortTrouble {
+    PortTrouble::Taken(owner_of(port, holders))
+}
+
 /// Whether this port can be had.
 pub fn can_be_had(port: PortToCheck) -> bool {
     obstacle(port).is_none()
@@ -227,6 +232,38 @@ fn entry(line: &str) -> Option<Entry> {
     })
 }
 
+/// The listening TCP sockets of our network namespace.
+fn listening() -> Vec<Entry> {
+    #[cfg(target_os = "linux")]
+    if let Ok(found) = super::listeners::all() {
+        return found.into_iter().map(Entry::from).collect();
+    }
+    let all = ["tcp", "tcp6"].into_iter().flat_map(|name| table("self", name));
+    all.filter(|entry| entry.listens).collect()
+}
+
+#[cfg(target_os = "linux")]
+impl From<super::listeners::Listener> for Entry {
+    fn from(listener: super::listeners::Listener) -> Self {
+        let words = listener.address.chunks_exact(4);
+        Entry {
+            address: words
+                .map(|word| format!("{:08X}", u32::from_ne_bytes([word[0], word[1], word[2], word[3]])))
+                .collect(),
+            port: listener.port,
+            listens: true,
+            user: listener.user,
+            inode: listener.inode,
+        }
+    }
+}
+
+/// Whether a process has the network namespace that we have.
+fn is_our_namespace(of: &str) -> bool {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).ok();
+    namespace(of).is_some_and(|theirs| Some(theirs) == namespace("self"))
+}
+
 impl Entry {
     /// Whether it is bound to an address that [`conflict`] tries: one of both loopbacks, or one that covers them.
     fn is_tried(&self) -> bool {
@@ -264,8 +301,11 @@ pub struct Holders {
 /// Who listens on this port (UDP: is bound to it) at an address that [`conflict`] tries. A mere connection from this port is
 /// nobody's service.
 pub fn holders(port: PortToCheck) -> Holders {
-    let mut entries = entries(port);
-    entries.retain(|entry| entry.is_tried() && (entry.listens || port.protocol == Protocol::Udp));
+    let mut entries = match port.protocol {
+        Protocol::Tcp => listening(),
+        Protocol::Udp => entries(port),
+    };
+    entries.retain(|entry| entry.port == port.number && entry.inode != 0 && entry.is_tried());
     let mut unseen: std::collections::HashSet<String> = entries
         .iter()
         .map(|entry| format!("socket:[{}]", entry.inode))
@@ -290,7 +330,11 @@ pub fn holders(port: PortToCheck) -> Holders {
 }
 
 fn owner(port: PortToCheck) -> PortOwner {
-    let (entries, holders) = (entries(port), holders(port));
+    owner_of(port, holders(port))
+}
+
+fn owner_of(port: PortToCheck, holders: Holders) -> PortOwner {
+    let entries = entries(port);
     let pid = match holders.pids.first() {
         Some(&oldest) => Some(oldest),
         None => entries.iter().find_map(|entry| holder(entry.inode)),
@@ -369,8 +413,12 @@ pub fn listening_sockets_of(pids: &[u32]) -> Listening {
         return listening;
     };
     let of = first.to_string();
-    let entries = ["tcp", "tcp6"].into_iter().flat_map(|name| table(&of, name));
+    let entries = match is_our_namespace(&of) {
+        true => self::listening(),
+        false => ["tcp", "tcp6"].iter().flat_map(|name| table(&of, name)).collect(),
+    };
     let ports = entries
+        .iter()
         .filter(|entry| entry.listens && inodes.contains(&entry.inode))
         .map(|entry| entry.port);
     listening.tcp_ports = ports.collect();

@@ -19,6 +19,10 @@ ready = { log = "here" }
 labels = ["back"]
 reload_signal = "HUP"
 
+[services.many]
+command = "exec sleep 1000"
+replicas = 1
+
 [services.once]
 type = "oneshot"
 command = "true"
@@ -107,9 +111,14 @@ fn every_documented_route_answers_in_its_shape() {
                 "/v1/run" => ("", "{\"name\":\"web\"}"),
                 "/v1/kill" => ("", "{\"signal\":\"CONT\",\"names\":[\"db\"]}"),
                 "/v1/services/{name}/kill" => ("", "{\"signal\":\"CONT\"}"),
+                "/v1/services/{name}/scale" => ("", "{\"replicas\":2}"),
                 _ => ("", ""),
             };
-            let answer = api.ask(&method, path, "db", query, body);
+            let (service, needed) = match path.ends_with("/scale") {
+                true => ("many", body),
+                false => ("db", ""),
+            };
+            let answer = api.ask(&method, path, service, query, body);
             assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
             asked += 1;
             // What was stopped or is on its way is there again for the next.
@@ -118,8 +127,16 @@ fn every_documented_route_answers_in_its_shape() {
                 .ask("POST", "/v1/start", "{\"names\":[\"web\",\"db\"],\"wait\":true}");
             assert_eq!(there.json()["outcome"], "done", "after {method} {path}");
             if path.contains("{name}") {
-                assert_eq!(api.ask(&method, path, "nosuch", "", "").status, 404, "{method} {path}");
-                assert_eq!(api.ask(&method, path, "@nosuch", "", "").status, 404, "{method} {path}");
+                assert_eq!(
+                    api.ask(&method, path, "nosuch", "", needed).status,
+                    404,
+                    "{method} {path}"
+                );
+                assert_eq!(
+                    api.ask(&method, path, "@nosuch", "", needed).status,
+                    404,
+                    "{method} {path}"
+                );
             }
         }
     }

@@ -31,3 +31,7 @@ pub fn services() -> Nothing {
 pub fn profiles() -> Nothing {
     Nothing
 }
+
+pub fn scalable() -> Nothing {
+    Nothing
+}

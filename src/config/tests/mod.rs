@@ -7,13 +7,14 @@ mod loading;
 mod masking;
 mod meaning;
 mod numbers;
+mod replicas;
 mod setup;
 mod written;
 
 use std::path::{Path, PathBuf};
 
 use super::find::{self, Location};
-use super::{HashedPorts, Inputs, Loaded, Problems, load};
+use super::{HashedPorts, Inputs, Loaded, Problems, Scales, load};
 use crate::spec::Service;
 
 /// A project in a folder of its own.
@@ -22,6 +23,7 @@ pub(super) struct Folder {
     /// The environment in which it is started.
     pub env: Vec<(&'static str, &'static str)>,
     pub logs_in_memory: bool,
+    pub scales: Scales,
 }
 
 impl Folder {
@@ -30,6 +32,7 @@ impl Folder {
             folder: tempfile::tempdir().unwrap(),
             env: Vec::new(),
             logs_in_memory: false,
+            scales: Scales::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Folder {
             euid: nix::unistd::geteuid().as_raw(),
             state_dir: None,
             logs_in_memory: self.logs_in_memory,
+            scales: self.scales.clone(),
             edited: Vec::new(),
         };
         load(location, &inputs, &mut HashedPorts::new("key", |_| true))

@@ -13,8 +13,8 @@ use crate::spec::Schedule;
 use crate::spec::keys::SERVICE;
 use crate::spec::{
     Argv, Backoff, Check, Condition, Dependency, Gate, Hooks, HttpCheck, Kind, Limit, LogFile, LogTarget, PidFile,
-    PidFileMode, Port, PrepareStep, Probe, Protocol, RenderedFile, Resource, Restart, Rung, Service, ServiceName,
-    Signal, Source, StatusPattern, StopScope, SupervisorExit, TcpTarget, Watch, WatchAction, WatchGlob,
+    PidFileMode, Port, PrepareStep, Probe, Protocol, RenderedFile, Resource, Restart, Rollout, Rung, Service,
+    ServiceName, Signal, Source, StatusPattern, StopScope, SupervisorExit, TcpTarget, Watch, WatchAction, WatchGlob,
 };
 
 #[test]
@@ -46,6 +46,7 @@ fn a_definition_is_shown_in_the_words_of_the_file() {
         "stop_signal": "SIGINT",
         "stop_timeout": "10s",
         "stop_scope": "tree",
+        "rollout": "rolling",
         "autostart": true,
         "essential": false,
         "on_supervisor_exit": "keep",
@@ -84,7 +85,7 @@ fn what_is_written_means_the_same() {
         }
     }
     // Every key that works was in one of them: whoever adds a key adds it here.
-    let merged = ["env_file", "extends"];
+    let merged = ["env_file", "extends", "replicas"];
     let unwritten: Vec<&str> = SERVICE
         .keys
         .iter()
@@ -288,13 +289,18 @@ fn process(service: &mut Service, chance: &mut Chance) {
             number,
             protocol: chance.pick(&[Protocol::Tcp, Protocol::Udp]),
             auto: name == "auto",
-            shared: false,
+            shared: chance.once_in(4),
         };
         if chance.once_in(2) {
             service.ports.insert(name.to_owned(), port);
         }
     }
-    service.sockets = service.ports.keys().filter(|_| chance.once_in(3)).cloned().collect();
+    let own = service.ports.iter().filter(|(_, port)| !port.shared);
+    service.sockets = own
+        .map(|(name, _)| name)
+        .filter(|_| chance.once_in(3))
+        .cloned()
+        .collect();
     for (name, port) in service.ports.iter().rev() {
         service.env.insert("PORT".into(), port.number.to_string());
         service.env.insert(ports::variable(name), port.number.to_string());
@@ -355,6 +361,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
         action: chance.pick(&[WatchAction::Restart, WatchAction::Signal(Signal::INT)]),
         debounce: chance.duration(),
     });
+    service.rollout = chance.pick(&[Rollout::Rolling, Rollout::All]);
     service.stop_scope = chance.pick(&[StopScope::Tree, StopScope::Group, StopScope::Process]);
     service.autostart = chance.once_in(2);
     service.essential = service.schedule.is_none() && chance.once_in(2);

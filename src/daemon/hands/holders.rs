@@ -12,16 +12,17 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use super::origin::{Origin, Seen, Us, origin};
-use super::{Hands, Inbox};
+use super::refusals::check;
+use super::{Hands, Inbox, Run};
 use crate::guardian::MARK;
 use crate::guardian::orders::Ticket;
 use crate::guardian::records;
 use crate::reconcile::{Fact, Failure, Holder, Incarnation, PortTaken, Reason};
-use crate::spec::{Rung, Service, Signal};
+use crate::spec::{Port, Rung, Service, Signal};
 use crate::sys::identity::{self, Identity};
 use crate::sys::ports::{Holders, PortOwner, PortTrouble};
 use crate::sys::processes::Stat;
-use crate::sys::{pidfd, processes, users};
+use crate::sys::{pidfd, ports, processes, users};
 
 /// So long a process may take to go after SIGKILL.
 const AFTER_KILL: Duration = Duration::from_secs(5);
@@ -106,6 +107,35 @@ impl Hands {
         }
         let taken = PortTaken { port, holder, failure };
         self.known.push_back(Fact::PortTaken { id, taken });
+    }
+
+    /// Why the ports that it binds itself can't be used, if so. One that is shared is not in the way of those that share it.
+    pub(super) fn port_trouble(&self, service: &Service) -> Option<PortTrouble> {
+        service.own_ports().find_map(|(_, port)| {
+            let wanted = check(port);
+            if !port.shared {
+                return ports::conflict(&[wanted]);
+            }
+            if ports::can_be_had(wanted) {
+                return None;
+            }
+            let mut holders = ports::holders(wanted);
+            let all = holders.pids.len();
+            holders.pids.retain(|&pid| !self.shares(pid, port));
+            // Nobody listens, and something is in the way all the same: not one of those.
+            let is_shared = all > 0 && holders.pids.is_empty() && !holders.hidden;
+            (!is_shared).then(|| ports::taken_by(wanted, holders))
+        })
+    }
+
+    /// Whether a process is of a service of this project that declares the same port and shares it.
+    fn shares(&self, pid: u32, port: &Port) -> bool {
+        let mark = processes::environment_value(pid, MARK).and_then(|mark| String::from_utf8(mark).ok());
+        let run = self.run_of(&processes::lineage(pid), mark.as_deref());
+        run.is_some_and(|run| {
+            let mut theirs = run.service.ports.values();
+            theirs.any(|other| other.shared && (other.number, other.protocol) == (port.number, port.protocol))
+        })
     }
 
     pub(super) fn evict(&mut self, id: Incarnation, ladder: Vec<Rung>) {
@@ -208,17 +238,21 @@ impl Hands {
 
     /// Whether a process is of something that lives as it should: of what, in words.
     fn living(&self, lineage: &[Stat], mark: Option<&str>) -> Option<String> {
-        let own = lineage.first()?;
         let ticket = mark.and_then(|mark| mark.rsplit_once(':')?.1.parse().ok()).map(Ticket);
-        let run = self.runs.values().find(|run| {
-            let is_main = |main: u32| own.session == main || lineage.iter().any(|stat| stat.pid == main);
-            mark.is_some() && mark == Some(run.mark.as_str()) || run.witness.pid.get().is_some_and(is_main)
-        });
-        if let Some(run) = run {
+        if let Some(run) = self.run_of(lineage, mark) {
             return Some(format!("it belongs to `{}` of this project", run.service.name));
         }
         let is_errand = ticket.is_some_and(|ticket| self.claims.contains_key(&ticket));
         is_errand.then(|| "it is a command of this project".to_owned())
+    }
+
+    /// The living run that a process belongs to.
+    fn run_of(&self, lineage: &[Stat], mark: Option<&str>) -> Option<&Run> {
+        let own = lineage.first()?;
+        self.runs.values().find(|run| {
+            let is_main = |main: u32| own.session == main || lineage.iter().any(|stat| stat.pid == main);
+            mark.is_some() && mark == Some(run.mark.as_str()) || run.witness.pid.get().is_some_and(is_main)
+        })
     }
 
     /// The others that were started together with a leftover, by their mark.

@@ -11,7 +11,7 @@ use crate::reconcile::{Failure, Reason};
 use crate::spec::{LogTarget, Port, Service};
 use crate::sys;
 use crate::sys::exec_failure::Attempt;
-use crate::sys::ports::{PortToCheck, PortTrouble};
+use crate::sys::ports::PortToCheck;
 use crate::sys::users::Ids;
 
 /// What a failed launch means. `command` is its first word; the launch is what was tried.
@@ -36,12 +36,6 @@ pub(super) fn explain(setting: &Setting, command: &str, stage: Stage, errno: i32
         ids: ids.as_ref(),
         limits: &setting.limits(),
     })
-}
-
-/// Why the ports that it binds itself can't be used, if so.
-pub(super) fn port_trouble(service: &Service) -> Option<PortTrouble> {
-    let wanted: Vec<PortToCheck> = service.own_ports().map(|(_, port)| check(port)).collect();
-    sys::ports::conflict(&wanted)
 }
 
 pub(super) fn check(port: &Port) -> PortToCheck {

@@ -4,7 +4,6 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use super::Hands;
-use super::refusals::port_trouble;
 use crate::guardian::orders::{Identity, Launch, Order};
 use crate::reconcile::{Failure, Reason};
 use crate::spec::{Project, Service, ServiceName};
@@ -123,7 +122,7 @@ impl Hands {
     /// Makes sure that all ports of a service that is about to start can be had: those that it binds itself are free, the
     /// others are bound. `Some`: what is in the way.
     pub(super) fn secure_ports(&mut self, service: &Service) -> Result<Option<PortTrouble>, Failure> {
-        if let Some(trouble) = port_trouble(service) {
+        if let Some(trouble) = self.port_trouble(service) {
             return Ok(Some(trouble));
         }
         for (name, port) in service.socket_ports() {

@@ -43,6 +43,12 @@ impl Daemon {
         let answer = self.good(loaded).and_then(|loaded| {
             let asked = up_request(&loaded.project, &request)?;
             let from = checked_names(&loaded.project, request.exit_code_from.as_slice())?;
+            if let ([first, _, ..], Some(word)) = (from.as_slice(), &request.exit_code_from) {
+                let mut refusal =
+                    Refusal::new(422, "one service is expected", format!("`{word}` names {}", from.len()));
+                refusal.suggestion = Some(format!("name one, as in `{first}`"));
+                return Err(refusal);
+            }
             // Before anything happens, so that it shows everything.
             let console = request.console.then(|| self.console());
             self.released |= request.detach;
@@ -264,7 +270,7 @@ impl Daemon {
         }
     }
 
-    fn hold(&mut self, names: Whom, aim: Aim, timeout_ms: Option<u64>, reply: Reply<wire::Acted>) {
+    pub(super) fn hold(&mut self, names: Whom, aim: Aim, timeout_ms: Option<u64>, reply: Reply<wire::Acted>) {
         let now = sys::clock::now().mono_ns;
         let deadline = timeout_ms.map(|timeout| now.saturating_add(timeout.saturating_mul(1_000_000)));
         self.waiting.add(Waiter {

@@ -17,7 +17,7 @@ use crate::daemon::{console, events, present, reading};
 use crate::guardian::MARK;
 use crate::guardian::orders::{Stdio, Ticket};
 use crate::logs::Filter;
-use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot};
+use crate::reconcile::{Goal, Incarnation, Progress, ServiceId, Snapshot, StateName};
 use crate::spec::{Argv, Project, ServiceName};
 use crate::sys;
 use crate::sys::usage::Usage;
@@ -42,6 +42,7 @@ impl Daemon {
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
             Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
             Call::Act { act, request, reply } => self.act(act, request, reply),
+            Call::Scale { name, request, reply } => self.scale(&name, request, reply),
             Call::Wait { request, reply } => self.wait_for(request, reply),
             Call::Run { request, reply } => drop(reply.send(self.one_off(&request))),
             Call::Up { request, reply } => self.up(request, reply),
@@ -77,11 +78,31 @@ impl Daemon {
         let names = checked_names(&project, &[word.to_owned()])?;
         match names.as_slice() {
             [name] => Ok((project, name.clone())),
-            _ => {
+            names => {
                 let detail = format!("`{word}` names {} services", names.len());
-                Err(Refusal::new(400, "one service is expected", detail))
+                let mut refusal = Refusal::new(400, "one service is expected", detail);
+                refusal.suggestion = names.first().map(|first| format!("name one, as in `{first}`"));
+                Err(refusal)
             }
         }
+    }
+
+    /// Of several that a word names, the one that needs a person most, else the first.
+    fn neediest(&self, word: &str) -> Result<(Arc<Project>, ServiceName), Refusal> {
+        use StateName::{Backoff, Failed, Ready, Starting, Unhealthy, Waiting};
+        let project = self.in_force()?;
+        let names = checked_names(&project, &[word.to_owned()])?;
+        let need = |name: &ServiceName| match self.world.service(name).map(|service| service.state) {
+            Some(Failed) => 0,
+            Some(Backoff | Unhealthy) => 1,
+            Some(Waiting) => 2,
+            Some(Starting) => 3,
+            Some(Ready) => 5,
+            _ => 4,
+        };
+        let neediest = names.into_iter().min_by_key(need);
+        let gone = || Refusal::new(404, "no such service", format!("{word} is no more"));
+        Ok((project, neediest.ok_or_else(gone)?))
     }
 
     pub(super) fn console(&self) -> ByteStream {
@@ -224,7 +245,7 @@ impl Daemon {
     }
 
     fn why(&self, word: &str) -> Result<wire::Why, Refusal> {
-        let (project, name) = self.one(word)?;
+        let (project, name) = self.neediest(word)?;
         let gone = || Refusal::new(404, "no such service", format!("{name} is no more"));
         let why = self.world.why(sys::clock::now(), &name).ok_or_else(gone)?;
         let mask = self.story.mask();
@@ -269,7 +290,12 @@ impl Daemon {
 
     /// What a command in the service's place needs. The mark is left out: it is the user's own process.
     fn one_off(&self, request: &wire::RunRequest) -> Result<wire::RunAnswer, Refusal> {
-        let (project, name) = self.one(&request.name)?;
+        let project = self.in_force()?;
+        // Replicas have the same place, and any of them will do.
+        let name = match project.groups.get(request.name.as_str()) {
+            Some(group) if !group.members.is_empty() => group.members[0].clone(),
+            _ => self.one(&request.name)?.1,
+        };
         let service = &project.services[&name];
         let command = match request.command.as_slice() {
             [] => service.command.clone(),

@@ -3,6 +3,7 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
+mod scaling;
 mod seeing;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use super::Daemon;
 use crate::api::server::{Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
-use crate::config::{self, Loaded, Problems, Recipe};
+use crate::config::{self, Cleared, Loaded, Problems, Recipe, Scales};
 use crate::daemon::files::{Interest, Touched, Watch};
 use crate::daemon::ports::PortStore;
 use crate::daemon::watching::{self, Seen, Watching};
@@ -23,6 +24,7 @@ use crate::reconcile::{Author, Cause, Fact, Quiet, Request};
 use crate::spec::{ExitPolicy, Project, ServiceName};
 use crate::sys;
 use crate::sys::places::{nameless, spare};
+use scaling::Scale;
 
 /// What reaches the loop about the files.
 pub enum News {
@@ -55,6 +57,8 @@ pub enum Purpose {
     },
     /// Nothing is read: the definition in force is made again, with other numbers for the ports that were lost.
     Renumber,
+    /// The same, with another number of replicas.
+    Scale(Scale),
 }
 
 /// What the project is, by its files.
@@ -136,8 +140,11 @@ impl Daemon {
                         self.watch_anew(interest);
                         self.take_reading(purpose, *loaded, touched);
                     }
-                    None if matches!(purpose, Purpose::Renumber) => self.renumbered(*loaded),
-                    None => self.reading_failed(purpose),
+                    None => match purpose {
+                        Purpose::Renumber => self.renumbered(*loaded),
+                        Purpose::Scale(scale) => self.scaled(*loaded, scale),
+                        purpose => self.reading_failed(purpose),
+                    },
                 }
                 self.read_next();
             }
@@ -178,16 +185,18 @@ impl Daemon {
                 .filter(|folder| spare::is_spare(folder))
                 .cloned(),
             logs_in_memory: self.logs_in_memory(),
+            scales: self.scales_for(&purpose),
             edited: Vec::new(),
         };
         let mut kept = self.definition.ports.kept().clone();
         let location = self.boot.location.clone();
         let news = self.definition.news.clone();
         let recipe = match purpose {
-            Purpose::Renumber => self.definition.recipe.clone(),
+            Purpose::Renumber | Purpose::Scale(_) => self.definition.recipe.clone(),
             Purpose::Recover | Purpose::Save { .. } | Purpose::Hangup => None,
             Purpose::Up { .. } | Purpose::Plan { .. } => None,
         };
+        let scales = matches!(purpose, Purpose::Scale(_)).then(|| inputs.scales.clone());
         if recipe.is_some() {
             for (service, port) in std::mem::take(&mut self.definition.lost) {
                 kept.forget(service.as_str(), &port);
@@ -195,10 +204,12 @@ impl Daemon {
         }
         tokio::task::spawn_local(async move {
             let read = move || {
-                if let Some(recipe) = recipe {
-                    return (recipe.with_ports(&mut config::port_source(&location, Some(kept))), None);
-                }
                 let mut source = config::port_source(&location, Some(kept));
+                match (recipe, scales) {
+                    (Some(recipe), Some(scales)) => return (recipe.scaled(scales, &mut source), None),
+                    (Some(recipe), None) => return (recipe.with_ports(&mut source), None),
+                    (None, _) => {}
+                }
                 let loaded = config::load(&location, &inputs, &mut source);
                 let interest = Interest::of(match &loaded {
                     Ok(loaded) => &loaded.warnings,
@@ -217,6 +228,19 @@ impl Daemon {
         });
     }
 
+    /// How many replicas are asked for by hand, for such a reading.
+    fn scales_for(&self, purpose: &Purpose) -> Scales {
+        let cleared = match purpose {
+            Purpose::Scale(scale) => return self.scales_with(scale),
+            Purpose::Up { request, .. } | Purpose::Plan { request, .. } => Cleared::by_up(&request.names),
+            Purpose::Save { .. } | Purpose::Recover | Purpose::Hangup | Purpose::Renumber => Cleared::Nobodys,
+        };
+        Scales {
+            wishes: self.world.scales().clone(),
+            cleared,
+        }
+    }
+
     /// A container's logs are for whoever collects its stdout; and where nothing can be written there can be no files.
     fn logs_in_memory(&self) -> bool {
         let is_init = self.boot.console.as_ref().is_some_and(|console| console.init);
@@ -232,6 +256,7 @@ impl Daemon {
             Purpose::Up { reply, .. } => drop(reply.send(Err(refusal))),
             Purpose::Plan { reply, .. } => drop(reply.send(Err(refusal))),
             Purpose::Recover => self.recovered(None),
+            Purpose::Scale(scale) => drop(scale.reply.send(Err(refusal))),
             Purpose::Save { .. } | Purpose::Hangup | Purpose::Renumber => {}
         }
     }
@@ -283,6 +308,7 @@ impl Daemon {
             }
             Purpose::Up { request, reply } => self.up_with(loaded, request, reply),
             Purpose::Renumber => {}
+            Purpose::Scale(scale) => self.scaled(loaded, scale),
             Purpose::Plan { request, reply } => {
                 let plan = self.plan(loaded, &request);
                 drop(reply.send(plan));

@@ -48,7 +48,7 @@ impl Surroundings for Told {
         kind == ProbeKind::Ready && self.ready
     }
 
-    fn listens(&self) -> Outcome {
+    fn listens(&self, _: Option<u16>) -> Outcome {
         Outcome::Success
     }
 

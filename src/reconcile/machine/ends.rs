@@ -192,7 +192,7 @@ impl Machine {
     pub(super) fn conclude(&mut self, then: Then, step: &mut Step) {
         step.out.push(Action::Release { id: self.incarnation() });
         let judgement = match then {
-            Then::Judge(judgement) if !self.lot.going => judgement,
+            Then::Judge(judgement) if !self.lot.going && !self.lot.turn.is_deferred() => judgement,
             // What was asked for in the meantime wins over how it ended (a stop at the instant of a crash).
             Then::Judge(_) | Then::Wish => {
                 self.rest(step);

@@ -218,6 +218,8 @@ impl Machine {
     pub fn resume(&mut self, memory: &Memory, now: u64) {
         self.run = memory.run;
         self.wish.turn = memory.turn;
+        // Who asked for it is not remembered: perhaps somebody by hand.
+        self.wish.asked_turn = memory.turn;
         self.wish.patience = memory.patience;
         self.wish.asked_at = memory.asked_at;
         self.wish.cause = memory.asked_cause.clone();

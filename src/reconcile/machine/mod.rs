@@ -160,6 +160,15 @@ impl Machine {
         self.lot.wanted && self.run > 0 && self.wish.turn != self.served
     }
 
+    /// It was to be restarted for edits alone, has not been yet, and runs what this definition says.
+    pub fn is_again_what_it_was(&self, spec: &Service) -> bool {
+        let waits = self.lot.turn.is_deferred() && self.wish.asked_turn <= self.served;
+        let Life::Ready { process, .. } = &self.life else {
+            return false;
+        };
+        waits && !is_replaced(&process.spec, spec)
+    }
+
     /// Whether the start permit matters now; else the stop permit does.
     pub fn wants_start(&self) -> bool {
         match &self.life {

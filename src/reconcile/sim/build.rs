@@ -66,6 +66,7 @@ pub fn service(called: &str) -> Service {
         reload_command: None,
         hooks: Hooks::default(),
         watch: None,
+        rollout: Rollout::Rolling,
         autostart: true,
         profiles: Vec::new(),
         essential: false,
@@ -108,6 +109,7 @@ pub fn project(services: impl IntoIterator<Item = Service>) -> Arc<Project> {
             .into_iter()
             .map(|service| (service.name.clone(), Arc::new(service)))
             .collect(),
+        groups: IndexMap::new(),
     })
 }
 

@@ -26,15 +26,18 @@ pub struct Draft {
     pub code_from: Option<ServiceName>,
     /// Nothing is scheduled any more: what repeats for ever never comes to rest.
     pub timeless: bool,
+    /// Some of the simple services are replicas of one: what is edited of one of them is edited of all.
+    pub grouped: bool,
 }
 
 impl Draft {
-    pub fn new(dice: &mut Dice) -> Draft {
+    pub fn new(dice: &mut Dice, grouped: bool) -> Draft {
         let mut draft = Draft {
             services: Vec::new(),
             exit: ExitPolicy::Never,
             code_from: None,
             timeless: false,
+            grouped,
         };
         for _ in 0..=dice.below(8) {
             draft.add(dice);
@@ -48,6 +51,9 @@ impl Draft {
         for service in services.iter_mut().filter(|_| self.timeless) {
             (service.schedule, service.run_at_start) = (None, false);
         }
+        if self.grouped {
+            self.group(&mut services);
+        }
         name_outputs(&mut services);
         for at in (1..services.len()).rev() {
             let other = dice.index(at + 1);
@@ -56,8 +62,55 @@ impl Draft {
         build::project(services)
     }
 
+    /// As it stands in the project.
     pub fn name(&self, dice: &mut Dice) -> ServiceName {
-        self.services[dice.index(self.services.len())].name.clone()
+        self.called(&self.services[dice.index(self.services.len())].name)
+    }
+
+    pub fn code_from(&self) -> Option<ServiceName> {
+        self.code_from.as_ref().map(|name| self.called(name))
+    }
+
+    fn called(&self, name: &ServiceName) -> ServiceName {
+        let is_member = |service: &&Service| service.name == *name && service.kind == Kind::Simple;
+        let number: u32 = name.as_str()[1..].parse().unwrap_or(0);
+        match self.grouped && !number.is_multiple_of(3) && self.services.iter().any(|service| is_member(&service)) {
+            true => ServiceName::member("g", name.as_str()),
+            false => name.clone(),
+        }
+    }
+
+    fn group(&self, services: &mut [Service]) {
+        for service in services.iter_mut() {
+            service.name = self.called(&service.name);
+            let needs = std::mem::take(&mut service.depends_on).into_iter();
+            let needs = needs.map(|(on, how)| (self.called(&on), how));
+            service.depends_on = needs.collect();
+        }
+        // What is declared once can't need itself, over others neither.
+        let mut behind: BTreeSet<ServiceName> = BTreeSet::new();
+        let mut todo: Vec<ServiceName> = services
+            .iter()
+            .map(|s| s.name.clone())
+            .filter(|name| name.group().is_some())
+            .collect();
+        while let Some(on) = todo.pop() {
+            if behind.insert(on.clone()) {
+                let needs_it = services.iter().filter(|service| service.depends_on.contains_key(&on));
+                todo.extend(needs_it.map(|service| service.name.clone()));
+            }
+        }
+        for service in services.iter_mut().filter(|service| service.name.group().is_some()) {
+            service.depends_on.retain(|on, _| !behind.contains(on));
+        }
+        let mut members: Vec<&mut Service> = services
+            .iter_mut()
+            .filter(|service| service.name.group().is_some())
+            .collect();
+        let version = members.iter().map(|member| member.command.words.len()).max();
+        for member in &mut members {
+            member.command.words = vec!["./g".to_owned(); version.unwrap_or(1)];
+        }
     }
 
     /// One save of the file.
@@ -163,7 +216,10 @@ impl Draft {
             ExitPolicy::Any,
             ExitPolicy::Failure,
         ]);
-        self.code_from = dice.once_in(8).then(|| self.name(dice));
+        let services = &self.services;
+        self.code_from = dice
+            .once_in(8)
+            .then(|| services[dice.index(services.len())].name.clone());
     }
 }
 

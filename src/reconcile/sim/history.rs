@@ -46,9 +46,10 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(seed: u64, traced: bool) -> History {
+    /// `grouped`: with replicas.
+    pub fn new(seed: u64, traced: bool, grouped: bool) -> History {
         let mut dice = Dice::new(seed);
-        let draft = Draft::new(&mut dice);
+        let draft = Draft::new(&mut dice, grouped);
         let project = draft.project(&mut dice);
         History {
             world: World::new(seed),
@@ -148,7 +149,7 @@ impl History {
             let plan = self.world.plan(self.now(), &project, request.clone(), &cause);
             let before = self.world.snapshot();
             self.project = Arc::clone(&project);
-            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
+            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from());
             self.laws.wishes.settle(&project);
             if let Some(request) = &request {
                 self.laws.wishes.ask(request, &project);
@@ -170,7 +171,7 @@ impl History {
         Fact::Configured {
             project,
             exit: self.draft.exit,
-            exit_code_from: self.draft.code_from.clone(),
+            exit_code_from: self.draft.code_from(),
             cause,
             request,
         }
@@ -302,7 +303,7 @@ impl History {
             self.project = self.draft.project(&mut self.dice);
         }
         if !self.laws.wishes.ending {
-            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
+            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from());
         }
         let project = Arc::clone(&self.project);
         self.laws.wishes.settle(&project);
@@ -458,6 +459,8 @@ fn has_happened(plan: &Plan, before: &Snapshot, after: &Snapshot) -> Result<(), 
     fn find<'s>(snapshot: &'s Snapshot, step: &Step) -> Option<&'s ServiceSnapshot> {
         snapshot.services.iter().find(|service| service.name == step.service)
     }
+    // A rollout that was halted may go on, and take others along.
+    let rolls = before.services.iter().any(|service| service.deferred.is_some());
     for step in &plan.steps {
         let (was, is) = (find(before, step), find(after, step));
         let at_rest = was.is_none_or(|was| {
@@ -480,8 +483,11 @@ fn has_happened(plan: &Plan, before: &Snapshot, after: &Snapshot) -> Result<(), 
         let fine = match step.intent {
             // It goes with another one, once that is there; which is not sure.
             Intent::Restart if step.because.ends_with("comes back") => true,
+            // Another one goes first, and may fail.
+            Intent::Restart if step.because.starts_with("after ") => true,
             Intent::Start | Intent::Restart => runs > ran || waits,
             // What was waiting before is not foretold, nor who goes with it once it comes.
+            Intent::Keep | Intent::Live if rolls => true,
             Intent::Keep | Intent::Live => runs == ran || is.is_some_and(|is| goes_with_what_waited(is, before)),
             Intent::Stop => !lives,
         };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::body::Stage;
+use super::body::{Body, Stage};
 use super::host::Preparing;
 use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
 use super::text::words;
@@ -32,6 +32,8 @@ pub struct Laws {
     ended: BTreeMap<ServiceName, bool>,
     /// Whom a run began with.
     bonds: BTreeSet<(Incarnation, ServiceId)>,
+    /// Who was ready before the step.
+    serving: BTreeSet<ServiceName>,
     /// Codes that the end may have.
     codes: Option<BTreeSet<u8>>,
     settled: u64,
@@ -248,6 +250,10 @@ impl Laws {
                 self.end_told = true;
                 Ok(())
             }
+            (EventKind::Unhealthy { .. }, Some(name)) => {
+                self.serving.remove(name);
+                Ok(())
+            }
             (EventKind::Stopping, Some(name)) => self.stopping(name, &event.cause, view),
             (EventKind::Settled { generation, .. }, _) => {
                 self.settled = *generation;
@@ -273,6 +279,7 @@ impl Laws {
         if self.wishes.hastened {
             return Ok(());
         }
+        self.one_at_a_time(name, cause, view)?;
         let by_hand = self.wishes.stopped.contains(name);
         let again = self.is_wanted(name);
         for (&id, body) in &view.host.bodies {
@@ -306,9 +313,50 @@ impl Laws {
         Ok(())
     }
 
+    /// An edit takes down a replica that serves only while all others are up.
+    fn one_at_a_time(&self, name: &ServiceName, cause: &Cause, view: &View) -> Verdict {
+        let Some(group) = name.group().filter(|_| cause.by == Author::File && !self.end_told) else {
+            return Ok(());
+        };
+        let goes_anyway =
+            !self.is_wanted(name) || self.is_held(name, view) || !view.project.services.contains_key(name);
+        // With something that it needs, all of them go; and what is restarted with it is stopped first, while others may fail.
+        let body = view.host.bodies.values().find(|body| body.service.name == *name);
+        let Some(body) = body.filter(|body| !body.exited) else {
+            return Ok(());
+        };
+        let takes_along = |other: &Body| other.bonds.get(name).is_some_and(|bond| bond.restart);
+        let goes_along = body.bonds.values().any(|bond| bond.restart) || view.host.bodies.values().any(takes_along);
+        if goes_anyway || goes_along || !self.serving.contains(name) {
+            return Ok(());
+        }
+        let others = view.now.services.iter().filter(|other| other.name != *name);
+        let others = others.filter(|other| other.name.group() == Some(group) && self.is_wanted(&other.name));
+        for other in others.filter(|other| view.project.services.contains_key(&other.name)) {
+            let waits_for_port = other
+                .waiting_on
+                .iter()
+                .any(|blocker| blocker.what.contains("let go of port"));
+            let is_up = matches!(other.state, StateName::Ready | StateName::Completed);
+            if !is_up && !waits_for_port && !self.is_held(&other.name, view) {
+                return broken(
+                    "one replica at a time",
+                    format!("{name} goes while {} is {:?}", other.name, other.state),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Judges the whole after a step.
     pub fn after(&mut self, view: &View) -> Verdict {
         self.ended.clear();
+        let ready = view
+            .now
+            .services
+            .iter()
+            .filter(|service| service.state == StateName::Ready);
+        self.serving = ready.map(|service| service.name.clone()).collect();
         for service in &view.now.services {
             let name = &service.name;
             if has_ended(service) {

@@ -15,6 +15,8 @@ pub struct Wishes {
     pub alone: BTreeSet<ServiceName>,
     pub ending: bool,
     pub hastened: bool,
+    /// Of the definition before, for those that join them.
+    known: Option<BTreeSet<ServiceName>>,
     /// Selected, or needed by what is selected; a stop by hand does not change it.
     pub desired: BTreeSet<ServiceName>,
 }
@@ -100,12 +102,40 @@ impl Wishes {
         }
     }
 
+    /// The next project is read by who knows nothing of the one before.
+    pub fn forget_kin(&mut self) {
+        self.known = None;
+    }
+
+    /// A new replica is wished for as the others are.
+    fn join(&mut self, project: &Project) {
+        let now: BTreeSet<ServiceName> = project.services.keys().cloned().collect();
+        let Some(before) = self.known.replace(now.clone()) else {
+            return;
+        };
+        let asked = |names: &BTreeSet<ServiceName>| names.clone();
+        let (named, stopped, alone) = (asked(&self.named), asked(&self.stopped), asked(&self.alone));
+        for name in now.difference(&before) {
+            let kin: Vec<&ServiceName> = before.iter().filter(|other| other.base() == name.base()).collect();
+            if kin.is_empty() || [&named, &stopped, &alone].iter().any(|names| names.contains(name)) {
+                continue;
+            }
+            if kin.iter().all(|other| named.contains(*other)) {
+                self.named.insert(name.clone());
+            }
+            if kin.iter().all(|other| stopped.contains(*other)) {
+                self.stopped.insert(name.clone());
+            }
+        }
+    }
+
     /// Follows the wishes over a project; to be called after a change of either.
     pub fn settle(&mut self, project: &Project) {
         self.desired.clear();
         if self.ending {
             return;
         }
+        self.join(project);
         let by_itself = |name: &ServiceName| {
             let spec = &project.services[name];
             let profile = spec.profiles.is_empty() || spec.profiles.iter().any(|p| self.profiles.contains(p));

@@ -1,16 +1,26 @@
 //! A new definition comes into force: what was removed, added, changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Edge, Node, Share, World, alarms, claims};
 use crate::reconcile::action::Action;
-use crate::reconcile::event::{Cause, Event, EventKind};
+use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{Now, Request, ServiceId};
 use crate::reconcile::graph;
 use crate::reconcile::machine::{Life, Machine, Step};
 use crate::reconcile::plan::{Changes, Intent};
-use crate::spec::{Change, Difference, Project, Service, ServiceName};
+use crate::spec::{Change, Difference, Project, Scaled, Service, ServiceName};
+
+/// Why something leaves.
+pub(in crate::reconcile) const GONE: &str = "no longer in the file";
+pub(in crate::reconcile) const FEWER: &str = "fewer replicas";
+
+/// What is asked for of all services of one declared name.
+struct KinWish {
+    named: bool,
+    stopped: bool,
+}
 
 impl World {
     /// `request`: what was asked for together with it.
@@ -70,6 +80,13 @@ impl World {
         self.generation += 1;
         self.settled = None;
         let (mut changes, mut adjustments) = (Changes::new(), Vec::new());
+        // What was before is not known to a daemon that begins now.
+        let kin = match std::mem::take(&mut self.resumed) {
+            true => BTreeMap::new(),
+            false => self.wishes_by_kin(),
+        };
+        let present: BTreeSet<ServiceId> = self.ids().into_iter().filter(|&id| !self.is_removed(id)).collect();
+        self.note_scales(project);
         self.remove_missing(project, cause);
         self.order.clear();
         for (name, spec) in &project.services {
@@ -83,14 +100,65 @@ impl World {
                 }
                 None => self.add(now, spec, cause),
             };
+            if !present.contains(&id) {
+                self.join(id, kin.get(spec.name.base()));
+            }
             self.order.push(id);
         }
+        self.muster(project);
         self.draw_graph();
         for id in self.ids() {
             self.mark_wish(id);
             self.mark_restraint(id);
         }
         (changes, adjustments)
+    }
+
+    /// What was asked for by hand of the services of one declared name, by that name: a new one joins them, or replaces them.
+    fn wishes_by_kin(&self) -> BTreeMap<String, KinWish> {
+        let mut wishes: BTreeMap<String, KinWish> = BTreeMap::new();
+        for node in self.nodes.iter().flatten().filter(|node| !node.removed) {
+            let wish = &node.machine.wish;
+            let kin = wishes.entry(node.machine.name().base().to_owned());
+            let kin = kin.or_insert(KinWish {
+                named: true,
+                stopped: true,
+            });
+            kin.named &= wish.named;
+            kin.stopped &= wish.stopped;
+        }
+        wishes
+    }
+
+    fn join(&mut self, id: ServiceId, kin: Option<&KinWish>) {
+        let Some((node, kin)) = self.node_mut(id).zip(kin) else {
+            return;
+        };
+        let wish = &mut node.machine.wish;
+        if !wish.by_hand().is_any() {
+            (wish.named, wish.stopped) = (kin.named, kin.stopped);
+        }
+    }
+
+    /// How many were asked for by hand stands in the definition, which was made with that: what it does not say any more was
+    /// taken back, by an `up` or by an edit.
+    fn note_scales(&mut self, project: &Project) {
+        let is_declared = |name: &ServiceName| project.groups.contains_key(name) || project.services.contains_key(name);
+        self.scales.retain(|name, _| !is_declared(name));
+        for (name, group) in &project.groups {
+            if let (Some(replicas), Some(declared)) = (group.scaled, group.declared) {
+                self.scales.insert(name.clone(), Scaled { replicas, declared });
+            }
+        }
+    }
+
+    /// How many replicas were asked for by hand.
+    pub fn scales(&self) -> &BTreeMap<ServiceName, Scaled> {
+        &self.scales
+    }
+
+    fn is_removed(&self, id: ServiceId) -> bool {
+        self.node(id).is_none_or(|node| node.removed)
     }
 
     fn remove_missing(&mut self, project: &Project, cause: &Cause) {
@@ -101,9 +169,17 @@ impl World {
                 continue;
             }
             node.removed = true;
-            node.machine
-                .wish
-                .edited(&Cause::new(cause.by, "no longer in the file"), now);
+            let is_one_less = node
+                .machine
+                .name()
+                .group()
+                .is_some_and(|group| project.groups.contains_key(group));
+            let why = match (is_one_less, cause.by) {
+                (true, Author::User) => cause.clone(),
+                (true, by) => Cause::new(by, FEWER),
+                (false, by) => Cause::new(by, GONE),
+            };
+            node.machine.wish.edited(&why, now);
         }
     }
 
@@ -188,7 +264,18 @@ impl World {
         }
         self.changed.insert(id);
         let restarts = changes.iter().any(|change| change.class == Change::Restart);
-        if (restarts || ends_wait) && !machine.awaits_its_time() {
+        if restarts && machine.is_again_what_it_was(spec) {
+            // An edit that it was still to be restarted for is taken back.
+            machine.wish.turn = machine.served;
+            machine.wish.edited(cause, now.mono_ns);
+            machine.adjust(&mut Step {
+                now,
+                out,
+                rng: &mut self.rng,
+                hasten: false,
+                ended: &mut Vec::new(),
+            });
+        } else if (restarts || ends_wait) && !machine.awaits_its_time() {
             let keys: Vec<&str> = changes.iter().map(|change| change.field.as_str()).collect();
             machine.wish.turn = machine.wish.turn.wrapping_add(1);
             let cause = Cause::new(cause.by, format!("{} changed", keys.join(", ")));

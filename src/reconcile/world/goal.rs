@@ -47,7 +47,8 @@ impl World {
         match goal {
             Goal::Up if is_up(machine) => Progress::Reached,
             Goal::Up if self.has_come_to_rest(machine) => Progress::Missed,
-            Goal::Ready if is_up(machine) => Progress::Reached,
+            // One that is to be restarted after others serves meanwhile.
+            Goal::Ready if is_up(machine) || machine.lot.turn.is_deferred() => Progress::Reached,
             Goal::Completed if !moving && matches!(machine.life, Life::Completed { .. }) => Progress::Reached,
             Goal::Ready | Goal::Completed if failed => Progress::Missed,
             Goal::Failed if failed || machine.life.is_stuck() => Progress::Reached,
@@ -84,7 +85,8 @@ impl World {
         let quiet = life.has_failed() && !machine.is_due()
             || life.is_stuck()
             || machine.history.looping && life.name() == StateName::Backoff;
-        let waits = matches!(life, Life::Waiting { .. } | Life::Stopped | Life::Unhealthy { .. });
+        let waits = matches!(life, Life::Waiting { .. } | Life::Stopped | Life::Unhealthy { .. })
+            || machine.lot.turn.is_deferred();
         !machine.lot.wanted && !life.is_living() || quiet || waits && self.tally.moving == 0
     }
 }

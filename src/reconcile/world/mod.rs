@@ -15,6 +15,7 @@ mod outputs;
 mod ports;
 mod recall;
 mod request;
+mod rollout;
 mod sums;
 mod view;
 mod why;
@@ -33,8 +34,9 @@ use super::machine::{Adopted, Exit, Machine, Permit, Step};
 use super::restart::Rng;
 use super::timers::Timers;
 use super::wish::Wish;
-use crate::spec::{Condition, Fingerprint, ServiceName};
+use crate::spec::{Condition, Fingerprint, Scaled, ServiceName};
 use ports::{PortKey, PortUse, claims};
+use rollout::Crew;
 use sums::{Share, Tally};
 
 /// All services, their graph and what people asked for.
@@ -53,6 +55,11 @@ pub struct World {
     selection: Selection,
     /// What was asked for by hand of services that the file does not hold now: it may come back with the next save.
     absent: BTreeMap<ServiceName, Wish>,
+    /// How many replicas were asked for by hand.
+    scales: BTreeMap<ServiceName, Scaled>,
+    /// The groups of the definition in force, and of which it is to be told that their rollout is halted.
+    crews: BTreeMap<String, Crew>,
+    halts: BTreeSet<String>,
     policy: Policy,
     ending: Option<Ends>,
     over: bool,
@@ -76,6 +83,8 @@ pub struct World {
     tally: Tally,
     /// What an earlier daemon knew, until there is a definition to make services of it.
     recalled: Option<BTreeMap<ServiceName, Recalled>>,
+    /// It was just made services of.
+    resumed: bool,
     /// What is recalled has lived on without guardian and daemon.
     cold: bool,
     /// Whose memory is another one than was told last, and who was forgotten since.
@@ -152,6 +161,9 @@ impl World {
             now: 0,
             selection: Selection::default(),
             absent: BTreeMap::new(),
+            scales: BTreeMap::new(),
+            crews: BTreeMap::new(),
+            halts: BTreeSet::new(),
             policy: Policy::default(),
             ending: None,
             over: false,
@@ -167,6 +179,7 @@ impl World {
             has_old_bonds: false,
             tally: Tally::default(),
             recalled: None,
+            resumed: false,
             cold: false,
             changed: BTreeSet::new(),
             forgotten: Vec::new(),
@@ -192,6 +205,7 @@ impl World {
         }
         self.note_clock(now);
         self.run(now, out, &mut ended);
+        self.tell_halts(out);
         self.conclude(out);
     }
 
@@ -390,9 +404,11 @@ impl World {
             },
         );
         // Whatever is said of it, it was found.
-        node.machine.awaited = false;
+        let was_awaited = std::mem::take(&mut node.machine.awaited);
         if node.machine.moves != before {
             self.after_move(id.service);
+        } else if was_awaited {
+            self.mark_crew(id.service);
         }
         self.mark_dirty(id.service);
     }
@@ -491,6 +507,8 @@ impl World {
         let stuck = node.machine.life.is_stuck();
         self.mark_restraint(id);
         self.mark_dependents(id);
+        self.ask_again_after(id);
+        self.mark_crew(id);
         if stuck {
             // Nobody waits for it any more.
             self.mark_dependencies(id);

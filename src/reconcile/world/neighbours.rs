@@ -8,6 +8,7 @@ use crate::reconcile::fact::ServiceId;
 use crate::reconcile::failure::Failure;
 use crate::reconcile::machine::{Life, Machine, Permit};
 use crate::reconcile::snapshot::{Blocker, StateName};
+use crate::reconcile::wish::Turn;
 use crate::reconcile::words;
 use crate::spec::{Condition, Kind};
 
@@ -81,6 +82,7 @@ impl World {
         }
         if want_changed {
             self.mark_dependents(id);
+            self.mark_crew(id);
         }
         self.mark_restraint(id);
     }
@@ -90,28 +92,42 @@ impl World {
         let Some(node) = self.node(id) else { return };
         let machine = &node.machine;
         let living = machine.life.is_living();
-        // A dependency that an edit took away is none to miss.
-        let is_declared = |edge: &Edge| node.removed || node.dependencies.iter().any(|declared| declared.on == edge.on);
-        let holds = |edge: Edge| is_declared(&edge) && self.holds(edge);
-        let held = !machine.wish.alone && self.edges(node).any(holds);
-        let going =
-            living && (!machine.lot.wanted || machine.wish.turn != machine.served || held || self.cascades(node));
+        let held = self.is_held(node);
+        let turned = machine.wish.turn != machine.served;
+        let goes_anyway = !machine.lot.wanted || held || self.cascades(node);
+        let turn = match living && turned && !goes_anyway {
+            true => self.turn_of(node),
+            false => Turn::Free,
+        };
+        let going = living && (goes_anyway || turned && !turn.is_deferred());
         let Some(node) = self.node_mut(id) else { return };
         let lot = &mut node.machine.lot;
-        let changed = (lot.held, lot.going) != (held, going);
+        let changed = (lot.held, lot.going, lot.turn) != (held, going, turn);
         let was_going = std::mem::replace(&mut lot.going, going);
+        let was_turn = std::mem::replace(&mut lot.turn, turn);
         let asked = !lot.wanted || node.machine.wish.turn != node.machine.served;
         lot.held = held;
+        if was_turn != turn {
+            self.note_turn(id, turn);
+        }
         if going && !was_going && !asked {
             self.blame_neighbour(id);
         }
         if changed {
             self.mark_dependents(id);
+            self.mark_crew(id);
             self.mark_dirty(id);
         }
         if was_going != going {
             self.mark_dependencies(id);
         }
+    }
+
+    /// Something that it can't do without was stopped by hand.
+    pub(super) fn is_held(&self, node: &Node) -> bool {
+        // A dependency that an edit took away is none to miss.
+        let is_declared = |edge: &Edge| node.removed || node.dependencies.iter().any(|declared| declared.on == edge.on);
+        !node.machine.wish.alone && self.edges(node).any(|edge| is_declared(&edge) && self.holds(edge))
     }
 
     /// It goes although nobody asked for that: because of what it needs.
@@ -164,7 +180,7 @@ impl World {
             let Some(node) = self.node(edge.on) else { return false };
             let on = &node.machine;
             // A start that what it needs has doomed brings nothing.
-            let due = on.is_due() && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
+            let due = goes_soon(on) && on.run == run && on.wish.turn != turn && self.doom(node).is_none();
             let restarting = on.lot.wanted && (due || on.lot.going && !on.life.is_stuck());
             let is_another = run != 0 && on.run != run && is_met(on, edge.condition);
             edge.restart && (restarting || is_another)
@@ -375,9 +391,14 @@ impl World {
     }
 }
 
+/// Its restart is due, and not only after other replicas.
+fn goes_soon(machine: &Machine) -> bool {
+    machine.is_due() && !machine.lot.turn.is_deferred()
+}
+
 /// Whether a dependency is at the condition, and not about to leave it.
 fn is_met(on: &Machine, condition: Condition) -> bool {
-    if on.lot.going || on.is_due() || on.awaited {
+    if on.lot.going || goes_soon(on) || on.awaited {
         return false;
     }
     match (&on.life, condition) {

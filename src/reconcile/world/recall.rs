@@ -165,6 +165,7 @@ impl World {
             });
         }
         self.settle();
+        self.resumed = true;
         true
     }
 
@@ -179,6 +180,7 @@ impl World {
             if cold && spec.on_supervisor_exit == SupervisorExit::Stop && recalled.memory.is_living() {
                 let machine = &mut node.machine;
                 machine.wish.turn = machine.served.wrapping_add(1);
+                machine.wish.at_once = Some(machine.wish.turn);
                 let because = "runner was killed, and `on_supervisor_exit` is \"stop\"";
                 machine.wish.asked(&Cause::new(Author::Runner, because), now.mono_ns);
             }

@@ -1,6 +1,6 @@
 //! What people ask for becomes wishes: levels, to be met whenever they can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::World;
@@ -44,6 +44,7 @@ impl World {
             }
             Request::Restart { names } => {
                 self.settled = None;
+                let alone = self.alone_of_their_group(&names);
                 for id in self.named(&names) {
                     let needed = self.with_needs(id);
                     let goes_on = |machine: &Machine| machine.lot.wanted && !machine.wish.alone;
@@ -57,8 +58,10 @@ impl World {
                         self.wish_for(id, false, &cause);
                     }
                     if let Some(node) = self.node_mut(id) {
-                        node.machine.wish.turn = node.machine.wish.turn.wrapping_add(1);
-                        node.machine.wish.asked(&cause, now.mono_ns);
+                        let wish = &mut node.machine.wish;
+                        wish.turn_again();
+                        wish.at_once = alone.contains(&id).then_some(wish.turn).or(wish.at_once);
+                        wish.asked(&cause, now.mono_ns);
                     }
                     self.remark(id);
                 }
@@ -82,7 +85,7 @@ impl World {
                     let Some(node) = self.node_mut(id).filter(|node| node.machine.lot.wanted) else {
                         continue;
                     };
-                    node.machine.wish.turn = node.machine.wish.turn.wrapping_add(1);
+                    node.machine.wish.turn_again();
                     node.machine.wish.asked(cause, now.mono_ns);
                     self.settled = None;
                     self.remark(id);
@@ -249,10 +252,22 @@ impl World {
         };
         // A turn that is due already covers this one.
         if again && machine.wish.turn == machine.served {
-            machine.wish.turn = machine.wish.turn.wrapping_add(1);
+            machine.wish.turn_again();
             machine.wish.asked(cause, at);
         }
         self.remark(id);
+    }
+
+    /// Who is named without another replica of the same: it does not wait for those.
+    fn alone_of_their_group(&self, names: &[ServiceName]) -> BTreeSet<ServiceId> {
+        let mut groups: BTreeMap<&str, Vec<&ServiceName>> = BTreeMap::new();
+        for name in names {
+            if let Some(group) = name.group() {
+                groups.entry(group).or_default().push(name);
+            }
+        }
+        let alone = groups.into_values().filter(|members| members.len() == 1).flatten();
+        alone.filter_map(|name| self.by_name.get(name).copied()).collect()
     }
 
     fn remark(&mut self, id: ServiceId) {
@@ -283,6 +298,7 @@ impl World {
             all: self.selection.all,
             profiles: self.selection.profiles.clone(),
             services: by_hand.map(|(name, by_hand)| (name.clone(), by_hand)).collect(),
+            scales: self.scales.clone(),
         }
     }
 
@@ -292,7 +308,9 @@ impl World {
             all,
             profiles,
             services,
+            scales,
         } = wishes;
+        self.scales = scales;
         self.selection.all |= all;
         self.selection.any |= all || services.values().any(|by_hand| by_hand.named);
         self.selection.profiles.extend(profiles);

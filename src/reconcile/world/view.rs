@@ -76,6 +76,7 @@ impl World {
             stopped_by_hand: machine.wish.stopped,
             adopted: machine.adopted_run == machine.run && process.is_some(),
             cause: machine.cause.clone(),
+            deferred: self.deferral(machine.id).map(|(on, halted)| (on.clone(), halted)),
         }
     }
 

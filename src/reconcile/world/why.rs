@@ -72,7 +72,9 @@ impl World {
                 .map(|edge| edge.on)
                 .or_else(|| self.port_holder(node)),
             Life::Doomed { .. } => self.failed_need(node).map(|edge| edge.on),
-            _ => None,
+            _ => self
+                .deferral(node.machine.id)
+                .and_then(|(on, _)| self.by_name.get(on).copied()),
         }
     }
 
@@ -207,6 +209,13 @@ impl World {
                 Some(failure) => failure.message.clone(),
                 None => format!("what holds its port is being ended, since {since}"),
             },
+            Life::Ready { .. } if let Some((on, halted)) = self.deferral(machine.id) => {
+                let why = &machine.wish.cause.detail;
+                match halted {
+                    true => format!("it serves on and is to be restarted ({why}), but the rollout is halted by {on}"),
+                    false => format!("it serves on and is to be restarted ({why}), after {on}"),
+                }
+            }
             Life::Ready { .. } => match &machine.cause.by {
                 Author::Probe => format!("{} succeeded {} ago", machine.cause.detail, since),
                 _ => format!("it was executed {} ago and has no readiness probe", since),

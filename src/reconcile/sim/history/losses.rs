@@ -70,7 +70,8 @@ impl History {
         if self.dice.once_in(4) && !self.laws.wishes.ending {
             self.draft.edit(&mut self.dice);
             self.project = self.draft.project(&mut self.dice);
-            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from.clone());
+            (self.laws.exit, self.laws.code_from) = (Some(self.draft.exit), self.draft.code_from());
+            self.laws.wishes.forget_kin();
             self.laws.wishes.settle(&self.project);
         }
         let bonds = self.laws.forget_numbers();
