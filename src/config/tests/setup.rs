@@ -1,7 +1,7 @@
 //! `prepare`, `source`, `files` and `hooks`.
 
 use super::{Folder, service};
-use crate::spec::{Source, WatchGlob};
+use crate::spec::WatchGlob;
 
 #[test]
 fn steps_are_seen_from_where_they_run_and_files_from_their_file() {
@@ -54,6 +54,7 @@ fn a_password_is_no_part_of_what_people_see() {
     );
     let loaded = folder.load().unwrap();
     assert!(loaded.warnings.to_string().contains("can be seen by every user"));
+    use crate::spec::Source;
     let source = loaded.project.services["web"].source.clone().unwrap();
     assert_eq!(source.text(), "https://host/a.git at v1");
     assert_eq!(Source::Archive("/a.zip".into()).text(), "/a.zip");

@@ -10,6 +10,7 @@ mod ending;
 #[cfg(test)]
 mod full;
 mod goal;
+mod hooks;
 mod neighbours;
 mod outputs;
 mod ports;
@@ -349,31 +350,6 @@ impl World {
             }
             Fact::TimePassed => {}
         }
-    }
-
-    /// The end of a hook that may be about a run before the current one.
-    fn tell_of_alarm(
-        &mut self,
-        now: Now,
-        id: Incarnation,
-        result: &Result<(), String>,
-        out: &mut Vec<Action>,
-        ended: &mut Vec<ServiceId>,
-    ) {
-        let hasten = self.is_hastened();
-        let Some(node) = self.nodes.get_mut(id.service.0 as usize).and_then(Option::as_deref_mut) else {
-            return;
-        };
-        let rng = &mut self.rng;
-        let mut step = Step {
-            now,
-            out,
-            rng,
-            hasten,
-            ended,
-        };
-        node.machine.on_alarm_ended(id, result, &mut step);
-        self.mark_dirty(id.service);
     }
 
     /// Hands a fact to the machine it is about; one from another life is dropped here.
