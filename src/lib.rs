@@ -22,7 +22,6 @@
 //! | [`sys`] | every talk with the kernel: fork and exec, identity, signals, ports, users, usage | know services' meaning |
 //! | [`reconcile`] | pure: `World`, plan, one service's `Machine`, graph, restart, health, failure; `Fact` and `Action` | clock, files, threads, tokio |
 //! | [`config`] | text to checked `Project`: find, read, merge, template, check; complaints with places | default silently, stop at the first error |
-//! | `convert` | pure: files of other tools to a `services.toml`, and what could not be carried over | I/O, know what runner accepts |
 //! | [`spec`] | pure data: what is wanted, as checked types | I/O |
 //! | `fault` | points at which tests kill us or make us panic; nothing without the feature `fault-points` | be in a release |
 //!
@@ -31,8 +30,6 @@
 pub mod api;
 pub mod cli;
 pub mod config;
-#[cfg(feature = "convert")]
-pub mod convert;
 pub mod daemon;
 mod fault;
 pub mod guardian;

@@ -1,6 +1,5 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
-mod converting;
 mod editing;
 mod scaling;
 mod values;
@@ -14,7 +13,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
-pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use scaling::Scale;
 use values::{cursor, duration, end, instant};
@@ -131,10 +129,6 @@ pub enum Verb {
     Ls(Ls),
     /// 0 when all (named) are ready or completed, else 1; says nothing
     Health(Health),
-    /// Write a services.toml from what the folder holds
-    Init(Init),
-    /// Make a services.toml of a Procfile, a Compose file and the like
-    Import(Import),
     /// Add a service to the file
     Add(Add),
     /// Take services out of the file

@@ -29,11 +29,6 @@ mod fill;
 mod graph;
 mod health;
 mod help;
-#[cfg(feature = "convert")]
-mod import;
-#[cfg(not(feature = "convert"))]
-#[path = "import/absent.rs"]
-mod import;
 mod inspect;
 mod logs;
 mod ls;
@@ -113,8 +108,6 @@ pub fn run() -> u8 {
         Verb::Check(args) => project::check(&cli.global, args),
         Verb::Upgrade => upgrade::upgrade(&cli.global),
         Verb::Plan(args) => plan::plan(&cli.global, args),
-        Verb::Init(args) => import::init(&cli.global, args),
-        Verb::Import(args) => import::import(&cli.global, args),
         Verb::Add(args) => edit::add(&cli.global, args),
         Verb::Rm(args) => edit::rm(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
