@@ -64,6 +64,11 @@ impl Report {
         self.add(Weight::Changed, at, service, key, how);
     }
 
+    /// Of the file as a whole.
+    pub fn tell(&mut self, message: String) {
+        self.add(Weight::Note, Mark::NONE, "", "", message);
+    }
+
     pub(super) fn note(&mut self, at: Mark, service: &str, message: impl Into<String>) {
         self.add(Weight::Note, at, service, "", message);
     }
