@@ -65,9 +65,16 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
         for (name, kind) in &files {
             match converted(&folder.join(name), name, Some(*kind), &folder, &target) {
                 Ok(mut made) => {
-                    let others: Vec<&str> = files.iter().map(|(other, _)| other.as_str()).filter(|other| other != name).collect();
+                    let others: Vec<&str> = files
+                        .iter()
+                        .map(|(other, _)| other.as_str())
+                        .filter(|other| other != name)
+                        .collect();
                     if !others.is_empty() {
-                        made.report.tell(format!("there is also {}: `runner import FILE` takes another", others.join(", ")));
+                        made.report.tell(format!(
+                            "there is also {}: `runner import FILE` takes another",
+                            others.join(", ")
+                        ));
                     }
                     let head = format!("Made by `runner init` from {name}.");
                     return finish(global, made, &head, &target, args.json);
@@ -83,12 +90,18 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
     let (made, head) = match convert::look(&looked_at, true) {
         Found::Stacks(draft, report) => {
             let from = Some(report.file.clone());
-            (made(*draft, report, from), "Made by `runner init` from what the folder holds.")
+            (
+                made(*draft, report, from),
+                "Made by `runner init` from what the folder holds.",
+            )
         }
         Found::Nothing(draft) => {
             let mut report = Report::new(FILE_NAME);
             report.tell("nothing that runner knows was found here: this is a sample to change".to_owned());
-            (made(*draft, report, None), "A sample, made by `runner init`: nothing that it knows was found here.")
+            (
+                made(*draft, report, None),
+                "A sample, made by `runner init`: nothing that it knows was found here.",
+            )
         }
         Found::Files(_) => return Err(Outcome::failed("the folder changed while it was looked at")),
     };
@@ -121,8 +134,13 @@ fn folder(global: &Global) -> Result<PathBuf> {
         ..find::Options::default()
     };
     let cwd = project::around(&options)?.cwd;
-    let folder = global.directory.as_ref().map_or_else(|| cwd.clone(), |folder| cwd.join(folder));
-    folder.canonicalize().map_err(Outcome::io(format_args!("find {}", folder.display())))
+    let folder = global
+        .directory
+        .as_ref()
+        .map_or_else(|| cwd.clone(), |folder| cwd.join(folder));
+    folder
+        .canonicalize()
+        .map_err(Outcome::io(format_args!("find {}", folder.display())))
 }
 
 fn refuse_existing(target: &Target, is_forced: bool) -> Result<()> {
@@ -132,7 +150,10 @@ fn refuse_existing(target: &Target, is_forced: bool) -> Result<()> {
     }
     Err(Outcome::Usage {
         message: format!("there is {} already", path.display()),
-        suggestion: Some("take it away, or `--force` replaces it; `runner import FILE -o -` only shows what would be written".to_owned()),
+        suggestion: Some(
+            "take it away, or `--force` replaces it; `runner import FILE -o -` only shows what would be written"
+                .to_owned(),
+        ),
     })
 }
 
@@ -144,7 +165,10 @@ fn converted(file: &Path, shown: &str, kind: Option<Kind>, beside: &Path, target
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let kind = kind.or_else(|| Kind::of(&name, text)).ok_or_else(|| Outcome::Usage {
         message: format!("neither its name nor its text says what {shown} is"),
-        suggestion: Some(format!("say it: `--kind {}`", Kind::ALL.map(Kind::word).join("` or `--kind "))),
+        suggestion: Some(format!(
+            "say it: `--kind {}`",
+            Kind::ALL.map(Kind::word).join("` or `--kind ")
+        )),
     })?;
     let dotenv = reading::bytes(&beside.join(".env")).ok();
     let dotenv = dotenv.as_deref().and_then(|bytes| convert::text(bytes).ok());
@@ -176,7 +200,12 @@ fn base(written: &Path, read: &Path) -> Result<String> {
         Err(_) => read,
     };
     let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| Outcome::usage(format!("the folder {} is not UTF-8, which a services.toml has to be", path.display())))
+    text.ok_or_else(|| {
+        Outcome::usage(format!(
+            "the folder {} is not UTF-8, which a services.toml has to be",
+            path.display()
+        ))
+    })
 }
 
 /// Takes out what `check` refuses, writes the rest and says what became of everything.
@@ -188,7 +217,7 @@ fn finish(global: &Global, made: Made, head: &str, target: &Target, is_json: boo
         kind,
     } = made;
     draft.head(head);
-    draft.head("`runner check` validates it, `runner up` starts it; docs/services-toml.md explains every key.");
+    draft.head("`runner check` validates it, `runner up` starts it.");
     let (path, location) = match target {
         Target::Stdout { beside } => {
             let path = beside.join(FILE_NAME);
@@ -213,7 +242,7 @@ fn finish(global: &Global, made: Made, head: &str, target: &Target, is_json: boo
         match project::read_edited(&location, vec![edited]) {
             Ok(_) => Ok(()),
             Err(problems) => {
-                let complaints = telling::complaints(&problems);
+                let complaints = telling::complaints(&problems, &path);
                 last = Some(problems);
                 Err(complaints)
             }
@@ -222,7 +251,9 @@ fn finish(global: &Global, made: Made, head: &str, target: &Target, is_json: boo
     let settled: std::result::Result<String, Vec<Complaint>> = convert::settled(&mut draft, &mut report, &mut check);
     let Ok(text) = settled else {
         let style = terminal::for_stderr(global);
-        let problems = last.map(|problems| diagnostic::problems(&problems, &style)).unwrap_or_default();
+        let problems = last
+            .map(|problems| diagnostic::problems(&problems, &style))
+            .unwrap_or_default();
         terminal::say_raw(&telling::words(&report, &style));
         return Err(Outcome::Invalid {
             rendered: format!("{problems}nothing was written: what could be made of it is not valid\n"),

@@ -8,12 +8,67 @@ use super::{Fault, Input, expand, healthcheck, names, settle, words, yaml};
 
 /// Keys that only mean something around a container.
 const CONTAINER: &[&str] = &[
-    "annotations", "blkio_config", "cap_add", "cap_drop", "cgroup", "cgroup_parent", "configs", "container_name", "cpu_count", "cpu_percent",
-    "cpu_period", "cpu_quota", "cpu_shares", "cpus", "cpuset", "device_cgroup_rules", "devices", "dns", "dns_opt", "dns_search",
-    "domainname", "expose", "external_links", "extra_hosts", "gpus", "group_add", "hostname", "image", "init", "ipc", "isolation", "links",
-    "mac_address", "mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "network_mode", "networks", "oom_kill_disable",
-    "oom_score_adj", "pid", "pids_limit", "platform", "privileged", "pull_policy", "read_only", "runtime", "secrets", "security_opt", "shm_size",
-    "stdin_open", "storage_opt", "sysctls", "tmpfs", "tty", "userns_mode", "uts", "volumes", "volumes_from", "build",
+    "annotations",
+    "blkio_config",
+    "cap_add",
+    "cap_drop",
+    "cgroup",
+    "cgroup_parent",
+    "configs",
+    "container_name",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_shares",
+    "cpus",
+    "cpuset",
+    "device_cgroup_rules",
+    "devices",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "expose",
+    "external_links",
+    "extra_hosts",
+    "gpus",
+    "group_add",
+    "hostname",
+    "image",
+    "init",
+    "ipc",
+    "isolation",
+    "links",
+    "mac_address",
+    "mem_limit",
+    "mem_reservation",
+    "mem_swappiness",
+    "memswap_limit",
+    "network_mode",
+    "networks",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "pids_limit",
+    "platform",
+    "privileged",
+    "pull_policy",
+    "read_only",
+    "runtime",
+    "secrets",
+    "security_opt",
+    "shm_size",
+    "stdin_open",
+    "storage_opt",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "userns_mode",
+    "uts",
+    "volumes",
+    "volumes_from",
+    "build",
 ];
 
 /// Depth of `extends`.
@@ -25,13 +80,21 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         return Err(Fault::new(root.at, "a Compose file has `services`"));
     };
     if !matches!(services.value, Node_::Map(_)) {
-        return Err(Fault::new(services.at, format!("`services` is a table, not {}", services.kind())));
+        return Err(Fault::new(
+            services.at,
+            format!("`services` is a table, not {}", services.kind()),
+        ));
     }
     for entry in root.entries() {
         match entry.key.as_str() {
             "services" | "version" | "name" => {}
             key if key.starts_with("x-") => {}
-            "include" => report.lost(entry.at, "", "include", "import each of its files, or name them by `include` of services.toml"),
+            "include" => report.lost(
+                entry.at,
+                "",
+                "include",
+                "import each of its files, or name them by `include` of services.toml",
+            ),
             key => report.lost(entry.at, "", key, "there is no container that it would belong to"),
         }
     }
@@ -71,7 +134,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
 
 /// Services that somebody waits for until they have ended well: tasks.
 fn wanted_to_complete(whole: &[(String, Mark, Vec<Entry>)]) -> Vec<String> {
-    let needs = whole.iter().flat_map(|(_, _, entries)| entries).filter(|entry| entry.key == "depends_on");
+    let needs = whole
+        .iter()
+        .flat_map(|(_, _, entries)| entries)
+        .filter(|entry| entry.key == "depends_on");
     let conditions = needs.flat_map(|entry| entry.node.entries()).filter(|entry| {
         let condition = entry.node.get("condition").and_then(Node::scalar);
         condition.as_deref() == Some("service_completed_successfully")
@@ -102,16 +168,27 @@ impl Compose<'_> {
         };
         let extends = own.remove(at);
         if depth == 0 {
-            return Err(Fault::new(extends.at, format!("service `{}` extends itself", entry.key)));
+            return Err(Fault::new(
+                extends.at,
+                format!("service `{}` extends itself", entry.key),
+            ));
         }
         if extends.node.get("file").is_some() {
             let why = "what stands in another file is not read: copy it over";
             self.report.lost(extends.at, &entry.key, "extends", why);
             return Ok(own);
         }
-        let base = extends.node.get("service").unwrap_or(&extends.node).scalar().unwrap_or_default();
+        let base = extends
+            .node
+            .get("service")
+            .unwrap_or(&extends.node)
+            .scalar()
+            .unwrap_or_default();
         let Some(base) = self.services.entries().iter().find(|entry| entry.key == base) else {
-            return Err(Fault::new(extends.at, format!("there is no service `{base}` to extend")));
+            return Err(Fault::new(
+                extends.at,
+                format!("there is no service `{base}` to extend"),
+            ));
         };
         for inherited in self.extended(base, depth - 1)? {
             match own.iter_mut().find(|entry| entry.key == inherited.key) {
@@ -159,7 +236,10 @@ impl Compose<'_> {
                 "stop_signal" => self.scalar(service, "stop_signal", node, words::signal_word),
                 "stop_grace_period" => self.scalar(service, "stop_timeout", node, str::to_owned),
                 "profiles" => match node.scalars() {
-                    Some(profiles) => service.set("profiles", Value::texts(profiles.iter().map(|word| names::allowed(word)))),
+                    Some(profiles) => service.set(
+                        "profiles",
+                        Value::texts(profiles.iter().map(|word| names::allowed(word))),
+                    ),
                     None => self.report.lost(entry.at, &service.name, key, "it is no list of words"),
                 },
                 "user" => self.user(service, node),
@@ -167,7 +247,12 @@ impl Compose<'_> {
                 "deploy" => self.deploy(service, node),
                 "logging" => self.logging(service, node),
                 "ulimits" => self.ulimits(service, node),
-                "labels" => self.report.lost(entry.at, &service.name, key, "labels with values mean something to a container only"),
+                "labels" => self.report.lost(
+                    entry.at,
+                    &service.name,
+                    key,
+                    "labels with values mean something to a container only",
+                ),
                 "develop" => {
                     let why = "write it as `watch = { paths = [\"src\"] }`";
                     self.report.lost(entry.at, &service.name, key, why);
@@ -175,7 +260,9 @@ impl Compose<'_> {
                 "attach" => {}
                 key if key.starts_with("x-") => {}
                 key if CONTAINER.contains(&key) => container.push((entry.at, key)),
-                key => self.report.lost(entry.at, &service.name, key, "there is no such thing here"),
+                key => self
+                    .report
+                    .lost(entry.at, &service.name, key, "there is no such thing here"),
             }
         }
         if let Some((at, _)) = container.first() {
@@ -183,7 +270,10 @@ impl Compose<'_> {
             let why = "there is no container: it runs on this machine, with what is installed here";
             self.report.lost(*at, &service.name, &keys.join(", "), why);
         }
-        if find("restart").is_none() && find("deploy").is_none_or(|deploy| deploy.node.get("restart_policy").is_none()) && !is_task {
+        if find("restart").is_none()
+            && find("deploy").is_none_or(|deploy| deploy.node.get("restart_policy").is_none())
+            && !is_task
+        {
             service.say("restart", Value::text("no"), "what Compose does where nothing is said");
         }
     }
@@ -203,12 +293,25 @@ impl Compose<'_> {
         let mut all = Vec::new();
         for entry in [entrypoint, command].into_iter().flatten() {
             let words = match &entry.node.value {
-                Node_::List(_) => entry.node.scalars().ok_or_else(|| "its words are not all text".to_owned()),
-                _ => entry.node.scalar().ok_or_else(|| "it is no text".to_owned()).and_then(|line| words::split(&line)),
+                Node_::List(_) => entry
+                    .node
+                    .scalars()
+                    .ok_or_else(|| "its words are not all text".to_owned()),
+                _ => entry
+                    .node
+                    .scalar()
+                    .ok_or_else(|| "it is no text".to_owned())
+                    .and_then(|line| words::split(&line)),
             };
             match words {
                 Ok(words) => {
                     for word in words {
+                        if let Some(host) = self.host_in(&word).filter(|host| *host != word) {
+                            let message = format!(
+                                "its command names the host `{host}`, which only Compose resolves: write 127.0.0.1"
+                            );
+                            self.report.note(entry.node.at, &service.name, message);
+                        }
                         all.extend(self.expanded(&word, entry.node.at, &service.name, &entry.key));
                     }
                 }
@@ -218,7 +321,13 @@ impl Compose<'_> {
         service.set("command", words::command(&all));
     }
 
-    fn working_dir(&mut self, service: &mut Service, dir: Option<&Entry>, volumes: Option<&Entry>, build: Option<&Entry>) {
+    fn working_dir(
+        &mut self,
+        service: &mut Service,
+        dir: Option<&Entry>,
+        volumes: Option<&Entry>,
+        build: Option<&Entry>,
+    ) {
         let mounts = volumes.map(|entry| mounts(&entry.node)).unwrap_or_default();
         let context = build.and_then(|entry| entry.node.get("context").unwrap_or(&entry.node).scalar());
         let context = context.filter(|context| !context.contains(['$', ':']));
@@ -230,7 +339,12 @@ impl Compose<'_> {
             });
             match inside {
                 Some(path) => {
-                    self.report.changed(*at, &service.name, "working_dir", format!("{wanted} of the container is {path} here"));
+                    self.report.changed(
+                        *at,
+                        &service.name,
+                        "working_dir",
+                        format!("{wanted} of the container is {path} here"),
+                    );
                     return self.place(service, &path);
                 }
                 None if !wanted.starts_with('/') => return self.place(service, wanted),
@@ -244,7 +358,12 @@ impl Compose<'_> {
             Some(context) if context.trim_end_matches('/') != "." => {
                 self.place(service, &context);
                 let at = build.map_or(Mark::NONE, |entry| entry.at);
-                self.report.changed(at, &service.name, "working_dir", "taken from the folder that it is built from");
+                self.report.changed(
+                    at,
+                    &service.name,
+                    "working_dir",
+                    "taken from the folder that it is built from",
+                );
             }
             _ => self.place(service, "."),
         }
@@ -279,7 +398,8 @@ impl Compose<'_> {
                 if let Value::Text(text) | Value::Template(text) = &value
                     && let Some(host) = self.host_in(text)
                 {
-                    let message = format!("{name} names the host `{host}`, which only Compose resolves: write 127.0.0.1");
+                    let message =
+                        format!("{name} names the host `{host}`, which only Compose resolves: write 127.0.0.1");
                     self.report.note(at, &service.name, message);
                 }
                 service.env(&name, value);
@@ -295,7 +415,8 @@ impl Compose<'_> {
                 || text.match_indices(name).any(|(at, _)| {
                     let before = &text[..at];
                     let after = &text[at + name.len()..];
-                    (before.ends_with("//") || before.ends_with('@') || before.is_empty()) && after.starts_with([':', '/'])
+                    (before.ends_with("//") || before.ends_with('@') || before.is_empty())
+                        && after.starts_with([':', '/'])
                 })
         })
     }
@@ -307,7 +428,9 @@ impl Compose<'_> {
         };
         let mut files = Vec::new();
         for item in items {
-            let Some(path) = item.get("path").unwrap_or(item).scalar() else { continue };
+            let Some(path) = item.get("path").unwrap_or(item).scalar() else {
+                continue;
+            };
             match words::expanded_path(self.input.base, &path) {
                 Ok(path) if item.get("required").and_then(Node::flag) == Some(false) => {
                     files.push(Value::table([("path", path), ("required", Value::Bool(false))]));
@@ -335,7 +458,12 @@ impl Compose<'_> {
                 Some("service_healthy") => "healthy",
                 Some("service_completed_successfully") => "completed_successfully",
                 Some(other) => {
-                    self.report.lost(entry.at, &service.name, "depends_on", format!("there is no condition `{other}`"));
+                    self.report.lost(
+                        entry.at,
+                        &service.name,
+                        "depends_on",
+                        format!("there is no condition `{other}`"),
+                    );
                     continue;
                 }
             };
@@ -344,8 +472,16 @@ impl Compose<'_> {
                 (None | Some(false), None | Some(true)) => Value::text(condition),
                 (restart, required) => {
                     let mut table = vec![("condition".to_owned(), Value::text(condition))];
-                    table.extend(restart.filter(|on| *on).map(|on| ("restart".to_owned(), Value::Bool(on))));
-                    table.extend(required.filter(|on| !*on).map(|on| ("required".to_owned(), Value::Bool(on))));
+                    table.extend(
+                        restart
+                            .filter(|on| *on)
+                            .map(|on| ("restart".to_owned(), Value::Bool(on))),
+                    );
+                    table.extend(
+                        required
+                            .filter(|on| !*on)
+                            .map(|on| ("required".to_owned(), Value::Bool(on))),
+                    );
                     Value::Table(table)
                 }
             };
@@ -355,7 +491,12 @@ impl Compose<'_> {
         for (target, at, value) in needs {
             match self.names.get(&target) {
                 Some(name) => kept.push((name.to_owned(), value)),
-                None => self.report.lost(at, &service.name, "depends_on", format!("`{target}` is not carried over")),
+                None => self.report.lost(
+                    at,
+                    &service.name,
+                    "depends_on",
+                    format!("`{target}` is not carried over"),
+                ),
             }
         }
         if !kept.is_empty() {
@@ -405,9 +546,16 @@ impl Compose<'_> {
                 service.set("restart", Value::text("on-failure"));
                 if let Ok(count) = count.parse() {
                     service.set("max_restarts", Value::Number(count));
+                    let how = "it counts the restarts within a minute (`restart_window`), not all of them";
+                    self.report.changed(node.at, &service.name, "restart", how);
                 }
             }
-            _ => self.report.lost(node.at, &service.name, "restart", format!("there is no policy `{word}`")),
+            _ => self.report.lost(
+                node.at,
+                &service.name,
+                "restart",
+                format!("there is no policy `{word}`"),
+            ),
         }
     }
 
@@ -446,7 +594,8 @@ impl Compose<'_> {
                 "restart_policy" => self.restart_policy(service, &entry.node),
                 key => {
                     let key = format!("deploy.{key}");
-                    self.report.lost(entry.at, &service.name, &key, "it means something to a cluster only");
+                    self.report
+                        .lost(entry.at, &service.name, &key, "it means something to a cluster only");
                 }
             }
         }
@@ -454,11 +603,14 @@ impl Compose<'_> {
 
     fn restart_policy(&mut self, service: &mut Service, node: &Node) {
         let condition = node.get("condition").and_then(Node::scalar);
-        service.set("restart", Value::text(match condition.as_deref() {
-            Some("none") => "no",
-            Some("on-failure") => "on-failure",
-            _ => "always",
-        }));
+        service.set(
+            "restart",
+            Value::text(match condition.as_deref() {
+                Some("none") => "no",
+                Some("on-failure") => "on-failure",
+                _ => "always",
+            }),
+        );
         if let Some(count) = node.get("max_attempts").and_then(Node::whole) {
             service.set("max_restarts", Value::Number(count));
         }
@@ -475,10 +627,19 @@ impl Compose<'_> {
             Some("none") => return service.set("log", Value::Bool(false)),
             None | Some("json-file" | "local") => {}
             Some(driver) => {
-                return self.report.lost(node.at, &service.name, "logging", format!("there is no driver `{driver}`"));
+                return self.report.lost(
+                    node.at,
+                    &service.name,
+                    "logging",
+                    format!("there is no driver `{driver}`"),
+                );
             }
         }
-        let option = |key: &str| node.get("options").and_then(|options| options.get(key)).and_then(Node::scalar);
+        let option = |key: &str| {
+            node.get("options")
+                .and_then(|options| options.get(key))
+                .and_then(Node::scalar)
+        };
         let mut log = Vec::new();
         if let Some(size) = option("max-size").as_deref().and_then(words::binary_size) {
             log.push(("max_size".to_owned(), Value::Text(size)));
@@ -498,7 +659,11 @@ impl Compose<'_> {
                 Some("-1") => Some(Value::text("unlimited")),
                 _ => node.whole().map(Value::Number),
             };
-            let both = entry.node.get("soft").and_then(number).zip(entry.node.get("hard").and_then(number));
+            let both = entry
+                .node
+                .get("soft")
+                .and_then(number)
+                .zip(entry.node.get("hard").and_then(number));
             match both {
                 Some((soft, hard)) => limits.push((entry.key.clone(), Value::table([("soft", soft), ("hard", hard)]))),
                 None => match number(&entry.node) {
@@ -526,7 +691,9 @@ fn lay_under(own: &mut Node, base: Node) {
 
 /// Folders of this machine and where the container has them, the deepest first.
 fn mounts(volumes: &Node) -> Vec<(String, String)> {
-    let Node_::List(items) = &volumes.value else { return Vec::new() };
+    let Node_::List(items) = &volumes.value else {
+        return Vec::new();
+    };
     let mut mounts: Vec<(String, String)> = items
         .iter()
         .filter_map(|item| {

@@ -28,7 +28,12 @@ impl Value {
     }
 
     pub fn table<const N: usize>(entries: [(&str, Value); N]) -> Value {
-        Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        Value::Table(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect(),
+        )
     }
 }
 

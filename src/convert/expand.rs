@@ -206,12 +206,19 @@ mod tests {
             ("a $$ b $1 $", Value::text("a $ b $1 $")),
             ("{{ x }}", Value::text("{{ x }}")),
             ("$A", Value::Template("{{ env.A | default(\"\") }}".into())),
-            ("{{ ${A-b}c", Value::Template("{{ \"{{\" }} {{ env.A | default(\"b\") }}c".into())),
-            ("${A:-x${B:-\"y\"}}", Value::Template(
-                "{{ env.A | default((\"x\" ~ (env.B | default(\"\\\"y\\\"\", true))), true) }}".into(),
-            )),
+            (
+                "{{ ${A-b}c",
+                Value::Template("{{ \"{{\" }} {{ env.A | default(\"b\") }}c".into()),
+            ),
+            (
+                "${A:-x${B:-\"y\"}}",
+                Value::Template("{{ env.A | default((\"x\" ~ (env.B | default(\"\\\"y\\\"\", true))), true) }}".into()),
+            ),
             ("${A:?no}", Value::Template("{{ env.A }}".into())),
-            ("${A:+z}", Value::Template("{{ \"z\" if env.A | default(\"\") else \"\" }}".into())),
+            (
+                "${A:+z}",
+                Value::Template("{{ \"z\" if env.A | default(\"\") else \"\" }}".into()),
+            ),
         ] {
             assert_eq!(dollars(text), Ok(wanted), "{text}");
         }

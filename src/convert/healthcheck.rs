@@ -11,7 +11,12 @@ pub(super) fn convert(node: &Node, service: &mut Service, report: &mut Report) {
         return;
     }
     let Some(test) = node.get("test") else {
-        report.lost(node.at, &name, "healthcheck", "without a `test` it is that of the image");
+        report.lost(
+            node.at,
+            &name,
+            "healthcheck",
+            "without a `test` it is that of the image",
+        );
         return;
     };
     let command = match &test.value {
@@ -50,7 +55,11 @@ pub(super) fn convert(node: &Node, service: &mut Service, report: &mut Report) {
     );
     let patience = patience(&interval, retries, &start_period);
     if patience > 60 {
-        service.say("start_timeout", Value::seconds(patience), "as long as the healthcheck had");
+        service.say(
+            "start_timeout",
+            Value::seconds(patience),
+            "as long as the healthcheck had",
+        );
     }
     let health = Value::table([
         ("exec", command),
@@ -59,7 +68,11 @@ pub(super) fn convert(node: &Node, service: &mut Service, report: &mut Report) {
         ("retries", Value::Number(retries)),
         ("on_failure", Value::text("none")),
     ]);
-    service.say("health", health, "Compose shows an unhealthy container and leaves it as it is");
+    service.say(
+        "health",
+        health,
+        "Compose shows an unhealthy container and leaves it as it is",
+    );
     if let Some(node) = node.get("start_interval") {
         let why = "until it is ready a probe runs every 50 ms, rising to its `interval`";
         report.lost(node.at, &name, "start_interval", why);
@@ -69,5 +82,7 @@ pub(super) fn convert(node: &Node, service: &mut Service, report: &mut Report) {
 /// Seconds until a container would be called unhealthy.
 fn patience(interval: &str, retries: u64, start_period: &str) -> u64 {
     let seconds = |text: &str| crate::config::duration(text).map_or(0, |duration| duration.as_secs());
-    seconds(start_period).saturating_add(seconds(interval).saturating_mul(retries)).min(86_400)
+    seconds(start_period)
+        .saturating_add(seconds(interval).saturating_mul(retries))
+        .min(86_400)
 }

@@ -11,7 +11,10 @@ pub(super) struct Section {
 
 impl Section {
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        self.entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.node)
     }
 
     pub fn text(&self, key: &str) -> Option<&str> {
@@ -100,7 +103,10 @@ fn uncommented(line: &str) -> &str {
     if word.starts_with(['#', ';']) {
         return "";
     }
-    let end = line.match_indices(';').map(|(at, _)| at).find(|&at| line[..at].ends_with([' ', '\t']));
+    let end = line
+        .match_indices(';')
+        .map(|(at, _)| at)
+        .find(|&at| line[..at].ends_with([' ', '\t']));
     &line[..end.unwrap_or(line.len())]
 }
 

@@ -24,9 +24,6 @@ mod toml_text;
 mod words;
 mod yaml;
 
-#[cfg(test)]
-mod tests;
-
 pub use draft::Draft;
 pub use folder::{Folder, Found, look};
 pub use node::Mark;
@@ -114,7 +111,10 @@ impl Kind {
         } else if begins(&["[daemons.", "[daemons]"]) {
             Some(Kind::Pitchfork)
         } else {
-            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            let mut lines = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
             let first = lines.next()?;
             let is_procfile = procfile::entry(first).is_some() && lines.all(|line| procfile::entry(line).is_some());
             is_procfile.then_some(Kind::Procfile)
@@ -167,8 +167,8 @@ pub fn text(bytes: &[u8]) -> Result<&str, Fault> {
         return Err(Fault::new(Mark::NONE, message));
     }
     let place = |at: usize| Mark::of_bytes(bytes, at);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| Fault::new(place(error.valid_up_to()), "this is not UTF-8 text"))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| Fault::new(place(error.valid_up_to()), "this is not UTF-8 text"))?;
     match text.find('\0') {
         Some(at) => Err(Fault::new(place(at), "a NUL byte: this is not a text file")),
         None => Ok(text.strip_prefix('\u{feff}').unwrap_or(text)),
@@ -198,7 +198,10 @@ pub fn convert(kind: Kind, input: &Input) -> Result<(Draft, Report), (Fault, Rep
         return Err((fault, report));
     }
     if let Some(service) = draft.services.get(MOST_SERVICES) {
-        return Err((Fault::new(service.at, format!("more than {MOST_SERVICES} services")), report));
+        return Err((
+            Fault::new(service.at, format!("more than {MOST_SERVICES} services")),
+            report,
+        ));
     }
     Ok((draft, report))
 }

@@ -19,12 +19,19 @@ impl Names {
     pub fn take(&mut self, theirs: &str, at: Mark, report: &mut Report) -> String {
         let mut name = allowed(theirs);
         if self.is_taken(&name) {
-            let free = (2..).map(|number| suffixed(&name, number)).find(|name| !self.is_taken(name));
+            let free = (2..)
+                .map(|number| suffixed(&name, number))
+                .find(|name| !self.is_taken(name));
             name = free.unwrap_or(name);
         }
         if name != theirs {
             let shown: String = theirs.chars().take(80).collect();
-            report.changed(at, &name, "", format!("`{shown}` is called `{name}` here, where a name holds letters, digits, `_`, `-` and `.`"));
+            report.changed(
+                at,
+                &name,
+                "",
+                format!("`{shown}` is called `{name}` here, where a name holds letters, digits, `_`, `-` and `.`"),
+            );
         }
         self.ours.insert(theirs.to_owned(), name.clone());
         name
@@ -45,7 +52,11 @@ pub(super) fn allowed(theirs: &str) -> String {
         return theirs.to_owned();
     }
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let name: String = theirs.chars().map(|c| if is_good(c) { c } else { '-' }).take(LONGEST).collect();
+    let name: String = theirs
+        .chars()
+        .map(|c| if is_good(c) { c } else { '-' })
+        .take(LONGEST)
+        .collect();
     let name = name.trim_matches(['-', '.']);
     match name_fault(name) {
         None => name.to_owned(),

@@ -21,7 +21,10 @@ impl Mark {
     /// Of a byte; columns are characters.
     pub fn of_bytes(bytes: &[u8], at: usize) -> Mark {
         let before = &bytes[..at.min(bytes.len())];
-        let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        let start = before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |newline| newline + 1);
         let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
         Mark::new(line, String::from_utf8_lossy(&before[start..]).chars().count() + 1)
     }
@@ -64,7 +67,10 @@ impl Node {
     }
 
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        self.entries()
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.node)
     }
 
     /// One value as text, however it is written.

@@ -13,13 +13,21 @@ const DEEPEST: usize = 64;
 
 pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault> {
     let root = parse(input.text)?;
-    let Some(daemons) = root.get("daemons").filter(|daemons| matches!(daemons.value, Node_::Map(_))) else {
+    let Some(daemons) = root
+        .get("daemons")
+        .filter(|daemons| matches!(daemons.value, Node_::Map(_)))
+    else {
         return Err(Fault::new(Mark::NONE, "a pitchfork.toml has `[daemons.NAME]`"));
     };
     for entry in root.entries() {
         match entry.key.as_str() {
             "daemons" => {}
-            "namespace" => report.lost(entry.at, "", "namespace", "a project is called by its folder, or by `project.name`"),
+            "namespace" => report.lost(
+                entry.at,
+                "",
+                "namespace",
+                "a project is called by its folder, or by `project.name`",
+            ),
             key => report.lost(entry.at, "", key, "it is about pitchfork itself"),
         }
     }
@@ -87,7 +95,12 @@ fn daemon(service: &mut Service, node: &Node, base: &str, names: &Names, report:
                 Some(url) => ready.push(("http".to_owned(), Value::text(url))),
                 None => report.lost(at, &name, key, "it is no URL"),
             },
-            "ready_delay" => report.lost(at, &name, key, "a time says nothing about readiness: write a `ready` probe"),
+            "ready_delay" => report.lost(
+                at,
+                &name,
+                key,
+                "a time says nothing about readiness: write a `ready` probe",
+            ),
             "depends" => {
                 let mut kept = Vec::new();
                 for need in node.scalars().unwrap_or_default() {
@@ -105,7 +118,12 @@ fn daemon(service: &mut Service, node: &Node, base: &str, names: &Names, report:
                 if !all.iter().any(|word| word == "start") {
                     service.set("autostart", Value::Bool(false));
                 }
-                report.changed(at, &name, key, "nothing is started or stopped by going into a folder: `runner up` and `down` do");
+                report.changed(
+                    at,
+                    &name,
+                    key,
+                    "nothing is started or stopped by going into a folder: `runner up` and `down` do",
+                );
             }
             "cron" => {
                 let schedule = node.get("schedule").unwrap_or(node).scalar().unwrap_or_default();
@@ -126,7 +144,10 @@ fn daemon(service: &mut Service, node: &Node, base: &str, names: &Names, report:
             },
             "expected_port" | "port" => {
                 let all = node.get("expect").unwrap_or(node).scalars().unwrap_or_default();
-                let ports: Vec<Value> = all.iter().filter_map(|port| port.parse().ok().map(Value::Number)).collect();
+                let ports: Vec<Value> = all
+                    .iter()
+                    .filter_map(|port| port.parse().ok().map(Value::Number))
+                    .collect();
                 if !ports.is_empty() {
                     service.set("ports", Value::List(ports));
                 }
@@ -155,7 +176,12 @@ fn daemon(service: &mut Service, node: &Node, base: &str, names: &Names, report:
             },
             "description" => service.set("description", Value::text(text())),
             "boot_start" if node.flag() != Some(true) => {}
-            "boot_start" => report.lost(at, &name, key, "`runner up -d` in a unit of the system starts it at boot"),
+            "boot_start" => report.lost(
+                at,
+                &name,
+                key,
+                "`runner up -d` in a unit of the system starts it at boot",
+            ),
             other => report.lost(at, &name, other, "there is no such thing here"),
         }
     }
@@ -168,14 +194,20 @@ fn daemon(service: &mut Service, node: &Node, base: &str, names: &Names, report:
         }
     }
     if service.get("restart").is_none() && !is_cron {
-        service.say("restart", Value::text("no"), "what pitchfork does where nothing is said");
+        service.say(
+            "restart",
+            Value::text("no"),
+            "what pitchfork does where nothing is said",
+        );
     }
 }
 
 fn parse(text: &str) -> Result<Node, Fault> {
     // The parser has a bound of its own for what it goes down.
     let root = DeTable::parse(text).map_err(|error| {
-        let at = error.span().map_or(Mark::NONE, |span| Mark::of_bytes(text.as_bytes(), span.start));
+        let at = error
+            .span()
+            .map_or(Mark::NONE, |span| Mark::of_bytes(text.as_bytes(), span.start));
         Fault::new(at, format!("no valid TOML: {}", error.message()))
     })?;
     let lines = Lines::of(text);

@@ -21,7 +21,10 @@ pub(super) fn read(node: &Node) -> Result<Probe, String> {
     let exec = node.get("exec");
     let check = match (exec, node.get("http_get")) {
         (Some(exec), None) => {
-            let command = exec.get("command").and_then(Node::scalar).ok_or("its `exec` has no `command`")?;
+            let command = exec
+                .get("command")
+                .and_then(Node::scalar)
+                .ok_or("its `exec` has no `command`")?;
             ("exec".to_owned(), Value::text(command.replace("$$", "$")))
         }
         (None, Some(get)) => ("http".to_owned(), http(get)?),
@@ -40,7 +43,11 @@ pub(super) fn read(node: &Node) -> Result<Probe, String> {
 }
 
 fn http(get: &Node) -> Result<Value, String> {
-    let word = |key: &str, default: &str| get.get(key).and_then(Node::scalar).unwrap_or_else(|| default.to_owned());
+    let word = |key: &str, default: &str| {
+        get.get(key)
+            .and_then(Node::scalar)
+            .unwrap_or_else(|| default.to_owned())
+    };
     let (scheme, host, path) = (word("scheme", "http"), word("host", "127.0.0.1"), word("path", "/"));
     let port = word("port", &word("num_port", "80"));
     let slash = if path.starts_with('/') { "" } else { "/" };
@@ -56,7 +63,10 @@ fn http(get: &Node) -> Result<Value, String> {
     if let Some(headers) = get.get("headers") {
         let mut all = Vec::new();
         for entry in headers.entries() {
-            all.push((entry.key.clone(), expand::dollars(&entry.node.scalar().unwrap_or_default())?));
+            all.push((
+                entry.key.clone(),
+                expand::dollars(&entry.node.scalar().unwrap_or_default())?,
+            ));
         }
         table.push(("headers".to_owned(), Value::Table(all)));
     }
@@ -75,7 +85,9 @@ impl Probe {
     }
 
     pub fn health(&self) -> Value {
-        let Value::Table(mut table) = self.ready() else { return Value::Bool(false) };
+        let Value::Table(mut table) = self.ready() else {
+            return Value::Bool(false);
+        };
         table.push(("retries".to_owned(), Value::Number(self.failures)));
         if self.initial_delay > 0 {
             table.push(("start_period".to_owned(), Value::seconds(self.initial_delay)));
@@ -85,6 +97,8 @@ impl Probe {
 
     /// Seconds until process-compose would give up.
     pub fn patience(&self) -> u64 {
-        self.initial_delay.saturating_add(self.period.saturating_mul(self.failures)).min(86_400)
+        self.initial_delay
+            .saturating_add(self.period.saturating_mul(self.failures))
+            .min(86_400)
     }
 }

@@ -7,7 +7,17 @@ use super::report::Report;
 use super::{Fault, Input, expand, probes, words, yaml};
 
 /// Settings of process-compose itself, which have no meaning for the processes.
-const ITS_OWN: &[&str] = &["version", "log_level", "log_length", "log_format", "is_strict", "is_tui_disabled", "disable_env_expansion", "ordered_shutdown", "name"];
+const ITS_OWN: &[&str] = &[
+    "version",
+    "log_level",
+    "log_length",
+    "log_format",
+    "is_strict",
+    "is_tui_disabled",
+    "disable_env_expansion",
+    "ordered_shutdown",
+    "name",
+];
 
 pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault> {
     let root = yaml::parse(input.text)?;
@@ -15,7 +25,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         return Err(Fault::new(root.at, "a process-compose file has `processes`"));
     };
     if !matches!(processes.value, Node_::Map(_)) {
-        return Err(Fault::new(processes.at, format!("`processes` is a table, not {}", processes.kind())));
+        return Err(Fault::new(
+            processes.at,
+            format!("`processes` is a table, not {}", processes.kind()),
+        ));
     }
     let mut draft = Draft::default();
     let mut conversion = Conversion {
@@ -29,12 +42,19 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         match entry.key.as_str() {
             "processes" | "environment" | "vars" | "shell" => {}
             key if ITS_OWN.contains(&key) || key.starts_with("x-") => {}
-            "log_location" => conversion.report.lost(entry.at, "", "log_location", "each service has a log of its own here"),
+            "log_location" => {
+                conversion
+                    .report
+                    .lost(entry.at, "", "log_location", "each service has a log of its own here")
+            }
             key => conversion.report.lost(entry.at, "", key, "there is no such thing here"),
         }
     }
     let shell = |key: &str, default: &str| {
-        let word = root.get("shell").and_then(|shell| shell.get(key)).and_then(Node::scalar);
+        let word = root
+            .get("shell")
+            .and_then(|shell| shell.get(key))
+            .and_then(Node::scalar);
         word.unwrap_or_else(|| default.to_owned())
     };
     draft.project(
@@ -48,7 +68,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
     let mut named = Vec::new();
     for entry in processes.entries() {
         if !matches!(entry.node.value, Node_::Map(_)) {
-            return Err(Fault::new(entry.node.at, format!("process `{}` is a table, not {}", entry.key, entry.node.kind())));
+            return Err(Fault::new(
+                entry.node.at,
+                format!("process `{}` is a table, not {}", entry.key, entry.node.kind()),
+            ));
         }
         let name = conversion.names.take(&entry.key, entry.at, conversion.report);
         named.push((name, entry));
@@ -94,7 +117,10 @@ impl Conversion<'_> {
                     }
                 }
                 "env_file" | "dotenv" => match node.scalars() {
-                    Some(files) => service.set("env_file", Value::texts(files.iter().map(|file| words::path(self.base, file)))),
+                    Some(files) => service.set(
+                        "env_file",
+                        Value::texts(files.iter().map(|file| words::path(self.base, file))),
+                    ),
                     None => self.report.lost(at, &name, key, "it is no list of files"),
                 },
                 "depends_on" => self.depends_on(service, node),
@@ -106,7 +132,12 @@ impl Conversion<'_> {
                             service.set("start_timeout", Value::seconds(probe.patience()));
                         }
                         if probe.has_folder {
-                            self.report.lost(at, &name, "readiness_probe.exec.working_dir", "a probe runs in the folder of its service");
+                            self.report.lost(
+                                at,
+                                &name,
+                                "readiness_probe.exec.working_dir",
+                                "a probe runs in the folder of its service",
+                            );
                         }
                     }
                     Err(why) => self.report.lost(at, &name, key, why),
@@ -129,7 +160,10 @@ impl Conversion<'_> {
                         service.set("autostart", Value::Bool(false));
                     }
                 }
-                "namespace" => service.set("labels", Value::texts([names::allowed(&node.scalar().unwrap_or_default())])),
+                "namespace" => service.set(
+                    "labels",
+                    Value::texts([names::allowed(&node.scalar().unwrap_or_default())]),
+                ),
                 "replicas" => match node.whole() {
                     Some(0 | 1) => {}
                     Some(count) => service.set("replicas", Value::Number(count)),
@@ -137,22 +171,44 @@ impl Conversion<'_> {
                 },
                 "schedule" => self.schedule(service, node, at),
                 "is_daemon" if node.flag() == Some(true) => {
-                    self.report.lost(at, &name, key, "name the file that it writes: `pid_file = \"run/NAME.pid\"`");
+                    self.report.lost(
+                        at,
+                        &name,
+                        key,
+                        "name the file that it writes: `pid_file = \"run/NAME.pid\"`",
+                    );
                 }
                 "is_tty" | "is_interactive" if node.flag() == Some(true) => {
                     service.set("tty", Value::Bool(true));
                 }
                 "is_foreground" | "is_elevated" if node.flag() == Some(true) => {
-                    self.report.lost(at, &name, key, "there is no such thing here; `runner run NAME` has a terminal, `user` another user");
+                    self.report.lost(
+                        at,
+                        &name,
+                        key,
+                        "there is no such thing here; `runner run NAME` has a terminal, `user` another user",
+                    );
                 }
-                "vars" | "name" | "disable_ansi_colors" | "is_dotenv_disabled" | "is_daemon" | "is_tty" | "is_interactive"
-                | "is_foreground" | "is_elevated" | "launch_timeout_seconds" => {}
+                "vars"
+                | "name"
+                | "disable_ansi_colors"
+                | "is_dotenv_disabled"
+                | "is_daemon"
+                | "is_tty"
+                | "is_interactive"
+                | "is_foreground"
+                | "is_elevated"
+                | "launch_timeout_seconds" => {}
                 other if other.starts_with("x-") => {}
                 other => self.report.lost(at, &name, other, "there is no such thing here"),
             }
         }
         if service.get("restart").is_none() && service.get("schedule").is_none() {
-            service.say("restart", Value::text("no"), "what process-compose does where nothing is said");
+            service.say(
+                "restart",
+                Value::text("no"),
+                "what process-compose does where nothing is said",
+            );
         }
     }
 
@@ -163,7 +219,10 @@ impl Conversion<'_> {
         while let Some((before, inner, after)) = template(rest) {
             out.push_str(before);
             let name = inner.trim().strip_prefix('.').unwrap_or_default();
-            let value = [own, self.vars].into_iter().flatten().find_map(|vars| vars.get(name)?.scalar());
+            let value = [own, self.vars]
+                .into_iter()
+                .flatten()
+                .find_map(|vars| vars.get(name)?.scalar());
             match value {
                 Some(value) => out.push_str(&value),
                 None => {
@@ -180,7 +239,9 @@ impl Conversion<'_> {
     fn command(&mut self, service: &mut Service, node: &Node, vars: Option<&Node>) {
         if let Node_::List(_) = &node.value {
             let Some(all) = node.scalars().filter(|all| !all.is_empty()) else {
-                return self.report.lost(node.at, &service.name, "entrypoint", "it is no list of words");
+                return self
+                    .report
+                    .lost(node.at, &service.name, "entrypoint", "it is no list of words");
             };
             let all: Vec<Value> = all
                 .iter()
@@ -191,7 +252,11 @@ impl Conversion<'_> {
         let line = node.scalar().unwrap_or_default();
         let line = self.with_vars(&line, vars, node.at, &service.name.clone());
         // The shell finds the same variables in the environment.
-        let line = if self.is_expanding { line.replace("$$", "$") } else { line };
+        let line = if self.is_expanding {
+            line.replace("$$", "$")
+        } else {
+            line
+        };
         service.set("command", Value::text(line.trim_end_matches('\n')));
     }
 
@@ -201,7 +266,8 @@ impl Conversion<'_> {
             return Value::Text(text);
         }
         expand::dollars(&text).unwrap_or_else(|why| {
-            self.report.changed(at, service, "", format!("{why}; it stands there as it is"));
+            self.report
+                .changed(at, service, "", format!("{why}; it stands there as it is"));
             Value::Text(text)
         })
     }
@@ -225,7 +291,10 @@ impl Conversion<'_> {
         };
         for (name, text, at) in pairs {
             // Quotes around a value are syntax there.
-            let text = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(&text);
+            let text = text
+                .strip_prefix('\'')
+                .and_then(|text| text.strip_suffix('\''))
+                .unwrap_or(&text);
             let value = self.value(text, at, service, None);
             all.retain(|(known, _)| *known != name);
             all.push((name, value));
@@ -243,13 +312,23 @@ impl Conversion<'_> {
                 Some("process_completed_successfully") => "completed_successfully",
                 Some("process_started") => "started",
                 Some(other) => {
-                    self.report.lost(entry.at, &service.name, "depends_on", format!("there is no condition `{other}`"));
+                    self.report.lost(
+                        entry.at,
+                        &service.name,
+                        "depends_on",
+                        format!("there is no condition `{other}`"),
+                    );
                     continue;
                 }
             };
             match self.names.get(&entry.key) {
                 Some(name) => needs.push((name.to_owned(), Value::text(ours))),
-                None => self.report.lost(entry.at, &service.name, "depends_on", format!("there is no process `{}`", entry.key)),
+                None => self.report.lost(
+                    entry.at,
+                    &service.name,
+                    "depends_on",
+                    format!("there is no process `{}`", entry.key),
+                ),
             }
         }
         if !needs.is_empty() {
@@ -272,21 +351,43 @@ impl Conversion<'_> {
                 let why = "the nearest is `essential = true`, which ends everything after a success as well";
                 self.report.lost(node.at, &service.name, "availability.restart", why);
             }
-            Some(other) => self.report.lost(node.at, &service.name, "availability.restart", format!("there is no policy `{other}`")),
+            Some(other) => self.report.lost(
+                node.at,
+                &service.name,
+                "availability.restart",
+                format!("there is no policy `{other}`"),
+            ),
         }
         if let Some(seconds) = node.get("backoff_seconds").and_then(Node::whole) {
             let seconds = Value::seconds(seconds);
-            service.set("backoff", Value::table([("initial", seconds.clone()), ("max", seconds)]));
+            service.set(
+                "backoff",
+                Value::table([("initial", seconds.clone()), ("max", seconds)]),
+            );
         }
-        if let Some(count) = node.get("max_restarts").and_then(Node::whole).filter(|count| *count > 0) {
+        if let Some(count) = node
+            .get("max_restarts")
+            .and_then(Node::whole)
+            .filter(|count| *count > 0)
+        {
             service.set("max_restarts", Value::Number(count));
-            self.report.changed(node.at, &service.name, "max_restarts", "it counts the restarts within a minute (`restart_window`), not all of them");
+            self.report.changed(
+                node.at,
+                &service.name,
+                "max_restarts",
+                "it counts the restarts within a minute (`restart_window`), not all of them",
+            );
         }
         if node.get("exit_on_end").and_then(Node::flag) == Some(true) {
             service.set("essential", Value::Bool(true));
         }
         if node.get("exit_on_skipped").and_then(Node::flag) == Some(true) {
-            self.report.lost(node.at, &service.name, "availability.exit_on_skipped", "there is no such thing here");
+            self.report.lost(
+                node.at,
+                &service.name,
+                "availability.exit_on_skipped",
+                "there is no such thing here",
+            );
         }
     }
 
@@ -314,7 +415,11 @@ impl Conversion<'_> {
                 None => Value::text(cron),
             },
             (None, Some(interval)) => Value::text(format!("every {interval}")),
-            (None, None) => return self.report.lost(at, &service.name, "schedule", "it has neither `cron` nor `interval`"),
+            (None, None) => {
+                return self
+                    .report
+                    .lost(at, &service.name, "schedule", "it has neither `cron` nor `interval`");
+            }
         };
         service.set("type", Value::text("oneshot"));
         service.set("schedule", schedule);

@@ -40,7 +40,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
             return Err(fault.hint("if this is another kind of file, say which: `--kind compose`"));
         };
         if let Some((_, first)) = seen.iter().find(|(known, _)| *known == name) {
-            return Err(Fault::new(at, format!("`{name}` stands here twice (first in line {first})")));
+            return Err(Fault::new(
+                at,
+                format!("`{name}` stands here twice (first in line {first})"),
+            ));
         }
         seen.push((name, at.line));
         let port = first_port.checked_add(STEP.saturating_mul(index)).unwrap_or(first_port);
@@ -53,7 +56,12 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         if name == RELEASE {
             service.say("type", Value::text("oneshot"), "a task: it is expected to end");
             service.say("autostart", Value::Bool(false), "`runner start release` runs it");
-            report.changed(at, &service.name, "", "it runs only when started by name, as a release does");
+            report.changed(
+                at,
+                &service.name,
+                "",
+                "it runs only when started by name, as a release does",
+            );
         }
         if uses_port(command) {
             service.say(
@@ -67,7 +75,9 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
                 at,
                 &service.name,
                 "PORT",
-                format!("as its line does not name $PORT, it is only given PORT={port}; write `ports` if it listens there"),
+                format!(
+                    "as its line does not name $PORT, it is only given PORT={port}; write `ports` if it listens there"
+                ),
             );
         } else if name != RELEASE {
             without_port.push(service.name.clone());
@@ -100,7 +110,12 @@ fn first_port(input: &Input, report: &mut Report) -> u16 {
     };
     match port.parse() {
         Ok(0) | Err(_) => {
-            report.lost(Mark::NONE, "", "PORT", format!("PORT in .env is no port; the first is {FIRST_PORT}"));
+            report.lost(
+                Mark::NONE,
+                "",
+                "PORT",
+                format!("PORT in .env is no port; the first is {FIRST_PORT}"),
+            );
             FIRST_PORT
         }
         Ok(port) => port,
@@ -112,10 +127,18 @@ fn dotenv(input: &Input, draft: &mut Draft, report: &mut Report) {
         return;
     }
     if input.base.is_empty() {
-        report.note(Mark::NONE, "", "the .env beside it is read by runner as well; nothing of it was copied");
+        report.note(
+            Mark::NONE,
+            "",
+            "the .env beside it is read by runner as well; nothing of it was copied",
+        );
     } else {
         let path = words::path(input.base, ".env");
-        report.note(Mark::NONE, "", format!("{path} is read by the services.toml; nothing of it was copied"));
+        report.note(
+            Mark::NONE,
+            "",
+            format!("{path} is read by the services.toml; nothing of it was copied"),
+        );
         draft.project("env_file", Value::texts([path]), None);
     }
 }

@@ -42,7 +42,11 @@ pub(super) fn draft(folder: &Folder) -> (Draft, Report) {
     }
     for stack in stacks {
         report.file = stack.file.to_owned();
-        report.note(Mark::NONE, "", format!("{} was recognised by {}", stack.what, stack.file));
+        report.note(
+            Mark::NONE,
+            "",
+            format!("{} was recognised by {}", stack.what, stack.file),
+        );
         for mut service in stack.services {
             service.name = names.take(&service.name, Mark::NONE, &mut report);
             service.comments.insert(0, format!("{}.", sentence(&stack.what)));

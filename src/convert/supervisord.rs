@@ -44,13 +44,18 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
             && !ITS_OWN.contains(&section.name.as_str())
         {
             let key = format!("[{}]", section.name);
-            conversion.report.lost(section.at, "", &key, "there is no such thing here");
+            conversion
+                .report
+                .lost(section.at, "", &key, "there is no such thing here");
         }
     }
     if priorities.windows(2).any(|pair| pair[0].1 != pair[1].1) {
         priorities.sort_by_key(|(_, priority)| priority.parse::<i64>().unwrap_or(999));
         let order: Vec<&str> = priorities.iter().map(|(name, _)| name.as_str()).collect();
-        let why = format!("all start at once, as `depends_on` allows; the order was {}", order.join(", "));
+        let why = format!(
+            "all start at once, as `depends_on` allows; the order was {}",
+            order.join(", ")
+        );
         conversion.report.lost(Mark::NONE, "", "priority", why);
     }
     Ok(draft)
@@ -88,31 +93,47 @@ impl Conversion<'_> {
         }
         for entry in &section.entries {
             if matches!(entry.key.as_str(), "user" | "umask" | "directory") {
-                let why = format!("it is of supervisord itself; `[defaults]` can give services a `{}`", match entry.key.as_str() {
-                    "directory" => "working_dir",
-                    key => key,
-                });
+                let why = format!(
+                    "it is of supervisord itself; `[defaults]` can give services a `{}`",
+                    match entry.key.as_str() {
+                        "directory" => "working_dir",
+                        key => key,
+                    }
+                );
                 self.report.lost(entry.at, "", &entry.key, why);
             }
         }
     }
 
     fn program(&mut self, section: &Section, program: &str, draft: &mut Draft) -> Result<(), Fault> {
-        let group = self.groups.iter().find(|(known, _)| known == program).map(|(_, group)| group.clone());
+        let group = self
+            .groups
+            .iter()
+            .find(|(known, _)| known == program)
+            .map(|(_, group)| group.clone());
         let number = |key: &str, default: u64| -> Result<u64, Fault> {
-            let Some(text) = section.text(key) else { return Ok(default) };
+            let Some(text) = section.text(key) else {
+                return Ok(default);
+            };
             let at = section.get(key).map_or(section.at, |node| node.at);
-            text.parse().map_err(|_| Fault::new(at, format!("`{key}` is a whole number, not `{text}`")))
+            text.parse()
+                .map_err(|_| Fault::new(at, format!("`{key}` is a whole number, not `{text}`")))
         };
         let (count, first) = (number("numprocs", 1)?, number("numprocs_start", 0)?);
         if count > MOST_SERVICES as u64 {
             let at = section.get("numprocs").map_or(section.at, |node| node.at);
-            return Err(Fault::new(at, format!("more than {MOST_SERVICES} processes of one program")));
+            return Err(Fault::new(
+                at,
+                format!("more than {MOST_SERVICES} processes of one program"),
+            ));
         }
         let process_name = section.text("process_name").unwrap_or("%(program_name)s");
         // Where each has its own number in it, replicas would not be the same processes.
         let keys = ["command", "environment", "directory", "stdout_logfile", "user"];
-        let is_numbered = count > 1 && keys.iter().any(|key| section.text(key).is_some_and(|text| text.contains("%(process_num)")));
+        let is_numbered = count > 1
+            && keys
+                .iter()
+                .any(|key| section.text(key).is_some_and(|text| text.contains("%(process_num)")));
         let numbers: Vec<Option<u64>> = match is_numbered {
             true => (0..count).map(|index| Some(first.saturating_add(index))).collect(),
             false => vec![None],
@@ -174,13 +195,20 @@ impl Conversion<'_> {
         for Entry { key, at, node } in &section.entries {
             let Node_::Text(text) = &node.value else { continue };
             let is_on = || matches!(text.to_ascii_lowercase().as_str(), "true" | "yes" | "on" | "1");
-            let seconds = || text.parse::<u64>().map(Value::seconds).map_err(|_| format!("`{text}` is no number of seconds"));
+            let seconds = || {
+                text.parse::<u64>()
+                    .map(Value::seconds)
+                    .map_err(|_| format!("`{text}` is no number of seconds"))
+            };
             let done: Result<(), String> = match key.as_str() {
                 "directory" => expanded(text, scope).map(|dir| {
-                    service.set("working_dir", match dir {
-                        Value::Text(dir) => Value::Text(words::path(self.base, &dir)),
-                        dir => dir,
-                    });
+                    service.set(
+                        "working_dir",
+                        match dir {
+                            Value::Text(dir) => Value::Text(words::path(self.base, &dir)),
+                            dir => dir,
+                        },
+                    );
                 }),
                 "environment" => environment(text, scope).map(|all| {
                     for (name, value) in all {
@@ -200,19 +228,25 @@ impl Conversion<'_> {
                 }
                 "autorestart" => {
                     is_policy_written = true;
-                    service.set("restart", Value::text(match text.to_ascii_lowercase().as_str() {
-                        "unexpected" => "on-failure",
-                        _ if is_on() => "always",
-                        _ => "no",
-                    }));
+                    service.set(
+                        "restart",
+                        Value::text(match text.to_ascii_lowercase().as_str() {
+                            "unexpected" => "on-failure",
+                            _ if is_on() => "always",
+                            _ => "no",
+                        }),
+                    );
                     Ok(())
                 }
-                "startsecs" => text.parse::<u64>().map_err(|_| format!("`{text}` is no number of seconds")).map(|seconds| {
-                    if seconds > 0 {
-                        let value = Value::table([("reset_after", Value::seconds(seconds))]);
-                        service.say("backoff", value, "startsecs: up this long, it counts as started");
-                    }
-                }),
+                "startsecs" => text
+                    .parse::<u64>()
+                    .map_err(|_| format!("`{text}` is no number of seconds"))
+                    .map(|seconds| {
+                        if seconds > 0 {
+                            let value = Value::table([("reset_after", Value::seconds(seconds))]);
+                            service.say("backoff", value, "startsecs: up this long, it counts as started");
+                        }
+                    }),
                 "startretries" => text.parse().map_err(|_| format!("`{text}` is no number")).map(|count| {
                     service.set("max_restarts", Value::Number(count));
                     let how = "all restarts within a minute (`restart_window`) count, not only failed starts";
@@ -225,24 +259,52 @@ impl Conversion<'_> {
                 "stopwaitsecs" => seconds().map(|seconds| service.set("stop_timeout", seconds)),
                 "exitcodes" => {
                     let codes: Result<Vec<u64>, _> = text.split(',').map(|code| code.trim().parse()).collect();
-                    codes.map_err(|_| format!("`{text}` is no list of numbers")).map(|codes| {
-                        service.set("success_exit_codes", Value::List(codes.into_iter().map(Value::Number).collect()));
-                    })
+                    codes
+                        .map_err(|_| format!("`{text}` is no list of numbers"))
+                        .map(|codes| {
+                            service.set(
+                                "success_exit_codes",
+                                Value::List(codes.into_iter().map(Value::Number).collect()),
+                            );
+                        })
                 }
                 "stdout_logfile" => log.file(text, scope),
                 "stdout_logfile_maxbytes" => log.size(text),
-                "stdout_logfile_backups" => text.parse().map_err(|_| format!("`{text}` is no number")).map(|count: u64| {
-                    log.files = Some(count.saturating_add(1));
-                }),
-                "stderr_logfile" if !matches!(text.as_str(), "AUTO" | "NONE" | "/dev/stderr" | "/dev/fd/2" | "/dev/stdout" | "/dev/fd/1") => {
-                    Err("both streams are in one log, each line with its stream (`runner logs --stream stderr`)".to_owned())
+                "stdout_logfile_backups" => {
+                    text.parse()
+                        .map_err(|_| format!("`{text}` is no number"))
+                        .map(|count: u64| {
+                            log.files = Some(count.saturating_add(1));
+                        })
+                }
+                "stderr_logfile"
+                    if !matches!(
+                        text.as_str(),
+                        "AUTO" | "NONE" | "/dev/stderr" | "/dev/fd/2" | "/dev/stdout" | "/dev/fd/1"
+                    ) =>
+                {
+                    Err(
+                        "both streams are in one log, each line with its stream (`runner logs --stream stderr`)"
+                            .to_owned(),
+                    )
                 }
                 "stopasgroup" | "killasgroup" if !is_on() => {
                     Err("the signal goes to the whole group (`stop_scope` says another)".to_owned())
                 }
-                "command" | "process_name" | "numprocs" | "numprocs_start" | "priority" | "redirect_stderr" | "stopasgroup" | "killasgroup"
-                | "stderr_logfile" | "stderr_logfile_maxbytes" | "stderr_logfile_backups" | "stdout_capture_maxbytes"
-                | "stderr_capture_maxbytes" | "serverurl" => Ok(()),
+                "command"
+                | "process_name"
+                | "numprocs"
+                | "numprocs_start"
+                | "priority"
+                | "redirect_stderr"
+                | "stopasgroup"
+                | "killasgroup"
+                | "stderr_logfile"
+                | "stderr_logfile_maxbytes"
+                | "stderr_logfile_backups"
+                | "stdout_capture_maxbytes"
+                | "stderr_capture_maxbytes"
+                | "serverurl" => Ok(()),
                 _ => Err("there is no such thing here".to_owned()),
             };
             if let Err(why) = done {
@@ -284,7 +346,11 @@ impl Log {
 
     fn size(&mut self, text: &str) -> Result<(), String> {
         if text.trim() == "0" {
-            return if self.path.is_some() { Err("a log without a limit is not kept here".to_owned()) } else { Ok(()) };
+            return if self.path.is_some() {
+                Err("a log without a limit is not kept here".to_owned())
+            } else {
+                Ok(())
+            };
         }
         self.size = Some(words::binary_size(text).ok_or_else(|| format!("`{text}` is no size"))?);
         Ok(())
@@ -307,7 +373,9 @@ fn environment(text: &str, scope: &Scope) -> Result<Vec<(String, Value)>, String
     let mut all = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let (name, after) = rest.split_once('=').ok_or_else(|| format!("`{rest}` is not KEY=\"value\""))?;
+        let (name, after) = rest
+            .split_once('=')
+            .ok_or_else(|| format!("`{rest}` is not KEY=\"value\""))?;
         let after = after.trim_start();
         let (value, tail) = match after.chars().next().filter(|quote| matches!(quote, '"' | '\'')) {
             Some(quote) => after[1..].split_once(quote).ok_or("a quote in it is not closed")?,
@@ -316,7 +384,10 @@ fn environment(text: &str, scope: &Scope) -> Result<Vec<(String, Value)>, String
                 after.split_at(end)
             }
         };
-        all.push((name.trim().to_owned(), expanded(value.trim_end_matches([' ', '\t']), scope)?));
+        all.push((
+            name.trim().to_owned(),
+            expanded(value.trim_end_matches([' ', '\t']), scope)?,
+        ));
         rest = tail.trim_start_matches([',', '\n', ' ', '\t', '\r']);
     }
     Ok(all)
@@ -337,7 +408,9 @@ fn expanded(text: &str, scope: &Scope) -> Result<Value, String> {
         }
         let inner = after.strip_prefix('(').ok_or("a `%` alone: it is written `%%`")?;
         let (name, tail) = inner.split_once(')').ok_or("`%(` without `)`")?;
-        let length = tail.find(|c: char| c.is_ascii_alphabetic()).ok_or("`%(...)` without its `s` or `d`")?;
+        let length = tail
+            .find(|c: char| c.is_ascii_alphabetic())
+            .ok_or("`%(...)` without its `s` or `d`")?;
         let (width, tail) = tail.split_at(length);
         let (is_number, tail) = (tail.starts_with('d'), &tail[1..]);
         let padded = |number: u64| {
@@ -421,7 +494,10 @@ mod tests {
         let all = environment("A=\"1,2\",B='x', C=3\nD=\"4\"", &SCOPE).unwrap();
         let all: Vec<(&str, &Value)> = all.iter().map(|(name, value)| (name.as_str(), value)).collect();
         let wanted = [("A", "1,2"), ("B", "x"), ("C", "3"), ("D", "4")].map(|(name, value)| (name, Value::text(value)));
-        assert_eq!(all, wanted.iter().map(|(name, value)| (*name, value)).collect::<Vec<_>>());
+        assert_eq!(
+            all,
+            wanted.iter().map(|(name, value)| (*name, value)).collect::<Vec<_>>()
+        );
         assert!(environment("A=\"1", &SCOPE).is_err() && environment("A", &SCOPE).is_err());
     }
 }

@@ -1,60 +1,89 @@
 //! A [`Draft`] as text.
 
-use super::draft::{Draft, Line, Service, Value};
+use super::draft::{Draft, Line, Value};
 
 /// Wider lines get a table of their own, where the key can have one.
 const WIDE: usize = 100;
 
-pub(super) fn write(draft: &Draft) -> String {
+/// A key, and where it begins in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Written {
+    pub at: usize,
+    /// `None`: of `[project]` or `[env]`.
+    pub service: Option<String>,
+    pub key: String,
+    /// Of a table that has a header of its own.
+    pub entry: Option<String>,
+}
+
+pub(super) fn write(draft: &Draft) -> (String, Vec<Written>) {
     let mut out = String::new();
+    let mut written = Vec::new();
+    let mut note = |out: &str, service: Option<&str>, key: &str, entry: Option<&str>| {
+        written.push(Written {
+            at: out.len(),
+            service: service.map(str::to_owned),
+            key: key.to_owned(),
+            entry: entry.map(str::to_owned),
+        });
+    };
     for line in &draft.head {
         comment(line, &mut out);
     }
+    // Without words above it the first header stands at the top.
+    let blank = |out: &mut String| {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+    };
     if !draft.project.is_empty() {
-        out.push_str("\n[project]\n");
-        lines(&draft.project, false, &mut out);
-    }
-    if !draft.env.is_empty() {
-        out.push_str("\n[env]\n");
-        entries(&draft.env, &mut out);
-    }
-    for service in &draft.services {
-        out.push('\n');
-        write_service(service, &mut out);
-    }
-    out.trim_start_matches('\n').to_owned()
-}
-
-fn write_service(service: &Service, out: &mut String) {
-    for line in &service.comments {
-        comment(line, out);
-    }
-    let path = format!("services.{}", key(&service.name));
-    out.push_str(&format!("[{path}]\n"));
-    let is_own = |line: &&Line| is_table(line);
-    let (own, inline): (Vec<&Line>, Vec<&Line>) = service.lines.iter().partition(is_own);
-    for line in inline {
-        write_line(line, true, out);
-    }
-    for line in own {
-        if let Value::Table(members) = &line.value {
-            out.push_str(&format!("\n[{path}.{}]", key(&line.key)));
-            behind(line.comment.as_deref(), out);
-            entries(members, out);
+        blank(&mut out);
+        out.push_str("[project]\n");
+        for line in &draft.project {
+            note(&out, None, "project", Some(&line.key));
+            write_line(line, false, &mut out);
         }
     }
+    if !draft.env.is_empty() {
+        blank(&mut out);
+        out.push_str("[env]\n");
+        for (name, member) in &draft.env {
+            note(&out, None, "env", Some(name));
+            entry(name, member, &mut out);
+        }
+    }
+    for service in &draft.services {
+        blank(&mut out);
+        for line in &service.comments {
+            comment(line, &mut out);
+        }
+        let path = format!("services.{}", key(&service.name));
+        note(&out, Some(&service.name), "", None);
+        out.push_str(&format!("[{path}]\n"));
+        let (own, inline): (Vec<&Line>, Vec<&Line>) = service.lines.iter().partition(|line| is_table(line));
+        for line in inline {
+            note(&out, Some(&service.name), &line.key, None);
+            write_line(line, true, &mut out);
+        }
+        for line in own {
+            if let Value::Table(members) = &line.value {
+                note(&out, Some(&service.name), &line.key, None);
+                out.push_str(&format!("\n[{path}.{}]", key(&line.key)));
+                behind(line.comment.as_deref(), &mut out);
+                for (name, member) in members {
+                    note(&out, Some(&service.name), &line.key, Some(name));
+                    entry(name, member, &mut out);
+                }
+            }
+        }
+    }
+    (out, written)
 }
 
 /// Whether it stands below the service under a header of its own.
 fn is_table(line: &Line) -> bool {
     matches!(&line.value, Value::Table(entries) if entries.len() > 3 || value(&line.value, true).len() > WIDE)
         && matches!(line.key.as_str(), "env" | "ready" | "health" | "depends_on" | "limits")
-}
-
-fn lines(lines: &[Line], templates: bool, out: &mut String) {
-    for line in lines {
-        write_line(line, templates, out);
-    }
 }
 
 fn write_line(line: &Line, templates: bool, out: &mut String) {
@@ -76,10 +105,8 @@ fn behind(comment: Option<&str>, out: &mut String) {
     out.push('\n');
 }
 
-fn entries(entries: &[(String, Value)], out: &mut String) {
-    for (name, member) in entries {
-        out.push_str(&format!("{} = {}\n", key(name), value(member, true)));
-    }
+fn entry(name: &str, member: &Value, out: &mut String) {
+    out.push_str(&format!("{} = {}\n", key(name), value(member, true)));
 }
 
 fn comment(text: &str, out: &mut String) {
@@ -173,8 +200,25 @@ mod tests {
     #[test]
     fn text_reads_back_as_it_was() {
         for text in [
-            "", "plain", "a \"b\"", "it's", "a\\b", "'\"\\", "one\ntwo\n", "x'''\ny", "tab\there", "bell\u{7}", "\u{7f}\u{9f}", "\r\n",
-            "é😀", "\nfirst", "ends'\nx'", "a\n'", "{{ x }}", "{{{", "x\r\ny\n",
+            "",
+            "plain",
+            "a \"b\"",
+            "it's",
+            "a\\b",
+            "'\"\\",
+            "one\ntwo\n",
+            "x'''\ny",
+            "tab\there",
+            "bell\u{7}",
+            "\u{7f}\u{9f}",
+            "\r\n",
+            "é😀",
+            "\nfirst",
+            "ends'\nx'",
+            "a\n'",
+            "{{ x }}",
+            "{{{",
+            "x\r\ny\n",
         ] {
             let toml = format!("x = {}\n{} = 1\n", quoted(text), key(text));
             if text == "x" {

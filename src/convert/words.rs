@@ -6,8 +6,8 @@ use super::expand;
 /// By its number on Linux.
 pub(super) fn signal(number: u64) -> Option<&'static str> {
     const NAMES: [&str; 15] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1", "SIGSEGV",
-        "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM",
+        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
+        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM",
     ];
     NAMES.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
 }
@@ -29,7 +29,11 @@ pub(super) fn path(base: &str, path: &str) -> String {
         path = rest.trim_start_matches('/');
     }
     if base.is_empty() || path.starts_with(['/', '~']) {
-        return if path.is_empty() { ".".to_owned() } else { path.to_owned() };
+        return if path.is_empty() {
+            ".".to_owned()
+        } else {
+            path.to_owned()
+        };
     }
     match path {
         "" | "." => base.to_owned(),

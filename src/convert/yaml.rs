@@ -82,7 +82,10 @@ impl Builder {
         self.total.nodes += weight.nodes;
         self.total.bytes += weight.bytes;
         if self.total.nodes > MOST_NODES || self.total.bytes > MOST_BYTES {
-            return Err(Fault::new(at, "with its aliases written out this file is far too large"));
+            return Err(Fault::new(
+                at,
+                "with its aliases written out this file is far too large",
+            ));
         }
         if self.open.len() + weight.depth > DEEPEST {
             return Err(Fault::new(at, format!("nested deeper than {DEEPEST} levels")));
@@ -158,11 +161,7 @@ impl Builder {
         top.weight.depth = top.weight.depth.max(weight.depth + 1);
         match (&mut top.node.value, top.key.take()) {
             (Value::Map(entries), Some((key, key_at))) => {
-                entries.push(Entry {
-                    key,
-                    at: key_at,
-                    node,
-                });
+                entries.push(Entry { key, at: key_at, node });
             }
             (Value::Map(_), None) => {
                 let Some(key) = node.scalar().or_else(|| node.is_null().then(String::new)) else {
@@ -186,7 +185,8 @@ fn merge(entries: &mut Vec<Entry>) -> Result<(), Fault> {
             return Err(Fault::new(entry.at, message));
         }
     }
-    let (merges, own): (Vec<Entry>, Vec<Entry>) = std::mem::take(entries).into_iter().partition(|entry| entry.key == "<<");
+    let (merges, own): (Vec<Entry>, Vec<Entry>) =
+        std::mem::take(entries).into_iter().partition(|entry| entry.key == "<<");
     *entries = own;
     for entry in merges {
         let bases = match entry.node.value {
@@ -232,7 +232,9 @@ mod tests {
     fn values_have_types_and_places() {
         let root = parse("a: 1\nb:\n  - yes\n  - \"2\"\n  - ~\n").unwrap();
         assert_eq!(root.get("a").unwrap().value, Value::Number("1".into()));
-        let Value::List(items) = &root.get("b").unwrap().value else { panic!() };
+        let Value::List(items) = &root.get("b").unwrap().value else {
+            panic!()
+        };
         assert_eq!(items[0].flag(), Some(true));
         assert_eq!(items[1].value, Value::Text("2".into()));
         assert_eq!(items[1].at, Mark { line: 4, column: 5 });
@@ -243,7 +245,12 @@ mod tests {
     fn merges_bring_in_what_is_not_written() {
         let root = parse("x: &x {a: 1, b: 2}\ny:\n  <<: *x\n  b: 3\nz:\n  <<: [*x, {c: 4}]\n").unwrap();
         let keys = |name: &str| -> Vec<String> {
-            root.get(name).unwrap().entries().iter().map(|entry| format!("{}={}", entry.key, entry.node.scalar().unwrap())).collect()
+            root.get(name)
+                .unwrap()
+                .entries()
+                .iter()
+                .map(|entry| format!("{}={}", entry.key, entry.node.scalar().unwrap()))
+                .collect()
         };
         assert_eq!(keys("y"), ["b=3", "a=1"]);
         assert_eq!(keys("z"), ["a=1", "b=2", "c=4"]);

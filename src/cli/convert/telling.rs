@@ -10,12 +10,17 @@ use crate::view::escape;
 use crate::view::style::Style;
 
 /// The errors of a text that can be taken out of it, or not.
-pub fn complaints(problems: &Problems) -> Vec<Complaint> {
-    let errors = problems.list.iter().filter(|problem| problem.severity == Severity::Error);
+pub fn complaints(problems: &Problems, text: &Path) -> Vec<Complaint> {
+    let errors = problems
+        .list
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error);
     let complaints = errors.map(|problem| Complaint {
         service: problem.service.clone(),
         key: problem.key.clone(),
         message: problem.message.clone(),
+        at: (problems.source(problem.place).path == text).then_some(problem.place.start),
+        file: problems.source(problem.place).shown.clone(),
     });
     complaints.collect()
 }
@@ -82,7 +87,12 @@ fn escaped(text: &str, style: &Style) -> String {
 /// A file of which nothing can be made.
 pub fn refused(shown: &str, fault: &Fault, report: &Report) -> Outcome {
     let mut message = format!("{}: {}", place(shown, fault.at), fault.message);
-    for remark in report.remarks.iter().filter(|remark| remark.weight == Weight::Lost).take(20) {
+    for remark in report
+        .remarks
+        .iter()
+        .filter(|remark| remark.weight == Weight::Lost)
+        .take(20)
+    {
         message.push_str(&format!("\n  {}", line(remark)));
     }
     Outcome::Usage {

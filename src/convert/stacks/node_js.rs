@@ -52,7 +52,12 @@ pub(super) fn package(folder: &Folder, report: &mut Report) -> Option<Stack> {
         Ok(package) => package,
         Err(error) => {
             report.file = "package.json".to_owned();
-            report.lost(Mark::new(error.line(), error.column()), "", "", format!("no valid JSON: {error}"));
+            report.lost(
+                Mark::new(error.line(), error.column()),
+                "",
+                "",
+                format!("no valid JSON: {error}"),
+            );
             return None;
         }
     };
@@ -73,7 +78,9 @@ pub(super) fn package(folder: &Folder, report: &mut Report) -> Option<Stack> {
     let server = SERVERS.iter().find(|(package, _)| has(package));
     let (service, what) = match (port_in(line), framework, server) {
         (Some(port), framework, server) => {
-            let title = framework.map(|(_, title, _)| *title).or(server.map(|(_, title)| *title));
+            let title = framework
+                .map(|(_, title, _)| *title)
+                .or(server.map(|(_, title)| *title));
             (patient(listening(service, port)), title.unwrap_or("Node.js"))
         }
         (None, Some((_, title, port)), _) => (patient(listening(service, *port)), *title),
@@ -82,9 +89,17 @@ pub(super) fn package(folder: &Folder, report: &mut Report) -> Option<Stack> {
     };
     Some(Stack {
         file: "package.json",
-        what: format!("a {what} project ({manager})"),
+        what: format!("{} {what} project ({manager})", article(what)),
         services: vec![service],
     })
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['A', 'E', 'I', 'O']) {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 /// The first start builds.
@@ -108,7 +123,10 @@ fn manager(folder: &Folder, package: &Json) -> &'static str {
         ("bun.lockb", "bun"),
         ("package-lock.json", "npm"),
     ];
-    locks.iter().find(|(lock, _)| folder.has(lock)).map_or("npm", |(_, manager)| manager)
+    locks
+        .iter()
+        .find(|(lock, _)| folder.has(lock))
+        .map_or("npm", |(_, manager)| manager)
 }
 
 /// `--port 4000`, `--port=4000`, `-p 4000`, `PORT=4000`.

@@ -70,7 +70,14 @@ pub(super) fn phoenix(folder: &Folder) -> Option<Stack> {
 }
 
 /// What a Go program says that listens.
-const LISTENS: &[&str] = &["ListenAndServe", "net.Listen", "gin.", "echo.New", "fiber.New", "grpc.NewServer"];
+const LISTENS: &[&str] = &[
+    "ListenAndServe",
+    "net.Listen",
+    "gin.",
+    "echo.New",
+    "fiber.New",
+    "grpc.NewServer",
+];
 
 pub(super) fn go(folder: &Folder) -> Option<Stack> {
     if !folder.has("go.mod") {
@@ -83,11 +90,17 @@ pub(super) fn go(folder: &Folder) -> Option<Stack> {
         services.push(if listens { listening_somewhere(app, "5m") } else { app });
     }
     for program in folder.below("cmd").take(50) {
-        let is_plain = program.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+        let is_plain = program
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if is_plain {
             let mut command = service(program, &format!("go run ./cmd/{program}"));
             if !services.is_empty() {
-                command.say("autostart", Value::Bool(false), "one of several programs: started by name");
+                command.say(
+                    "autostart",
+                    Value::Bool(false),
+                    "one of several programs: started by name",
+                );
             }
             services.push(command);
         }
@@ -100,7 +113,9 @@ pub(super) fn go(folder: &Folder) -> Option<Stack> {
 }
 
 pub(super) fn java(folder: &Folder) -> Option<Stack> {
-    let gradle = ["build.gradle", "build.gradle.kts"].into_iter().find(|file| folder.has(file));
+    let gradle = ["build.gradle", "build.gradle.kts"]
+        .into_iter()
+        .find(|file| folder.has(file));
     let (file, command) = match (folder.has("pom.xml"), gradle) {
         (true, _) if folder.has("mvnw") => ("pom.xml", "./mvnw spring-boot:run"),
         (true, _) => ("pom.xml", "mvn spring-boot:run"),
@@ -108,7 +123,9 @@ pub(super) fn java(folder: &Folder) -> Option<Stack> {
         (false, Some(file)) => (file, "gradle bootRun"),
         (false, None) => return None,
     };
-    let is_spring = ["spring-boot", "springframework.boot"].iter().any(|word| folder.text(file).contains(word));
+    let is_spring = ["spring-boot", "springframework.boot"]
+        .iter()
+        .any(|word| folder.text(file).contains(word));
     is_spring.then(|| {
         let mut web = listening(service("web", command), 8080);
         web.say("start_timeout", Value::text("5m"), "the first start compiles");
@@ -124,7 +141,12 @@ pub(super) fn java(folder: &Folder) -> Option<Stack> {
 const TARGETS: &[&str] = &["dev", "run", "serve", "start"];
 
 pub(super) fn make(folder: &Folder) -> Option<Stack> {
-    let files = [("GNUmakefile", "make"), ("makefile", "make"), ("Makefile", "make"), ("justfile", "just")];
+    let files = [
+        ("GNUmakefile", "make"),
+        ("makefile", "make"),
+        ("Makefile", "make"),
+        ("justfile", "just"),
+    ];
     files.into_iter().find_map(|(file, program)| {
         let has_target = |target: &&&str| {
             let is_rule = |line: &str| {

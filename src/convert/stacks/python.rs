@@ -55,19 +55,36 @@ pub(super) fn app(folder: &Folder) -> Option<Stack> {
         let text = folder.text(file);
         if let Some(name) = made_by(text, "FastAPI(").or_else(|| made_by(text, "Starlette(")) {
             let command = format!("{python} -m uvicorn {module}:{name} --reload --port {{{{ port }}}}");
-            return Some(stack(file, "a FastAPI project", listening(service("web", &command), 8000)));
+            return Some(stack(
+                file,
+                "a FastAPI project",
+                listening(service("web", &command), 8000),
+            ));
         }
         if let Some(name) = made_by(text, "Flask(") {
             let command = format!("{python} -m flask --app {module}:{name} run --debug --port {{{{ port }}}}");
-            return Some(stack(file, "a Flask project", listening(service("web", &command), 5000)));
+            return Some(stack(
+                file,
+                "a Flask project",
+                listening(service("web", &command), 5000),
+            ));
         }
         if text.lines().any(|line| line.starts_with("import streamlit")) {
-            let command = format!("{python} -m streamlit run {file} --server.headless true --server.port {{{{ port }}}}");
-            return Some(stack(file, "a Streamlit project", listening(service("web", &command), 8501)));
+            let command =
+                format!("{python} -m streamlit run {file} --server.headless true --server.port {{{{ port }}}}");
+            return Some(stack(
+                file,
+                "a Streamlit project",
+                listening(service("web", &command), 8501),
+            ));
         }
     }
     let file = ["app.py", "main.py"].into_iter().find(|file| folder.has(file))?;
-    Some(stack(file, "a Python program", service("app", &format!("{python} {file}"))))
+    Some(stack(
+        file,
+        "a Python program",
+        service("app", &format!("{python} {file}")),
+    ))
 }
 
 /// `app` of `app = FastAPI(`, at the begin of a line.
@@ -76,7 +93,11 @@ fn made_by<'t>(text: &'t str, call: &str) -> Option<&'t str> {
         let (name, made) = line.split_once('=')?;
         let name = name.split(':').next().unwrap_or(name).trim_end();
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let is_made = made.trim_start().trim_start_matches("fastapi.").trim_start_matches("flask.").starts_with(call);
+        let is_made = made
+            .trim_start()
+            .trim_start_matches("fastapi.")
+            .trim_start_matches("flask.")
+            .starts_with(call);
         (is_made && !name.is_empty() && name.chars().all(is_name)).then_some(name)
     })
 }

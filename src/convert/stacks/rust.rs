@@ -10,7 +10,19 @@ use crate::convert::report::Report;
 
 /// Crates of programs that listen.
 const SERVERS: &[&str] = &[
-    "axum", "actix-web", "rocket", "warp", "hyper", "poem", "salvo", "tide", "tonic", "leptos_axum", "loco-rs", "ntex", "pingora",
+    "axum",
+    "actix-web",
+    "rocket",
+    "warp",
+    "hyper",
+    "poem",
+    "salvo",
+    "tide",
+    "tonic",
+    "leptos_axum",
+    "loco-rs",
+    "ntex",
+    "pingora",
 ];
 
 /// It compiles first.
@@ -22,7 +34,9 @@ pub(super) fn cargo(folder: &Folder, report: &mut Report) -> Option<Stack> {
     let manifest: Table = match toml::from_str(text) {
         Ok(manifest) => manifest,
         Err(error) => {
-            let at = error.span().map_or(Mark::NONE, |span| Mark::of_bytes(text.as_bytes(), span.start));
+            let at = error
+                .span()
+                .map_or(Mark::NONE, |span| Mark::of_bytes(text.as_bytes(), span.start));
             report.lost(at, "", "", format!("no valid TOML: {}", error.message()));
             return None;
         }
@@ -30,7 +44,12 @@ pub(super) fn cargo(folder: &Folder, report: &mut Report) -> Option<Stack> {
     let package = manifest.get("package").and_then(|package| package.as_table());
     let Some(package) = package else {
         if manifest.contains_key("workspace") {
-            report.lost(Mark::NONE, "", "workspace", "of a workspace only the package in its root is looked at: `runner add NAME -- cargo run -p PACKAGE`");
+            report.lost(
+                Mark::NONE,
+                "",
+                "workspace",
+                "of a workspace only the package in its root is looked at: `runner add NAME -- cargo run -p PACKAGE`",
+            );
         }
         return None;
     };
@@ -45,7 +64,12 @@ pub(super) fn cargo(folder: &Folder, report: &mut Report) -> Option<Stack> {
     if folder.has("src/main.rs") {
         add(name);
     }
-    for program in manifest.get("bin").and_then(|programs| programs.as_array()).into_iter().flatten() {
+    for program in manifest
+        .get("bin")
+        .and_then(|programs| programs.as_array())
+        .into_iter()
+        .flatten()
+    {
         add(program.get("name").and_then(|name| name.as_str()).unwrap_or_default());
     }
     for file in folder.below("src/bin") {
@@ -66,7 +90,11 @@ pub(super) fn cargo(folder: &Folder, report: &mut Report) -> Option<Stack> {
             service = listening_somewhere(service, PATIENCE);
         }
         if *program != first {
-            service.say("autostart", Value::Bool(false), "one of several programs: started by name");
+            service.say(
+                "autostart",
+                Value::Bool(false),
+                "one of several programs: started by name",
+            );
         }
         service
     });
