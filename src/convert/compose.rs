@@ -113,15 +113,19 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
     let mut whole = Vec::new();
     for entry in services.entries() {
         let entries = compose.extended(entry, DEEPEST)?;
-        if compose.is_executable(entry, &entries) {
+        if !compose.is_executable(entry, &entries) {
+            continue;
+        }
+        if let Some(command) = compose.command(&entry.key, &entries) {
             let name = compose.names.take(&entry.key, entry.at, compose.report);
-            whole.push((name, entry.at, entries));
+            let mut service = Service::new(name, entry.at);
+            service.set("command", command);
+            whole.push((service, entries));
         }
     }
     let wanted_to_complete = wanted_to_complete(&whole);
-    for (name, at, entries) in &whole {
-        let mut service = Service::new(name, *at);
-        compose.service(&mut service, entries, &wanted_to_complete);
+    for (mut service, entries) in whole {
+        compose.service(&mut service, &entries, &wanted_to_complete);
         draft.services.push(service);
     }
     for entry in services.entries() {
@@ -133,10 +137,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
 }
 
 /// Services that somebody waits for until they have ended well: tasks.
-fn wanted_to_complete(whole: &[(String, Mark, Vec<Entry>)]) -> Vec<String> {
+fn wanted_to_complete(whole: &[(Service, Vec<Entry>)]) -> Vec<String> {
     let needs = whole
         .iter()
-        .flat_map(|(_, _, entries)| entries)
+        .flat_map(|(_, entries)| entries)
         .filter(|entry| entry.key == "depends_on");
     let conditions = needs.flat_map(|entry| entry.node.entries()).filter(|entry| {
         let condition = entry.node.get("condition").and_then(Node::scalar);
@@ -216,7 +220,6 @@ impl Compose<'_> {
 
     fn service(&mut self, service: &mut Service, entries: &[Entry], tasks: &[String]) {
         let find = |key: &str| entries.iter().find(|entry| entry.key == key && !entry.node.is_null());
-        self.command(service, find("entrypoint"), find("command"));
         let is_task = tasks.iter().any(|task| self.names.get(task) == Some(&service.name));
         if is_task {
             service.say("type", Value::text("oneshot"), "others wait until it has completed");
@@ -289,9 +292,11 @@ impl Compose<'_> {
         }
     }
 
-    fn command(&mut self, service: &mut Service, entrypoint: Option<&Entry>, command: Option<&Entry>) {
+    /// All of its words or none: without one of them it would be another command.
+    fn command(&mut self, service: &str, entries: &[Entry]) -> Option<Value> {
+        let find = |key: &str| entries.iter().find(|entry| entry.key == key && !entry.node.is_null());
         let mut all = Vec::new();
-        for entry in [entrypoint, command].into_iter().flatten() {
+        for entry in [find("entrypoint"), find("command")].into_iter().flatten() {
             let words = match &entry.node.value {
                 Node_::List(_) => entry
                     .node
@@ -303,22 +308,29 @@ impl Compose<'_> {
                     .ok_or_else(|| "it is no text".to_owned())
                     .and_then(|line| words::split(&line)),
             };
-            match words {
-                Ok(words) => {
-                    for word in words {
-                        if let Some(host) = self.host_in(&word).filter(|host| *host != word) {
-                            let message = format!(
-                                "its command names the host `{host}`, which only Compose resolves: write 127.0.0.1"
-                            );
-                            self.report.note(entry.node.at, &service.name, message);
-                        }
-                        all.extend(self.expanded(&word, entry.node.at, &service.name, &entry.key));
-                    }
+            let words = match words {
+                Ok(words) => words,
+                Err(why) => {
+                    self.report
+                        .lost(entry.node.at, service, "", format!("its {}: {why}", entry.key));
+                    return None;
                 }
-                Err(why) => self.report.lost(entry.node.at, &service.name, &entry.key, why),
+            };
+            for word in words {
+                if let Some(host) = self.host_in(&word).filter(|host| *host != word) {
+                    let message =
+                        format!("its command names the host `{host}`, which only Compose resolves: write 127.0.0.1");
+                    self.report.note(entry.node.at, service, message);
+                }
+                all.push(self.expanded(&word, entry.node.at, service, "")?);
             }
         }
-        service.set("command", words::command(&all));
+        if all.is_empty() {
+            let at = find("command").map_or(Mark::NONE, |entry| entry.at);
+            self.report.lost(at, service, "", "its command is empty");
+            return None;
+        }
+        Some(words::command(&all))
     }
 
     fn working_dir(
