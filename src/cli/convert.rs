@@ -24,6 +24,24 @@ struct Made {
     kind: Option<Kind>,
 }
 
+/// Why nothing was made of a file.
+struct Refused {
+    outcome: Outcome,
+    /// What it holds is not for us: that is no reason to look no further.
+    is_empty: bool,
+    report: Report,
+}
+
+impl From<Outcome> for Refused {
+    fn from(outcome: Outcome) -> Refused {
+        Refused {
+            outcome,
+            is_empty: false,
+            report: Report::default(),
+        }
+    }
+}
+
 /// Where the text goes.
 enum Target {
     Stdout { beside: PathBuf },
@@ -49,7 +67,8 @@ pub fn import(global: &Global, args: &Import) -> Result<u8> {
         None => Target::File(beside.join(FILE_NAME)),
     };
     refuse_existing(&target, args.force)?;
-    let made = converted(&file, &shown, args.kind.map(Kind::from), &beside, &target)?;
+    let kind = args.kind.map(Kind::from);
+    let made = converted(&file, &shown, kind, &beside, &target).map_err(|refused| refused.outcome)?;
     let head = format!("Made by `runner import {}`.", made.report.file);
     finish(global, made, &head, &target, args.json)
 }
@@ -60,7 +79,7 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
     let target = Target::File(folder.join(FILE_NAME));
     refuse_existing(&target, args.force)?;
     let looked_at = reading::folder(&folder)?;
-    let mut refused = Vec::new();
+    let mut before = Vec::new();
     if let Found::Files(files) = convert::look(&looked_at, false) {
         for (name, kind) in &files {
             match converted(&folder.join(name), name, Some(*kind), &folder, &target) {
@@ -70,6 +89,7 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
                         .map(|(other, _)| other.as_str())
                         .filter(|other| other != name)
                         .collect();
+                    made.report.remarks.splice(0..0, before);
                     if !others.is_empty() {
                         made.report.tell(format!(
                             "there is also {}: `runner import FILE` takes another",
@@ -79,15 +99,19 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
                     let head = format!("Made by `runner init` from {name}.");
                     return finish(global, made, &head, &target, args.json);
                 }
-                Err(outcome) => refused.push(outcome),
+                Err(Refused {
+                    is_empty: true,
+                    mut report,
+                    ..
+                }) => {
+                    report.tell(format!("nothing in it can be carried over ({})", kind.title()));
+                    before.extend(report.remarks);
+                }
+                Err(Refused { outcome, .. }) => return Err(outcome),
             }
         }
     }
-    // What could not be used is told before what was found instead.
-    for outcome in refused {
-        outcome.print(global);
-    }
-    let (made, head) = match convert::look(&looked_at, true) {
+    let (mut made, head) = match convert::look(&looked_at, true) {
         Found::Stacks(draft, report) => {
             let from = Some(report.file.clone());
             (
@@ -105,6 +129,8 @@ pub fn init(global: &Global, args: &Init) -> Result<u8> {
         }
         Found::Files(_) => return Err(Outcome::failed("the folder changed while it was looked at")),
     };
+    // What could not be used is told before what was found instead.
+    made.report.remarks.splice(0..0, before);
     finish(global, made, head, &target, args.json)
 }
 
@@ -158,7 +184,13 @@ fn refuse_existing(target: &Target, is_forced: bool) -> Result<()> {
 }
 
 /// The draft of a file, without asking whether it is valid.
-fn converted(file: &Path, shown: &str, kind: Option<Kind>, beside: &Path, target: &Target) -> Result<Made> {
+fn converted(
+    file: &Path,
+    shown: &str,
+    kind: Option<Kind>,
+    beside: &Path,
+    target: &Target,
+) -> std::result::Result<Made, Refused> {
     let bytes = reading::bytes(file).map_err(|why| reading::refusal(shown, &why))?;
     let refused = |fault: &Fault, report: &Report| telling::refused(shown, fault, report);
     let text = convert::text(&bytes).map_err(|fault| refused(&fault, &Report::default()))?;
@@ -189,7 +221,11 @@ fn converted(file: &Path, shown: &str, kind: Option<Kind>, beside: &Path, target
             from: Some(shown.to_owned()),
             kind: Some(kind),
         }),
-        Err((fault, report)) => Err(refused(&fault, &report)),
+        Err((fault, report)) => Err(Refused {
+            outcome: refused(&fault, &report),
+            is_empty: fault.is_empty,
+            report,
+        }),
     }
 }
 

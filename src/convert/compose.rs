@@ -6,7 +6,7 @@ use super::draft::{Draft, Service, Value};
 use super::names::Names;
 use super::node::{Entry, Mark, Node, Value as Node_};
 use super::report::Report;
-use super::{Fault, Input, expand, healthcheck, names, settle, words, yaml};
+use super::{Fault, Input, at_most, expand, healthcheck, names, settle, words, yaml};
 
 /// Keys that only mean something around a container.
 const CONTAINER: &[&str] = &[
@@ -100,6 +100,7 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
             key => report.lost(entry.at, "", key, "there is no container that it would belong to"),
         }
     }
+    at_most(services.entries())?;
     let mut draft = Draft::default();
     if let Some(name) = root.get("name").and_then(Node::scalar)
         && !name.contains('$')

@@ -3,6 +3,9 @@
 use super::Fault;
 use super::node::{Entry, Mark, Node, Value};
 
+const MOST_SECTIONS: usize = 2000;
+const MOST_KEYS: usize = 500;
+
 pub(super) struct Section {
     pub name: String,
     pub at: Mark,
@@ -43,6 +46,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Fault> {
                 return Err(Fault::new(at, "unexpected text behind the `]` of a section"));
             }
             let name = name.trim().to_owned();
+            if sections.len() >= MOST_SECTIONS {
+                return Err(Fault::new(at, format!("more than {MOST_SECTIONS} sections")));
+            }
             if let Some(first) = sections.iter().find(|section| section.name == name) {
                 let message = format!("`[{name}]` stands here twice (first in line {})", first.at.line);
                 return Err(Fault::new(at, message));
@@ -78,6 +84,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Section>, Fault> {
         };
         let key = word[..end].trim().to_ascii_lowercase();
         let value = word[end + 1..].trim();
+        if section.entries.len() >= MOST_KEYS {
+            return Err(Fault::new(at, format!("more than {MOST_KEYS} keys in one section")));
+        }
         if key.is_empty() {
             return Err(Fault::new(at, "a line of a section is `key=value`"));
         }

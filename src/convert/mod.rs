@@ -116,7 +116,11 @@ impl Kind {
                 .map(str::trim)
                 .filter(|line| !line.is_empty() && !line.starts_with('#'));
             let first = lines.next()?;
-            let is_procfile = procfile::entry(first).is_some() && lines.all(|line| procfile::entry(line).is_some());
+            let is_other = [".yml", ".yaml", ".json", ".toml", ".ini", ".conf"]
+                .iter()
+                .any(|end| name.ends_with(end));
+            let is_procfile =
+                !is_other && procfile::entry(first).is_some() && lines.all(|line| procfile::entry(line).is_some());
             is_procfile.then_some(Kind::Procfile)
         }
     }
@@ -140,6 +144,8 @@ pub struct Fault {
     pub at: Mark,
     pub message: String,
     pub hint: Option<String>,
+    /// It was understood, but nothing of it is for us.
+    pub is_empty: bool,
 }
 
 impl Fault {
@@ -148,6 +154,7 @@ impl Fault {
             at,
             message: message.into(),
             hint: None,
+            is_empty: false,
         }
     }
 
@@ -188,14 +195,20 @@ pub fn convert(kind: Kind, input: &Input) -> Result<(Draft, Report), (Fault, Rep
         Kind::Supervisord => supervisord::convert(input, &mut report),
         Kind::Pitchfork => pitchfork::convert(input, &mut report),
     };
-    let draft = match converted {
+    let mut draft = match converted {
         Ok(draft) => draft,
         Err(fault) => return Err((fault, report)),
     };
     if draft.services.is_empty() {
         let message = format!("nothing in it can be carried over ({})", kind.title());
-        let fault = Fault::new(Mark::NONE, message).hint("write the services by hand, or begin with `runner init`");
+        let fault = Fault {
+            is_empty: true,
+            ..Fault::new(Mark::NONE, message).hint("`runner add NAME -- CMD` begins a file by hand")
+        };
         return Err((fault, report));
+    }
+    if !matches!(kind, Kind::Supervisord | Kind::Pitchfork) {
+        dotenv(kind, input, &mut draft, &mut report);
     }
     if let Some(service) = draft.services.get(MOST_SERVICES) {
         return Err((
@@ -204,4 +217,27 @@ pub fn convert(kind: Kind, input: &Input) -> Result<(Draft, Report), (Fault, Rep
         ));
     }
     Ok((draft, report))
+}
+
+/// These tools read the `.env` beside their file, and so do we beside ours.
+fn dotenv(kind: Kind, input: &Input, draft: &mut Draft, report: &mut Report) {
+    if input.dotenv.is_none() {
+        return;
+    }
+    let path = words::path(input.base, ".env");
+    if !input.base.is_empty() {
+        draft.project("env_file", draft::Value::texts([path.as_str()]), None);
+    }
+    let whose = match kind {
+        Kind::Compose => "is given to every service here, not only filled in",
+        _ => "is read here as well; nothing of it was copied",
+    };
+    report.tell(format!("{path} {whose}"));
+}
+
+fn at_most(entries: &[node::Entry]) -> Result<(), Fault> {
+    match entries.get(MOST_SERVICES) {
+        Some(entry) => Err(Fault::new(entry.at, format!("more than {MOST_SERVICES} services"))),
+        None => Ok(()),
+    }
 }

@@ -6,7 +6,7 @@ use super::draft::{Draft, Service, Value};
 use super::names::Names;
 use super::node::{Entry, Mark, Node, Value as Node_};
 use super::report::Report;
-use super::{Fault, Input, words};
+use super::{Fault, Input, at_most, words};
 
 /// Tables in each other.
 const DEEPEST: usize = 64;
@@ -31,6 +31,7 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
             key => report.lost(entry.at, "", key, "it is about pitchfork itself"),
         }
     }
+    at_most(daemons.entries())?;
     let mut draft = Draft::default();
     let mut names = Names::default();
     let mut named = Vec::new();

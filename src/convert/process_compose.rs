@@ -4,7 +4,7 @@ use super::draft::{Draft, Service, Value};
 use super::names::{self, Names};
 use super::node::{Entry, Mark, Node, Value as Node_};
 use super::report::Report;
-use super::{Fault, Input, expand, probes, words, yaml};
+use super::{Fault, Input, at_most, expand, probes, words, yaml};
 
 /// Settings of process-compose itself, which have no meaning for the processes.
 const ITS_OWN: &[&str] = &[
@@ -30,6 +30,7 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
             format!("`processes` is a table, not {}", processes.kind()),
         ));
     }
+    at_most(processes.entries())?;
     let mut draft = Draft::default();
     let mut conversion = Conversion {
         base: input.base,

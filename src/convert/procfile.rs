@@ -5,7 +5,7 @@ use super::names::Names;
 use super::node::Mark;
 use super::report::Report;
 use super::words;
-use super::{Fault, Input};
+use super::{Fault, Input, MOST_SERVICES};
 use crate::config::env_file;
 
 /// Of the first process, where no `.env` says another; each further one is given a hundred more.
@@ -44,6 +44,9 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
                 at,
                 format!("`{name}` stands here twice (first in line {first})"),
             ));
+        }
+        if seen.len() >= MOST_SERVICES {
+            return Err(Fault::new(at, format!("more than {MOST_SERVICES} services")));
         }
         seen.push((name, at.line));
         let port = first_port.checked_add(STEP.saturating_mul(index)).unwrap_or(first_port);
@@ -90,7 +93,6 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         let message = format!("{names} {verb} not given a PORT, as foreman would: no line of them names $PORT");
         report.note(Mark::NONE, "", message);
     }
-    dotenv(input, &mut draft, report);
     Ok(draft)
 }
 
@@ -119,27 +121,6 @@ fn first_port(input: &Input, report: &mut Report) -> u16 {
             FIRST_PORT
         }
         Ok(port) => port,
-    }
-}
-
-fn dotenv(input: &Input, draft: &mut Draft, report: &mut Report) {
-    if input.dotenv.is_none() {
-        return;
-    }
-    if input.base.is_empty() {
-        report.note(
-            Mark::NONE,
-            "",
-            "the .env beside it is read by runner as well; nothing of it was copied",
-        );
-    } else {
-        let path = words::path(input.base, ".env");
-        report.note(
-            Mark::NONE,
-            "",
-            format!("{path} is read by the services.toml; nothing of it was copied"),
-        );
-        draft.project("env_file", Value::texts([path]), None);
     }
 }
 

@@ -9,6 +9,8 @@ use super::Fault;
 use super::node::{Entry, Mark, Node, Value};
 
 const DEEPEST: usize = 64;
+/// In one list or table.
+const MOST_MEMBERS: usize = 5000;
 const MOST_NODES: usize = 100_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
@@ -159,6 +161,15 @@ impl Builder {
         top.weight.nodes += weight.nodes;
         top.weight.bytes += weight.bytes;
         top.weight.depth = top.weight.depth.max(weight.depth + 1);
+        let members = match &top.node.value {
+            Value::List(items) => items.len(),
+            Value::Map(entries) => entries.len(),
+            _ => 0,
+        };
+        if members >= MOST_MEMBERS {
+            let message = format!("more than {MOST_MEMBERS} members of one list or table");
+            return Err(Fault::new(node.at, message));
+        }
         match (&mut top.node.value, top.key.take()) {
             (Value::Map(entries), Some((key, key_at))) => {
                 entries.push(Entry { key, at: key_at, node });

@@ -16,6 +16,17 @@ fn broken_files_are_refused_at_their_place_and_nothing_is_written() {
         .chain((1..20).map(|level| format!("a{level}: &a{level} [{}]\n", format!("*a{},", level - 1).repeat(9))))
         .collect();
     let deep = format!("services:\n  a: {}", "{b: ".repeat(100_000));
+    let wide = format!("services: {{a: {{command: [{}]}}}}", "x,".repeat(200_000));
+    let many = format!(
+        "services:\n{}",
+        (0..2000)
+            .map(|n| format!(" s{n}: {{command: x}}\n"))
+            .collect::<String>()
+    );
+    let keys = format!(
+        "[program:a]\n{}",
+        (0..60_000).map(|n| format!("k{n}=1\n")).collect::<String>()
+    );
     let files: &[(&str, &[u8], &str)] = &[
         ("Procfile", b"web: x\nno line\n", "Procfile:2:1: a line of a Procfile"),
         (
@@ -67,6 +78,18 @@ fn broken_files_are_refused_at_their_place_and_nothing_is_written() {
         ),
         ("pitchfork.toml", b"[daemons.a]\nrun = 'x\n", "pitchfork.toml:2:"),
         ("pitchfork.toml", b"x = 1\n", "a pitchfork.toml has"),
+        ("compose.yaml", wide.as_bytes(), "more than 5000 members"),
+        (
+            "compose.yaml",
+            many.as_bytes(),
+            "compose.yaml:502:2: more than 500 services",
+        ),
+        (
+            "supervisord.conf",
+            keys.as_bytes(),
+            "supervisord.conf:502:1: more than 500 keys",
+        ),
+        ("flat.yaml", b"a: b\n", "neither its name nor its text says"),
         ("what", b"??\n", "neither its name nor its text says"),
     ];
     for (name, bytes, says) in files {
