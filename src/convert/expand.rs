@@ -4,6 +4,8 @@
 use super::draft::Value;
 use super::toml_text::literal;
 
+/// Variables of one text: each is an expression that is compiled whenever the file is read.
+pub(super) const MOST: usize = 200;
 /// Defaults inside of defaults.
 const DEEPEST: usize = 8;
 
@@ -111,6 +113,9 @@ fn pieces(text: &str, depth: usize) -> Result<Vec<Piece>, String> {
             Found::Variable(variable) => {
                 if !plain.is_empty() {
                     out.push(Piece::Text(std::mem::take(&mut plain)));
+                }
+                if out.len() >= 2 * MOST {
+                    return Err(format!("more than {MOST} variables in one text"));
                 }
                 out.push(Piece::Expression(expression(&variable, depth)?));
             }
@@ -227,6 +232,7 @@ mod tests {
         }
         let deep = format!("{}x{}", "${A:-".repeat(500), "}".repeat(500));
         assert!(dollars(&deep).is_err());
+        assert!(dollars(&"$A".repeat(1000)).is_err());
         let known = |name: &str| (name == "P").then(|| "80".to_owned());
         assert_eq!(by_default("${Q:-3000}:$P", &known), Ok("3000:80".into()));
     }

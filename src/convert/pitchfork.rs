@@ -10,6 +10,7 @@ use super::{Fault, Input, at_most, words};
 
 /// Tables in each other.
 const DEEPEST: usize = 64;
+const MOST_MEMBERS: usize = 5000;
 
 pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault> {
     let root = parse(input.text)?;
@@ -255,6 +256,15 @@ fn table(of: &DeTable, lines: &Lines, depth: usize) -> Result<Node_, Fault> {
 }
 
 fn node(of: &DeValue, at: Mark, lines: &Lines, depth: usize) -> Result<Node, Fault> {
+    let members = match of {
+        DeValue::Array(items) => items.len(),
+        DeValue::Table(members) => members.len(),
+        _ => 0,
+    };
+    if members > MOST_MEMBERS {
+        let message = format!("more than {MOST_MEMBERS} members of one list or table");
+        return Err(Fault::new(at, message));
+    }
     if depth == 0 {
         return Err(Fault::new(at, format!("nested deeper than {DEEPEST} levels")));
     }

@@ -1,6 +1,7 @@
 //! supervisord: `[program:NAME]` sections.
 
 use super::draft::{Draft, Service, Value};
+use super::expand::MOST;
 use super::ini::{self, Section};
 use super::names::{self, Names};
 use super::node::{Entry, Mark, Value as Node_};
@@ -398,6 +399,7 @@ fn expanded(text: &str, scope: &Scope) -> Result<Value, String> {
     let mut out = String::new();
     let mut plain = String::new();
     let mut is_template = false;
+    let mut count = 0;
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         plain.push_str(before);
@@ -405,6 +407,10 @@ fn expanded(text: &str, scope: &Scope) -> Result<Value, String> {
             plain.push('%');
             rest = tail;
             continue;
+        }
+        count += 1;
+        if count > MOST {
+            return Err(format!("more than {MOST} variables in one text"));
         }
         let inner = after.strip_prefix('(').ok_or("a `%` alone: it is written `%%`")?;
         let (name, tail) = inner.split_once(')').ok_or("`%(` without `)`")?;
