@@ -288,7 +288,7 @@ mod tests {
             ("? [x]\n: y", 1, "a key has to be a word"),
             ("a: 1\n---\nb: 2", 2, "second document"),
             ("<<: 5", 1, "`<<` takes a table"),
-            (&deep, 1, "nested deeper"),
+            (&deep, 1, "limit"),
             (&block, 0, "nested deeper"),
             (&bomb, 0, "far too large"),
             (&tower, 0, "nested deeper"),
