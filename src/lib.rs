@@ -15,6 +15,7 @@
 //! | [`cli`] | clap types and one file per verb; a verb is a client of `api` (or of `config` for offline verbs) | touch `daemon`, processes |
 //! | [`daemon`] | the one loop that owns the `World`; `hands` (performs actions); watching and reading the files; the history and the durable wishes; lock and records | decide; have children |
 //! | [`view`] | words, tables, colours, console lines: pure functions from `api::wire` (and complaints of `config`) to text | ask anybody |
+//! | `convert` | files of other tools, and what a folder holds, to the text of a services.toml and a report; behind the feature `convert` | read or write files |
 //! | [`guardian`] | the small process that forks, reaps and holds descriptors | decide; use an async runtime |
 //! | [`api`] | `wire` (the serialised shapes), server, client | decide |
 //! | [`logs`] | pump, index, rotation, query | know states |
@@ -30,6 +31,8 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "convert")]
+pub mod convert;
 pub mod daemon;
 mod fault;
 pub mod guardian;

@@ -12,6 +12,8 @@ const VERBS: &[(&str, Shape)] = &[
     ("doctor", of::<wire::Doctor>()),
     ("events", of::<wire::Event>()),
     ("graph", of::<wire::Graph>()),
+    ("import", of::<wire::Imported>()),
+    ("init", of::<wire::Imported>()),
     ("inspect", of::<wire::Inspect>()),
     ("kill", of::<wire::Acted>()),
     ("logs", of::<wire::LogLine>()),

@@ -2,6 +2,7 @@
 //!
 //! Fields are only ever added. Times are RFC 3339 in UTC.
 
+mod imported;
 mod refusal;
 
 use indexmap::IndexMap;
@@ -12,6 +13,7 @@ use crate::config::{Problems, Severity as ConfigSeverity};
 use crate::reconcile::{self, Blocker, Cause, Intent, Reason, StateName};
 
 pub use super::verbs::*;
+pub use imported::{ImportRemark, Imported, ImportedService, RemarkKind};
 pub use refusal::Refusal;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

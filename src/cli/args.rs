@@ -1,5 +1,6 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
+mod converting;
 mod editing;
 mod scaling;
 mod values;
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
+pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use scaling::Scale;
 use values::{cursor, duration, end, instant};
@@ -133,6 +135,10 @@ pub enum Verb {
     Add(Add),
     /// Take services out of the file
     Rm(Rm),
+    /// Make a services.toml from what the folder holds: a Procfile, a Compose file, package.json, Cargo.toml, ...
+    Init(Init),
+    /// Make a services.toml from a file of another tool
+    Import(Import),
     /// Show what depends on what
     Graph(Graph),
     /// Check the machine, and say which mechanism each guarantee rests on here

@@ -33,7 +33,7 @@ pub fn hint_at_place(error: &clap::Error) {
 
 /// A verb of which this build knows only the name.
 #[cfg_attr(
-    all(feature = "completions", feature = "editing"),
+    all(feature = "completions", feature = "convert", feature = "editing"),
     expect(dead_code, reason = "a full build has every verb")
 )]
 pub fn left_out(verb: &str, feature: &str) -> Outcome {
@@ -66,7 +66,7 @@ fn help_of(words: &[OsString]) -> super::Result<u8> {
 }
 
 /// Verbs of the contract that later steps bring.
-const LATER: &[&str] = &["attach", "tui", "open", "init", "import", "export", "man"];
+const LATER: &[&str] = &["attach", "tui", "open", "export", "man"];
 
 /// Words that other tools use.
 const OTHERS: &[(&str, &str)] = &[

@@ -13,6 +13,11 @@ mod completions;
 #[cfg(not(feature = "completions"))]
 #[path = "completions/absent.rs"]
 mod completions;
+#[cfg(feature = "convert")]
+mod convert;
+#[cfg(not(feature = "convert"))]
+#[path = "convert/absent.rs"]
+mod convert;
 mod doctor;
 mod down;
 #[cfg(feature = "editing")]
@@ -110,6 +115,8 @@ pub fn run() -> u8 {
         Verb::Plan(args) => plan::plan(&cli.global, args),
         Verb::Add(args) => edit::add(&cli.global, args),
         Verb::Rm(args) => edit::rm(&cli.global, args),
+        Verb::Init(args) => convert::init(&cli.global, args),
+        Verb::Import(args) => convert::import(&cli.global, args),
         Verb::Graph(args) => project::graph(&cli.global, args),
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),

@@ -40,7 +40,8 @@ fn from_text(text: &str, shell: &[String]) -> Argv {
     }
 }
 
-pub(super) fn needs_shell(text: &str) -> bool {
+/// Whether a string is a line for the shell.
+pub fn needs_shell(text: &str) -> bool {
     let text = text.trim_matches([' ', '\t']);
     let first = text.split_whitespace().next().unwrap_or_default();
     text.contains(|c| SHELL_SYNTAX.contains(c)) || SHELL_WORDS.contains(&first) || is_assignment(first)

@@ -15,6 +15,11 @@ pub(super) struct EnvFault {
     pub message: String,
 }
 
+/// What a file sets where the environment is empty; what is wrong in it is left out.
+pub fn env_file(text: &str) -> IndexMap<String, String> {
+    parse(text, &|_| None).0
+}
+
 /// All variables of a file in its order; with all faults.
 pub(super) fn parse(text: &str, outside: &dyn Fn(&str) -> Option<String>) -> (IndexMap<String, String>, Vec<EnvFault>) {
     let mut parser = Parser {

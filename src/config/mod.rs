@@ -62,6 +62,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+pub use command::needs_shell;
+pub use envfile::env_file;
 pub use http::{HttpFault, http_fault};
 pub use kept::KeptPorts;
 pub use mask::Mask;
@@ -73,7 +75,7 @@ pub use replicas::{Cleared, Scales};
 pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
 pub use source::port_source;
-pub use value::duration;
+pub use value::{duration, name_fault};
 
 use crate::spec::keys::SERVICE;
 use crate::spec::{Project, Service, ServiceName};

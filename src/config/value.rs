@@ -136,7 +136,7 @@ pub(super) fn host_port(text: &str) -> Option<(String, u16)> {
 }
 
 /// The name of a service, template, profile, label or instance.
-pub(super) fn name_fault(name: &str) -> Option<&'static str> {
+pub fn name_fault(name: &str) -> Option<&'static str> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() {
         Some("a name can't be empty")
