@@ -78,3 +78,82 @@ fn tunnels_come_and_go_with_their_servers_and_their_failures_have_names() {
     assert!(project.run(&["down"]).status.success());
     project.assert_nothing_is_left();
 }
+
+/// What `http://127.0.0.1:PORT/PATH` answers.
+fn get(port: u64, path: &str) -> serde_json::Value {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port as u16)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+fn http_port(project: &Project, name: &str) -> u64 {
+    project.service(name)["ports"]["http"].as_u64().unwrap()
+}
+
+#[cfg(feature = "source")]
+#[test]
+fn boxes_are_filled_and_prepared_once_and_a_new_one_touches_no_other() {
+    let project = example("devbox");
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+    let ada = get(http_port(&project, "editor@ada"), "/");
+    assert_eq!(ada["owner"], "ada");
+    assert_eq!(ada["extensions"], serde_json::json!(["rust", "toml"]));
+    assert_eq!(ada["settings"]["theme"], "dark");
+    assert_eq!(
+        get(http_port(&project, "editor@grace"), "/")["settings"]["theme"],
+        "light"
+    );
+    let before = pids(&project, &["editor@ada", "editor@grace"]);
+    let toml = project
+        .read("services.toml")
+        .replace("\"grace\"]", "\"grace\", \"alan\"]");
+    project.write("services.toml", &toml);
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+    assert_eq!(get(http_port(&project, "editor@alan"), "/")["owner"], "alan");
+    assert_eq!(pids(&project, &["editor@ada", "editor@grace"]), before);
+    // Restarted, nothing is installed again; with another list, everywhere.
+    assert!(project.run(&["restart", "editor@ada"]).status.success());
+    assert_eq!(project.read("boxes/ada/installs"), "installed\n");
+    project.write("extensions.txt", "rust\n");
+    assert!(project.run(&["restart", "editor@ada"]).status.success());
+    assert_eq!(project.read("boxes/ada/installs"), "installed\ninstalled\n");
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+#[test]
+fn a_file_in_the_registry_is_an_app_that_runs() {
+    let project = example("dashboard");
+    let mut up = project.command(&["up", "-d"]);
+    let up = up.env("RUNNER", env!("CARGO_BIN_EXE_runner")).output().unwrap();
+    assert!(up.status.success(), "{}", stderr(&up));
+    let port = http_port(&project, "dashboard");
+    let apps = || {
+        let apps = get(port, "/apps");
+        let app =
+            |app: &serde_json::Value| format!("{} {}", app["name"].as_str().unwrap(), app["state"].as_str().unwrap());
+        let mut apps: Vec<String> = apps.as_array().unwrap().iter().map(app).collect();
+        apps.sort();
+        apps
+    };
+    assert_eq!(apps(), ["blog ready", "wiki ready"]);
+    let before = pids(&project, &["blog", "wiki", "dashboard"]);
+    project.write(
+        "apps.d/shop.toml",
+        "[services.shop]\nextends = \"app\"\nworking_dir = \"..\"\n",
+    );
+    eventually("the third app runs", || {
+        apps() == ["blog ready", "shop ready", "wiki ready"]
+    });
+    assert_eq!(pids(&project, &["blog", "wiki", "dashboard"]), before);
+    std::fs::remove_file(project.file("apps.d/wiki.toml")).unwrap();
+    eventually("what was taken away stops", || apps() == ["blog ready", "shop ready"]);
+    assert_eq!(pids(&project, &["blog", "dashboard"]), [before[0], before[2]]);
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}

@@ -31,8 +31,8 @@ pub struct Notes {
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Noted {
-    /// What its folder was filled with.
-    source: Option<Filled>,
+    /// What folders were filled with: replicas may have one each.
+    sources: Vec<Filled>,
     /// By the replica that was prepared, and the hash of the step.
     steps: BTreeMap<String, BTreeMap<String, Inputs>>,
 }
@@ -97,12 +97,14 @@ impl Notes {
         }
     }
 
-    pub fn source(&self) -> Option<&Filled> {
-        self.noted.source.as_ref()
+    /// What runner has filled this folder with.
+    pub fn source(&self, folder: &Path) -> Option<&Filled> {
+        self.noted.sources.iter().find(|filled| filled.folder == folder)
     }
 
     pub fn filled(&mut self, filled: Filled) {
-        self.noted.source = Some(filled);
+        self.noted.sources.retain(|known| known.folder != filled.folder);
+        self.noted.sources.push(filled);
         self.write();
     }
 
@@ -121,7 +123,8 @@ impl Notes {
             files,
             at: now_ns(),
         };
-        let known = self.noted.source.as_ref().and_then(|filled| filled.archive.as_ref());
+        let mut archives = self.noted.sources.iter().filter_map(|filled| filled.archive.as_ref());
+        let known = archives.find(|known| known.files.contains_key(path));
         now.content = match known.filter(|known| known.is_untouched(&now)) {
             Some(known) => known.content.clone(),
             None => content(&now.files)?,

@@ -214,9 +214,7 @@ fn stop(global: &Global, names: &[String]) -> Result<()> {
 /// The folder that runner has filled; one that was there before is somebody's.
 fn delete_source(state_dir: &Path, service: &Service) -> Result<Option<String>> {
     let notes = Notes::read(Some(state_dir), &service.name);
-    let is_ours = notes
-        .source()
-        .is_some_and(|filled| filled.folder == service.working_dir);
+    let is_ours = notes.source(&service.working_dir).is_some();
     let folder = &service.working_dir;
     let deletes = service.source.is_some() && is_ours && folder.exists();
     if deletes {

@@ -244,7 +244,7 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
         Err(error) => return Fill::Refused(failed(format!("{}: {error}", folder.display()), None)),
     };
-    let known = notes.source().filter(|filled| filled.folder == *folder).cloned();
+    let known = notes.source(folder).cloned();
     let from = source.text();
     let archive = match source {
         Source::Git { .. } => None,
