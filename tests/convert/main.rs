@@ -196,7 +196,7 @@ fn what_init_makes_of_a_package_runs() {
     project.write("package.json", &package);
     // In the place of npm, which would need its network.
     std::fs::create_dir(project.file("tools")).unwrap();
-    let npm = "#!/bin/sh\n[ \"$*\" = 'run dev' ] && exec python3 -m http.server \"$PORT\" --bind 127.0.0.1\n";
+    let npm = "#!/bin/sh\n[ \"$*\" = install ] && exec mkdir node_modules\n[ \"$*\" = 'run dev' ] && exec python3 -m http.server \"$PORT\" --bind 127.0.0.1\n";
     project.write("tools/npm", npm);
     std::fs::set_permissions(project.file("tools/npm"), PermissionsExt::from_mode(0o755)).unwrap();
     let output = project.run(&["init"]);
@@ -215,6 +215,7 @@ fn what_init_makes_of_a_package_runs() {
     );
     let web = project.service("web");
     assert_eq!(web["state"], "ready", "{web}");
+    assert!(project.file("node_modules").is_dir(), "what it needs was installed first");
     assert!(project.run(&["down"]).status.success());
     project.assert_nothing_is_left();
 }

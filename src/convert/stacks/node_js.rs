@@ -74,6 +74,12 @@ pub(super) fn package(folder: &Folder, report: &mut Report) -> Option<Stack> {
     let mut service = service("web", &command);
     let shown: String = line.chars().take(200).collect();
     service.comments.push(format!("`{name}` of package.json: {shown}"));
+    if ["dependencies", "devDependencies"]
+        .iter()
+        .any(|kind| package.get(kind).is_some())
+    {
+        service.say("prepare", install(folder, manager), "run when these files change");
+    }
     let framework = FRAMEWORKS.iter().find(|(package, _, _)| has(package));
     let server = SERVERS.iter().find(|(package, _)| has(package));
     let (service, what) = match (port_in(line), framework, server) {
@@ -92,6 +98,29 @@ pub(super) fn package(folder: &Folder, report: &mut Report) -> Option<Stack> {
         what: format!("{} {what} project ({manager})", article(what)),
         services: vec![service],
     })
+}
+
+/// The step that brings the dependencies.
+fn install(folder: &Folder, manager: &str) -> Value {
+    let locks = [
+        "package-lock.json",
+        "pnpm-lock.yaml",
+        "yarn.lock",
+        "bun.lock",
+        "bun.lockb",
+    ];
+    let inputs = ["package.json"]
+        .into_iter()
+        .chain(locks.into_iter().filter(|lock| folder.has(lock)));
+    let run = match manager == "npm" && folder.has("package-lock.json") {
+        true => "npm ci".to_owned(),
+        false => format!("{manager} install"),
+    };
+    Value::List(vec![Value::Table(vec![
+        ("run".to_owned(), Value::Text(run)),
+        ("inputs".to_owned(), Value::List(inputs.map(Value::text).collect())),
+        ("creates".to_owned(), Value::text("node_modules")),
+    ])])
 }
 
 fn article(word: &str) -> &'static str {
