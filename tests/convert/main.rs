@@ -215,7 +215,10 @@ fn what_init_makes_of_a_package_runs() {
     );
     let web = project.service("web");
     assert_eq!(web["state"], "ready", "{web}");
-    assert!(project.file("node_modules").is_dir(), "what it needs was installed first");
+    assert!(
+        project.file("node_modules").is_dir(),
+        "what it needs was installed first"
+    );
     assert!(project.run(&["down"]).status.success());
     project.assert_nothing_is_left();
 }
