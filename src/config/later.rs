@@ -7,7 +7,6 @@ use super::http::http_fault;
 use super::node::Node;
 
 const LATER: &[&str] = &[
-    "tty",
     "prepare",
     "source",
     "files",

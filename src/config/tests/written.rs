@@ -218,6 +218,7 @@ fn process(service: &mut Service, chance: &mut Chance) {
     service.user = chance.maybe(|chance| chance.pick(&["root", "1000"]).to_owned());
     service.group = chance.maybe(|_| "0".to_owned());
     service.umask = chance.maybe(|chance| chance.below(0o1000) as u32);
+    service.tty = chance.below(2) == 0;
     service.nice = chance.maybe(|chance| chance.below(40) as i32 - 20);
     service.pid_file = chance.maybe(|chance| PidFile {
         path: format!("/run/{}.pid", chance.pick(&["a", "b c", "{{", "\u{e9}"])).into(),
