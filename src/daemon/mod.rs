@@ -28,6 +28,7 @@ mod story;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod terminal;
 mod upward;
 mod waiting;
 mod watching;
