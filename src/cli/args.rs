@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::attach::DetachKeys;
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
@@ -117,6 +118,8 @@ pub enum Verb {
     Inspect(Inspect),
     /// Run a command in a service's folder, environment and user, with this terminal
     Run(Run),
+    /// The terminal of a service with `tty = true`; ctrl-p ctrl-q leaves it
+    Attach(Attach),
     /// Send a signal to the main processes of services
     Kill(Kill),
     /// A live table of what services use
@@ -358,6 +361,15 @@ pub struct Run {
     /// The command; nothing: the service's own
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub struct Attach {
+    #[arg(value_name = "NAME", add = completions::services())]
+    pub name: String,
+    /// Keys that leave it: single characters or ctrl-X, with commas between them
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
+    pub detach_keys: DetachKeys,
 }
 
 #[derive(Args, Debug)]

@@ -26,9 +26,9 @@ mod showing;
 mod store;
 mod story;
 mod surroundings;
+mod terminal;
 #[cfg(test)]
 mod tests;
-mod terminal;
 mod upward;
 mod waiting;
 mod watching;

@@ -56,7 +56,8 @@ impl Guard {
         for ticket in tickets {
             if let Some(held) = self.held.get(&ticket) {
                 let holding = held.holding();
-                let kept = held.kept.iter().filter_map(|kept| kept.try_clone().ok()).collect::<Vec<_>>();
+                let kept: Vec<_> = held.kept.iter().filter_map(|kept| kept.try_clone().ok()).collect();
+                let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
                 self.report_with(&Report::Held(Box::new(holding)), &kept);
             }
         }

@@ -430,8 +430,12 @@ impl Guard {
     }
 
     pub(super) fn report(&mut self, report: &Report) {
+        self.report_with(report, &[]);
+    }
+
+    pub(super) fn report_with(&mut self, report: &Report, descriptors: &[BorrowedFd]) {
         if !self.link_ended
-            && let Err(error) = self.link.queue(report, &[])
+            && let Err(error) = self.link.queue(report, descriptors)
         {
             self.note(&format!("a report could not be written: {error}"));
         }
