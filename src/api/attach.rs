@@ -196,7 +196,11 @@ mod tests {
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
         for cut in 0..bytes.len() {
-            assert_eq!(Said::decode(&mut BytesMut::from(&bytes[..cut])), Ok(None), "cut at {cut}");
+            assert_eq!(
+                Said::decode(&mut BytesMut::from(&bytes[..cut])),
+                Ok(None),
+                "cut at {cut}"
+            );
         }
         assert_eq!(Said::decode(&mut bytes), Ok(Some(frame.clone())));
         assert!(bytes.is_empty());
@@ -206,7 +210,11 @@ mod tests {
         let mut bytes = BytesMut::new();
         frame.encode(&mut bytes);
         for cut in 0..bytes.len() {
-            assert_eq!(Shown::decode(&mut BytesMut::from(&bytes[..cut])), Ok(None), "cut at {cut}");
+            assert_eq!(
+                Shown::decode(&mut BytesMut::from(&bytes[..cut])),
+                Ok(None),
+                "cut at {cut}"
+            );
         }
         assert_eq!(Shown::decode(&mut bytes), Ok(Some(frame.clone())));
         assert!(bytes.is_empty());
@@ -216,7 +224,10 @@ mod tests {
     fn every_kind_survives_the_way_and_waits_for_its_last_byte() {
         said_round_trip(&Said::Input(Bytes::from_static(b"\0\xff\n")));
         said_round_trip(&Said::Input(Bytes::new()));
-        said_round_trip(&Said::Window(Size { rows: 1, columns: u16::MAX }));
+        said_round_trip(&Said::Window(Size {
+            rows: 1,
+            columns: u16::MAX,
+        }));
         shown_round_trip(&Shown::Output(Bytes::from_static(b"\x1b[31m")));
         shown_round_trip(&Shown::Skipped(u64::MAX));
         shown_round_trip(&Shown::Ended(ExitStatus::Code(3)));
@@ -252,7 +263,10 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(64);
         let (_output, shown) = mpsc::channel(1);
         let (said, mut heard) = mpsc::channel(4);
-        client.write_all(b"I\x02\0\0\0hiGET / HTTP/1.1\r\n\r\n").await.expect("room");
+        client
+            .write_all(b"I\x02\0\0\0hiGET / HTTP/1.1\r\n\r\n")
+            .await
+            .expect("room");
         let error = carry(server, Attached { shown, said }).await.expect_err("refused");
         assert!(error.to_string().contains("frame"), "{error}");
         assert_eq!(heard.recv().await, Some(Said::Input(Bytes::from_static(b"hi"))));

@@ -15,9 +15,9 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attach::PROTOCOL;
 use super::server::{Act, ByteStream, Call, Desk, UpAnswer};
 use super::wire::{ActRequest, Refusal};
-use super::attach::PROTOCOL;
 use super::{attach, metrics, params, query};
 
 /// Requests are small: names and numbers.
@@ -281,7 +281,11 @@ async fn attached(name: String, request: Request<Incoming>, desk: &Desk) -> Resu
         }
         drop(held);
     });
-    let mut answer = full(StatusCode::SWITCHING_PROTOCOLS, "application/vnd.runner.attach", Bytes::new());
+    let mut answer = full(
+        StatusCode::SWITCHING_PROTOCOLS,
+        "application/vnd.runner.attach",
+        Bytes::new(),
+    );
     let headers = answer.headers_mut();
     headers.remove(header::CONTENT_TYPE);
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

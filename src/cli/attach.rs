@@ -54,7 +54,10 @@ pub fn attach(global: &Global, args: &args::Attach) -> Result<u8> {
             None => DetachKeys::none(),
         };
         if raw.is_some() && !global.quiet {
-            terminal::say_raw(&format!("runner  attached to {name}; {} leaves it\r\n", args.detach_keys));
+            terminal::say_raw(&format!(
+                "runner  attached to {name}; {} leaves it\r\n",
+                args.detach_keys
+            ));
         }
         converse(stream, Watch::of(&keys)).await
     })?;

@@ -215,7 +215,12 @@ impl Builder<'_> {
             return wanted;
         };
         let hint = "take `log = false` away; `log = { console = false }` keeps it off the console";
-        self.complain(tty.place, "tty", "`tty` needs a log, and `log = false` keeps none", hint);
+        self.complain(
+            tty.place,
+            "tty",
+            "`tty` needs a log, and `log = false` keeps none",
+            hint,
+        );
         false
     }
 

@@ -49,9 +49,9 @@ impl Terminal {
     /// No descriptors are left.
     pub fn new(master: OwnedFd, slave: OwnedFd, pipe: OwnedFd) -> io::Result<Rc<Terminal>> {
         Ok(Rc::new(Terminal {
-            master: AsyncFd::register(master).map_err(io::Error::from)?,
+            master: pty::watched(master, Interest::READABLE | Interest::WRITABLE)?,
             slave,
-            pipe: AsyncFd::register_with_interest(pipe, Interest::WRITABLE).map_err(io::Error::from)?,
+            pipe: pty::watched(pipe, Interest::WRITABLE)?,
             windows: RefCell::default(),
             viewers: Cell::new(0),
             ending: Notify::new(),

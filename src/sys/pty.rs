@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Both ends of a new one. Nobody's controlling terminal yet.
 #[derive(Debug)]
@@ -168,6 +170,16 @@ fn copy(master: BorrowedFd, pipe: BorrowedFd) -> io::Result<usize> {
     }
 }
 
+/// For whoever waits until it is ready.
+///
+/// # Errors
+/// It can't be watched.
+#[allow(unsafe_code)]
+pub fn watched(own: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: it is owned by what is made here, and never replaced there.
+    Ok(unsafe { AsyncFd::register_with_interest(own, interest) }?)
+}
+
 /// Something was printed that nobody has read.
 pub fn is_readable(master: BorrowedFd) -> bool {
     is_ready(master, PollFlags::POLLIN)
@@ -243,7 +255,10 @@ mod tests {
         nix::unistd::write(&slave, b"one\n").unwrap();
         assert!(is_readable(master.as_fd()));
         assert_eq!(pass(), Ok(5), "\\n is printed as \\r\\n");
-        assert_eq!(copy(master.as_fd(), writer.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            copy(master.as_fd(), writer.as_fd()).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         nix::unistd::write(&slave, b"2").unwrap();
         assert_eq!(copy(master.as_fd(), writer.as_fd()).unwrap(), 1);
         let mut bytes = [0; 16];

@@ -107,7 +107,10 @@ impl Watch {
     /// The longest beginning of the keys that is shorter than what is held and ends it.
     fn shorter(&self) -> usize {
         let held = &self.keys[..self.held];
-        (0..self.held).rev().find(|&length| held.ends_with(&self.keys[..length])).unwrap_or(0)
+        (0..self.held)
+            .rev()
+            .find(|&length| held.ends_with(&self.keys[..length]))
+            .unwrap_or(0)
     }
 
     /// What is still held when nothing more comes.

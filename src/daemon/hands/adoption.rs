@@ -188,13 +188,7 @@ impl Hands {
     }
 
     /// What the service has printed since waits in its FIFOs.
-    fn reopen_output(
-        &mut self,
-        id: Incarnation,
-        service: &Service,
-        nameless: Vec<OwnedFd>,
-        master: Option<OwnedFd>,
-    ) {
+    fn reopen_output(&mut self, id: Incarnation, service: &Service, nameless: Vec<OwnedFd>, master: Option<OwnedFd>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
         let guardian = nix::unistd::getppid().as_raw().unsigned_abs();

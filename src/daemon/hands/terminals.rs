@@ -24,7 +24,9 @@ pub(super) struct RunTerminal {
 impl RunTerminal {
     pub fn begin(id: Incarnation, terminal: Rc<Terminal>, inbox: &mpsc::UnboundedSender<Inbox>) -> RunTerminal {
         let inbox = inbox.clone();
-        let relay = terminal.clone().relay(move || drop(inbox.send(Inbox::TerminalRead(id))));
+        let relay = terminal
+            .clone()
+            .relay(move || drop(inbox.send(Inbox::TerminalRead(id))));
         RunTerminal {
             terminal,
             relay: tokio::task::spawn_local(relay).abort_handle(),
