@@ -181,7 +181,7 @@ fn a_viewer_that_does_not_read_holds_up_nobody() {
     stuck.stdin.as_ref().unwrap().write_all(b"one\n").unwrap();
     let viewer = Viewer::attach(&project, 24, 80);
     viewer.sees("got <one>");
-    for _ in 0..4 {
+    for _ in 0..8 {
         viewer.types("flood\n");
     }
     viewer.types("after\n");
