@@ -20,7 +20,6 @@ use tokio::sync::mpsc;
 
 use crate::reconcile::ExitStatus;
 use crate::spec::Signal;
-use crate::sys::pty::Size;
 
 /// What `Upgrade:` has to say.
 pub const PROTOCOL: &str = "runner-attach";
@@ -33,11 +32,18 @@ const OUTPUT: u8 = b'O';
 const SKIPPED: u8 = b'S';
 const ENDED: u8 = b'X';
 
+/// Of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub rows: u16,
+    pub columns: u16,
+}
+
 /// What a client says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     Input(Bytes),
-    Window(Size),
+    Window(Window),
 }
 
 /// What runner says.
@@ -53,8 +59,8 @@ impl Said {
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Said::Input(bytes) => put(out, INPUT, bytes),
-            Said::Window(size) => {
-                let ([a, b], [c, d]) = (size.rows.to_le_bytes(), size.columns.to_le_bytes());
+            Said::Window(window) => {
+                let ([a, b], [c, d]) = (window.rows.to_le_bytes(), window.columns.to_le_bytes());
                 put(out, WINDOW, &[a, b, c, d]);
             }
         }
@@ -70,7 +76,7 @@ impl Said {
         };
         match (kind, payload.len()) {
             (INPUT, _) => Ok(Some(Said::Input(payload))),
-            (WINDOW, 4) => Ok(Some(Said::Window(Size {
+            (WINDOW, 4) => Ok(Some(Said::Window(Window {
                 rows: payload.get_u16_le(),
                 columns: payload.get_u16_le(),
             }))),
@@ -224,7 +230,7 @@ mod tests {
     fn every_kind_survives_the_way_and_waits_for_its_last_byte() {
         said_round_trip(&Said::Input(Bytes::from_static(b"\0\xff\n")));
         said_round_trip(&Said::Input(Bytes::new()));
-        said_round_trip(&Said::Window(Size {
+        said_round_trip(&Said::Window(Window {
             rows: 1,
             columns: u16::MAX,
         }));

@@ -1,5 +1,6 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
+mod attaching;
 mod editing;
 mod values;
 
@@ -9,10 +10,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::attach::DetachKeys;
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
+pub use attaching::Attach;
 pub use editing::{Add, Rm};
 use values::{cursor, duration, end, instant};
 
@@ -361,15 +362,6 @@ pub struct Run {
     /// The command; nothing: the service's own
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
-}
-
-#[derive(Args, Debug)]
-pub struct Attach {
-    #[arg(value_name = "NAME", add = completions::services())]
-    pub name: String,
-    /// Keys that leave it: single characters or ctrl-X, with commas between them
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q", value_parser = DetachKeys::parse)]
-    pub detach_keys: DetachKeys,
 }
 
 #[derive(Args, Debug)]

@@ -17,9 +17,9 @@ use super::args::{self, Global};
 use super::call::{self, Call};
 use super::outcome::Outcome;
 use super::{Result, reach, terminal};
-use crate::api::attach::{PROTOCOL, Said, Shown};
+use crate::api::attach::{PROTOCOL, Said, Shown, Window};
 use crate::reconcile::ExitStatus;
-use crate::sys::pty::{Raw, Size};
+use crate::sys::pty::Raw;
 use crate::sys::tty;
 
 pub use self::keys::DetachKeys;
@@ -157,9 +157,8 @@ async fn converse(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite, mut
 }
 
 fn tell_window(goes: &mut BytesMut) {
-    if let Some(size) = tty::columns().zip(tty::rows()) {
-        let (columns, rows) = size;
-        Said::Window(Size { rows, columns }).encode(goes);
+    if let Some((rows, columns)) = tty::rows().zip(tty::columns()) {
+        Said::Window(Window { rows, columns }).encode(goes);
     }
 }
 

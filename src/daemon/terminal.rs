@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::api::attach::{Attached, MAX_PAYLOAD, Said, Shown};
+use crate::api::attach::{Attached, MAX_PAYLOAD, Said, Shown, Window};
 use crate::logs::{self, Filter, LogPlace, Output, Pump, Query, Stream, Subscription, Which};
 use crate::reconcile::ExitStatus;
 use crate::spec::ServiceName;
@@ -35,7 +35,7 @@ pub struct Terminal {
     /// As long as somebody has it open, the other end is no dead one: a service may close its own and open it again.
     slave: OwnedFd,
     pipe: AsyncFd<OwnedFd>,
-    windows: RefCell<BTreeMap<u64, Size>>,
+    windows: RefCell<BTreeMap<u64, Window>>,
     viewers: Cell<u64>,
     /// The main process has ended.
     ending: Notify,
@@ -156,14 +156,14 @@ impl Terminal {
     }
 
     /// The smallest of all windows is that of the terminal: everybody sees everything.
-    fn resize(&self, viewer: u64, size: Option<Size>) {
+    fn resize(&self, viewer: u64, window: Option<Window>) {
         let mut windows = self.windows.borrow_mut();
-        match size {
-            Some(size) if size.rows > 0 && size.columns > 0 => drop(windows.insert(viewer, size)),
+        match window {
+            Some(window) if window.rows > 0 && window.columns > 0 => drop(windows.insert(viewer, window)),
             Some(_) | None => drop(windows.remove(&viewer)),
         }
-        let rows = windows.values().map(|size| size.rows).min();
-        let columns = windows.values().map(|size| size.columns).min();
+        let rows = windows.values().map(|window| window.rows).min();
+        let columns = windows.values().map(|window| window.columns).min();
         // Of the last one who leaves it stays.
         if let Some((rows, columns)) = rows.zip(columns) {
             let _ = pty::resize(self.master.get_ref().as_fd(), Size { rows, columns });
@@ -211,7 +211,7 @@ async fn listen(terminal: &Terminal, viewer: u64, mut heard: mpsc::Receiver<Said
     let mut ended = terminal.ended.subscribe();
     while let Some(said) = heard.recv().await {
         match said {
-            Said::Window(size) => terminal.resize(viewer, Some(size)),
+            Said::Window(window) => terminal.resize(viewer, Some(window)),
             Said::Input(bytes) => {
                 tokio::select! {
                     typed = terminal.type_in(&bytes) => {

@@ -55,10 +55,12 @@ impl Guard {
         }
         for ticket in tickets {
             if let Some(held) = self.held.get(&ticket) {
-                let holding = held.holding();
-                let kept: Vec<_> = held.kept.iter().filter_map(|kept| kept.try_clone().ok()).collect();
-                let kept: Vec<_> = kept.iter().map(AsFd::as_fd).collect();
-                self.report_with(&Report::Held(Box::new(holding)), &kept);
+                let holding = Report::Held(Box::new(held.holding()));
+                let kept: Vec<_> = held.kept.iter().map(AsFd::as_fd).collect();
+                // A link that is at its end is noticed by whoever reads it.
+                if let Err(error) = self.link.queue(&holding, &kept) {
+                    self.note(&format!("a report could not be written: {error}"));
+                }
             }
         }
         point!("guardian.adopted");

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::marker::PhantomPinned;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::Signal;
@@ -430,12 +430,8 @@ impl Guard {
     }
 
     pub(super) fn report(&mut self, report: &Report) {
-        self.report_with(report, &[]);
-    }
-
-    pub(super) fn report_with(&mut self, report: &Report, descriptors: &[BorrowedFd]) {
         if !self.link_ended
-            && let Err(error) = self.link.queue(report, descriptors)
+            && let Err(error) = self.link.queue(report, &[])
         {
             self.note(&format!("a report could not be written: {error}"));
         }

@@ -31,6 +31,7 @@ fn a_definition_is_shown_in_the_words_of_the_file() {
         "clear_env": false,
         "umask": "007",
         "limits": { "nofile": { "soft": 1, "hard": "unlimited" }, "core": 0 },
+        "tty": false,
         "type": "simple",
         "success_exit_codes": [0],
         "ports": { "http": 80, "dns": { "port": 53, "protocol": "udp", "shared": false } },
@@ -218,7 +219,6 @@ fn process(service: &mut Service, chance: &mut Chance) {
     service.user = chance.maybe(|chance| chance.pick(&["root", "1000"]).to_owned());
     service.group = chance.maybe(|_| "0".to_owned());
     service.umask = chance.maybe(|chance| chance.below(0o1000) as u32);
-    service.tty = chance.below(2) == 0;
     service.nice = chance.maybe(|chance| chance.below(40) as i32 - 20);
     service.pid_file = chance.maybe(|chance| PidFile {
         path: format!("/run/{}.pid", chance.pick(&["a", "b c", "{{", "\u{e9}"])).into(),
@@ -330,6 +330,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
             max_files: 1 + chance.below(100) as u32,
             console: chance.once_in(2),
         });
+        service.tty = chance.once_in(2);
     }
 }
 
