@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::{Method, Request, Response, header};
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,7 +40,7 @@ impl Client {
     /// Must run inside a `LocalSet`: the connection is driven by a task of its own.
     pub async fn over(stream: UnixStream) -> Result<Client, Error> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::task::spawn_local(connection);
+        let connection = tokio::task::spawn_local(connection.with_upgrades());
         Ok(Client { sender, connection })
     }
 
@@ -58,6 +58,23 @@ impl Client {
 
     pub async fn post<T: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         read(self.request(Method::POST, path, encode(body)).await?).await
+    }
+
+    /// The connection itself, once the daemon has agreed to speak `protocol`.
+    pub async fn upgrade(mut self, path: &str, protocol: &str) -> Result<TokioIo<hyper::upgrade::Upgraded>, Error> {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::HOST, "runner")
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, protocol)
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| Error::Broken(error.to_string()))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(no(response).await);
+        }
+        Ok(TokioIo::new(hyper::upgrade::on(response).await?))
     }
 
     /// A response that goes on, as its chunks.
@@ -89,12 +106,20 @@ impl Client {
         if response.status().is_success() {
             return Ok(response);
         }
-        let status = response.status();
-        let bytes = response.into_body().collect().await?.to_bytes();
-        Err(match serde_json::from_slice(&bytes) {
-            Ok(refusal) => Error::Refused(refusal),
-            Err(_) => Error::Broken(format!("runner answered {status}")),
-        })
+        Err(no(response).await)
+    }
+}
+
+/// Why it says no.
+async fn no(response: Response<Incoming>) -> Error {
+    let status = response.status();
+    let bytes = match response.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return error.into(),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(refusal) => Error::Refused(refusal),
+        Err(_) => Error::Broken(format!("runner answered {status}")),
     }
 }
 

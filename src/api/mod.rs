@@ -3,6 +3,7 @@
 //! Law of the room: translates and transports; decides nothing. Whoever calls here is a client of [`wire`] and of
 //! nothing else; whoever serves it answers [`server::Call`]s.
 
+pub mod attach;
 pub mod boot;
 pub mod client;
 pub mod events;

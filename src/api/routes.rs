@@ -1,6 +1,7 @@
 //! The routes of `cli.md`, declared once: matched here, described in `openapi`.
 
 use std::convert::Infallible;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,13 +10,15 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::attach::PROTOCOL;
 use super::server::{Act, ByteStream, Call, Desk, UpAnswer};
 use super::wire::{ActRequest, Refusal, ScaleRequest};
-use super::{metrics, params, query};
+use super::{attach, metrics, params, query};
 
 /// Requests are small: names and numbers.
 const MAX_REQUEST_BODY: usize = 64 * 1024;
@@ -65,6 +68,7 @@ routes! {
     "GET" "/v1/services/{name}" "The resolved definition of a service and its state (`inspect`)" [("reveal", "`1`: with the values of secrets")] "" -> "Inspect" JSON;
     "GET" "/v1/services/{name}/why" "Why it is as it is" [] "" -> "Why" JSON;
     "GET" "/v1/services/{name}/logs" "What it has printed, a `LogLine` a line" [] "" -> "LogLine" "application/x-ndjson";
+    "GET" "/v1/services/{name}/attach" "Its terminal: an upgrade to `runner-attach`, of which docs/attach.md says what is spoken" [] "" -> "" "application/vnd.runner.attach";
     "GET" "/v1/logs" "What services have printed, a `LogLine` a line" [] "" -> "LogLine" "application/x-ndjson";
     "GET" "/v1/events" "Server-sent events, each an `Event`; resumes after `Last-Event-ID`" [("since", "Events after this cursor"), ("follow", "`0`: only what has happened so far")] "" -> "Event" "text/event-stream";
     "GET" "/v1/plan" "What `up` would do now" [NAMES, ("no_deps", "`1`: without dependencies"), ("profile", "On besides, repeatable")] "" -> "Plan" JSON;
@@ -184,6 +188,7 @@ async fn answer(
             let stream = desk.ask(|reply| Call::Logs { request: logs, reply }).await?;
             Ok(streamed(route.kind, stream.holding(held)))
         }
+        ("GET", "/v1/services/{name}/attach") => attached(name, request, desk).await,
         ("GET", "/v1/events") => {
             let last = request.headers().get("last-event-id").map(|value| value.as_bytes());
             let events = params::events(&words, last)?;
@@ -263,6 +268,37 @@ async fn answer(
         ("POST", path) => act(path, name, request, desk).await,
         (_, path) => Err(Refusal::new(404, "no such route", path)),
     }
+}
+
+/// The answer is the last that is said in HTTP.
+async fn attached(name: String, request: Request<Incoming>, desk: &Desk) -> Result<Answer, Refusal> {
+    let asked = request.headers().get(header::UPGRADE).map(HeaderValue::as_bytes);
+    if !asked.is_some_and(|asked| asked.eq_ignore_ascii_case(PROTOCOL.as_bytes())) {
+        let detail = format!("`Connection: Upgrade` and `Upgrade: {PROTOCOL}` are expected");
+        return Err(Refusal::new(426, "upgrade required", detail));
+    }
+    let held = desk.hold()?;
+    let attached = desk.ask(|reply| Call::Attach { name, reply }).await?;
+    tokio::task::spawn_local(async move {
+        let carried = match hyper::upgrade::on(request).await {
+            Ok(upgraded) => attach::carry(TokioIo::new(upgraded), attached).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        if let Err(error) = carried {
+            tracing::debug!(%error, "a viewer was lost");
+        }
+        drop(held);
+    });
+    let mut answer = full(
+        StatusCode::SWITCHING_PROTOCOLS,
+        "application/vnd.runner.attach",
+        Bytes::new(),
+    );
+    let headers = answer.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(PROTOCOL));
+    Ok(answer)
 }
 
 /// `start` and its like, for all that are named or for the one in the path.

@@ -26,6 +26,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::attach::Attached;
 use super::routes;
 use super::wire::{self, Refusal};
 
@@ -108,6 +109,10 @@ pub enum Call {
     Logs {
         request: wire::LogsRequest,
         reply: Reply<ByteStream>,
+    },
+    Attach {
+        name: String,
+        reply: Reply<Attached>,
     },
     Events {
         request: wire::EventsRequest,
@@ -328,7 +333,8 @@ async fn converse(stream: UnixStream, desk: Desk, mut closing: watch::Receiver<b
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(64)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

@@ -1,5 +1,6 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
+mod attaching;
 mod converting;
 mod editing;
 mod scaling;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
+pub use attaching::Attach;
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use scaling::Scale;
@@ -121,6 +123,8 @@ pub enum Verb {
     Inspect(Inspect),
     /// Run a command in a service's folder, environment and user, with this terminal
     Run(Run),
+    /// The terminal of a service with `tty = true`; ctrl-p ctrl-q leaves it
+    Attach(Attach),
     /// Send a signal to the main processes of services
     Kill(Kill),
     /// Run so many replicas of a service, until the next `up`

@@ -5,6 +5,7 @@
 
 mod act;
 mod args;
+mod attach;
 mod call;
 mod check;
 mod clean;
@@ -105,6 +106,7 @@ pub fn run() -> u8 {
         Verb::Why(args) => why::why(&cli.global, args),
         Verb::Events(args) => events::events(&cli.global, args),
         Verb::Inspect(args) => inspect::inspect(&cli.global, args),
+        Verb::Attach(args) => attach::attach(&cli.global, args),
         Verb::Run(args) => run::run(&cli.global, args),
         Verb::Ls(args) => ls::ls(&cli.global, args),
         Verb::Health(args) => health::health(&cli.global, args),

@@ -6,7 +6,7 @@
 use super::http::http_fault;
 use super::node::Node;
 
-const LATER: &[&str] = &["tty", "project.http", "project.webhooks"];
+const LATER: &[&str] = &["project.http", "project.webhooks"];
 
 /// Probes by the scheme of their URL.
 pub(super) const HTTPS: &str = "`https://` probes are not supported yet";

@@ -186,6 +186,7 @@ impl Builder<'_> {
             umask: fields.text("umask").and_then(|text| value::octal(text).ok()),
             nice: fields.integer("nice").and_then(|nice| i32::try_from(nice).ok()),
             limits: self.limits(),
+            tty: self.tty(),
             kind,
             success_exit_codes: self.success_exit_codes(),
             timeout: fields.duration("timeout"),
@@ -236,6 +237,22 @@ impl Builder<'_> {
             awaits: service.awaited_outputs(),
             ..service
         })
+    }
+
+    /// What `attach` shows is read back from the log.
+    fn tty(&mut self) -> bool {
+        let wanted = self.fields.flag("tty").unwrap_or(false);
+        let (Some(tty), Some(false)) = (self.fields.node("tty").filter(|_| wanted), self.fields.flag("log")) else {
+            return wanted;
+        };
+        let hint = "take `log = false` away; `log = { console = false }` keeps it off the console";
+        self.complain(
+            tty.place,
+            "tty",
+            "`tty` needs a log, and `log = false` keeps none",
+            hint,
+        );
+        false
     }
 
     fn probe(&mut self, key: &'static str, ports: &IndexMap<String, Port>) -> Option<Probe> {

@@ -15,6 +15,7 @@ mod probing;
 mod refusals;
 mod signals;
 mod sockets;
+mod terminals;
 
 pub use commands::named;
 
@@ -34,6 +35,7 @@ use self::notify::uses_notify;
 use self::patterns::Awaited;
 use self::pid_files::RunFile;
 use self::sockets::Sockets;
+use self::terminals::RunTerminal;
 use super::errand::{End, Errand, Tickets};
 use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
@@ -64,6 +66,8 @@ pub enum Inbox {
     Notified(Incarnation, Notification),
     /// Its PID file was touched; with `true` a folder on the way to it went away.
     PidFile(Incarnation, bool),
+    /// Everything that its main process, which has ended, had printed on its terminal is passed on.
+    TerminalRead(Incarnation),
 }
 
 /// What a ticket stands for.
@@ -108,6 +112,7 @@ struct Run {
     held: Vec<File>,
     /// It was over: it is here for one command.
     is_reopened: bool,
+    terminal: Option<RunTerminal>,
 }
 
 impl Run {
@@ -130,6 +135,7 @@ impl Run {
             preparing: None,
             held: Vec::new(),
             is_reopened: false,
+            terminal: None,
         }
     }
 }
@@ -361,12 +367,20 @@ impl Hands {
             .runs
             .get_mut(&id)
             .map_or_else(Vec::new, |run| std::mem::take(&mut run.readers));
-        launch.keeps = u8::from(notify.is_some()) + readers.len() as u8;
+        let terminal = self.runs.get(&id).and_then(|run| run.terminal.as_ref());
+        launch.keeps = u8::from(notify.is_some()) + readers.len() as u8 + u8::from(terminal.is_some());
         self.hand_over_sockets(service, &mut launch);
         self.claims.insert(ticket, Claim::Service(id));
-        let pipes = self.runs.get(&id).map_or(&[][..], |run| &run.pipes);
+        let run = self.runs.get(&id);
+        let terminal = run.and_then(|run| run.terminal.as_ref());
+        let passed = match terminal {
+            Some(terminal) => vec![terminal.slave(); 3],
+            None => run.map_or(Vec::new(), |run| run.pipes.iter().collect()),
+        };
+        let master = terminal.map(RunTerminal::master);
         // In the order in which the guardian takes them: what is passed on, then what is kept.
-        let beside: Vec<BorrowedFd> = pipes.iter().chain(&notify).chain(&readers).map(AsFd::as_fd).collect();
+        let kept = notify.iter().chain(&readers).chain(master);
+        let beside: Vec<BorrowedFd> = passed.into_iter().chain(kept).map(AsFd::as_fd).collect();
         let order = Order::Spawn(Box::new(launch));
         order_with(&mut self.guardian, &order, &beside);
         point!("daemon.spawn-ordered");
@@ -426,6 +440,9 @@ impl Hands {
         }
         let Some(run) = self.runs.remove(&id) else { return };
         self.moved.remove(&run.service.name);
+        if let Some(terminal) = &run.terminal {
+            terminal.close();
+        }
         if run.logged {
             self.pump.close(&run.service.name, id.run);
         }

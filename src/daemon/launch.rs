@@ -149,6 +149,9 @@ impl Setting {
             env.insert(key.as_bytes(), value);
         }
         env.entry(b"PATH").or_insert(DEFAULT_PATH.as_bytes());
+        if self.service.tty {
+            env.entry(b"TERM").or_insert(b"xterm");
+        }
         env.entry(b"PYTHONUNBUFFERED").or_insert(b"1");
         if self.surroundings.colour {
             env.entry(b"FORCE_COLOR").or_insert(b"1");
@@ -219,6 +222,7 @@ impl Setting {
             sockets: Vec::new(),
             cgroup: is_service.then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
             pid_file: is_service && self.service.followed_pid_file().is_some(),
+            terminal: is_service && self.service.tty,
             reap_tree: !is_service,
             record,
             keeps: 0,

@@ -27,6 +27,7 @@ mod showing;
 mod store;
 mod story;
 mod surroundings;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod upward;

@@ -16,18 +16,20 @@ use super::orders::{Orphan, Report, Ticket};
 use super::record;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
-use crate::sys::{fifo, identity, pidfd, processes};
+use crate::sys::{fifo, identity, pidfd, processes, pty};
 
 impl Guard {
     pub(super) fn adopt(&mut self, orphans: Vec<Orphan>) {
         let mut gone = Vec::new();
         let mut tickets = Vec::new();
         let mut kept = pidfds_among(&mut self.spare);
+        let mut masters = masters_among(&mut self.spare);
         for orphan in orphans {
             let ticket = orphan.ticket;
             self.next_ticket = self.next_ticket.max(ticket.0 + 1);
             let kept = kept.remove(&orphan.identity.pidfd_inode);
-            let held = self.held_of(&orphan, kept);
+            let mut held = self.held_of(&orphan, kept);
+            held.kept.extend(masters.remove(&orphan.identity.pid));
             point!("guardian.orphan-held");
             if held.life == Life::Left {
                 gone.push(ticket);
@@ -53,8 +55,12 @@ impl Guard {
         }
         for ticket in tickets {
             if let Some(held) = self.held.get(&ticket) {
-                let holding = held.holding();
-                self.report(&Report::Held(Box::new(holding)));
+                let holding = Report::Held(Box::new(held.holding()));
+                let kept: Vec<_> = held.kept.iter().map(AsFd::as_fd).collect();
+                // A link that is at its end is noticed by whoever reads it.
+                if let Err(error) = self.link.queue(&holding, &kept) {
+                    self.note(&format!("a report could not be written: {error}"));
+                }
             }
         }
         point!("guardian.adopted");
@@ -200,6 +206,14 @@ impl Guard {
 }
 
 /// Takes the pidfds out of what was held for us, by their inodes.
+/// The terminals among what was held, by the session that each controls.
+fn masters_among(spare: &mut Vec<OwnedFd>) -> HashMap<u32, OwnedFd> {
+    let masters = spare.extract_if(.., |held| pty::is_master(held.as_fd()));
+    masters
+        .filter_map(|held| Some((pty::session_of(held.as_fd())?, held)))
+        .collect()
+}
+
 fn pidfds_among(spare: &mut Vec<OwnedFd>) -> HashMap<u64, OwnedFd> {
     let pidfds = spare.extract_if(.., |held| identity::inode_of(held.as_fd()).is_some());
     let pidfds: Vec<OwnedFd> = pidfds.collect();

@@ -189,6 +189,7 @@ fn image(words: &[OsString]) -> io::Result<Image> {
         gate_is_open: true,
         cgroup: None,
         session: Session::Ours,
+        terminal: false,
     })
 }
 

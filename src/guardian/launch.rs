@@ -255,5 +255,6 @@ fn image(launch: &mut Launch, descriptors: Vec<RawFd>) -> Result<Image, Refusal>
             Stdio::Inherited => Session::Ours,
             _ => Session::Own,
         },
+        terminal: launch.terminal,
     })
 }

@@ -88,6 +88,8 @@ pub struct Launch {
     pub cgroup: Option<String>,
     /// Its service has a PID file: it is expected to leave a daemon, which is to be found.
     pub pid_file: bool,
+    /// Descriptor 0, which is a terminal, controls its session.
+    pub terminal: bool,
     /// Report `Exited` only; this thing's descendants are killed with it at once (exec probes, stop commands).
     pub reap_tree: bool,
     /// So many more descriptors came with this order, which the guardian holds for the next daemon until `Release`.

@@ -221,6 +221,7 @@ impl Guard {
             gate_is_open: true,
             cgroup: None,
             session: Session::Own,
+            terminal: false,
         };
         let failed = |errno| io::Error::from_raw_os_error(errno);
         let forked = self.forker.fork(&image).map_err(|refusal| failed(refusal.errno))?;

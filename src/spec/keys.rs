@@ -44,7 +44,7 @@ service_keys! {
     "umask" R "inherited" [Shape::Octal] "Permission bits that new files of the service lack." => umask;
     "nice" R "inherited" [Shape::Integer(-20, 19)] "Scheduling priority, -20 (most favourable) to 19." => nice;
     "limits" R "inherited" [Shape::MapOf(RESOURCES, &LIMIT)] "Resource limits of setrlimit(2): a number for both, or `{ soft, hard }`; `\"unlimited\"` lifts it." => limits;
-    "tty" R "false" [Shape::Bool] "Give it a pseudo-terminal (needed by `attach`).";
+    "tty" R "false" [Shape::Bool] "Give it a pseudo-terminal, which `runner attach` shows; see [attach](attach.md). What it prints is one stream then. Not with `log = false`." => tty;
     "type" R "simple" [Shape::Choice(&["simple", "oneshot"])] "`oneshot`: expected to end." => kind;
     "success_exit_codes" L "[0]" [Shape::List(&Shape::Integer(0, 255))] "Exit codes that count as success." => success_exit_codes;
     "timeout" L "none" [Shape::Duration] "Oneshot: how long one run may take." => timeout;

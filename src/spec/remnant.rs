@@ -80,6 +80,7 @@ impl Remnant {
             group: None,
             umask: None,
             nice: None,
+            tty: false,
             limits: IndexMap::new(),
             kind: self.kind,
             ports: self.ports.clone(),

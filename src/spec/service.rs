@@ -67,6 +67,8 @@ pub struct Service {
     pub umask: Option<u32>,
     pub nice: Option<i32>,
     pub limits: IndexMap<Resource, Limit>,
+    /// Its descriptors 0, 1 and 2 are a pseudo-terminal, which controls it. Never with [`LogTarget::Off`].
+    pub tty: bool,
     pub kind: Kind,
     pub ports: IndexMap<String, Port>,
     /// Names of `ports` that runner binds and hands over, in the order in which the service gets them from descriptor 3 on.

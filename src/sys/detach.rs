@@ -50,6 +50,7 @@ pub fn start_detached(program: &Path, args: &[&OsStr], keep: &[(RawFd, RawFd)], 
         gate_is_open: true,
         cgroup: None,
         session: Session::Own,
+        terminal: false,
     };
     through_an_orphan(&image)
 }

@@ -91,6 +91,23 @@ pub fn open_both(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true).write(true), 0)
 }
 
+/// Another end of a pipe that is at hand, to write into, non-blocking (/proc/self/fd, proc(5)).
+///
+/// # Errors
+/// /proc is not mounted, or it is no pipe.
+pub fn open_writer_of(pipe: std::os::fd::BorrowedFd) -> io::Result<OwnedFd> {
+    let by_name = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(by_name)?;
+    match std::os::unix::fs::FileTypeExt::is_fifo(&file.metadata()?.file_type()) {
+        true => Ok(file.into()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a pipe")),
+    }
+}
+
 fn open(path: &Path, options: &mut OpenOptions, flags: i32) -> io::Result<File> {
     let file = options
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | flags)

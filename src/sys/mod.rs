@@ -30,6 +30,7 @@ pub mod places;
 pub mod ports;
 pub mod processes;
 pub mod program;
+pub mod pty;
 pub mod reap;
 pub mod rescue;
 pub mod rights;

@@ -81,6 +81,8 @@ pub struct Image {
     /// The control group that it is born into, where the kernel can do that.
     pub cgroup: Option<RawFd>,
     pub session: Session,
+    /// Its descriptor 0 becomes the controlling terminal of its session.
+    pub terminal: bool,
 }
 
 /// Where a child belongs.

@@ -133,6 +133,7 @@ impl Nest {
             record: None,
             cgroup: Some(format!("test-{}.runner/test.{}", self.pid(), ticket.0)),
             pid_file: false,
+            terminal: false,
             reap_tree: false,
             keeps: 0,
         }

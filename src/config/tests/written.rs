@@ -31,6 +31,7 @@ fn a_definition_is_shown_in_the_words_of_the_file() {
         "clear_env": false,
         "umask": "007",
         "limits": { "nofile": { "soft": 1, "hard": "unlimited" }, "core": 0 },
+        "tty": false,
         "type": "simple",
         "success_exit_codes": [0],
         "ports": { "http": 80, "dns": { "port": 53, "protocol": "udp", "shared": false } },
@@ -378,6 +379,7 @@ fn life(service: &mut Service, chance: &mut Chance) {
             max_files: 1 + chance.below(100) as u32,
             console: chance.once_in(2),
         });
+        service.tty = chance.once_in(2);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::notify::uses_notify;
 use super::pid_files::RunFile;
+use super::terminals::{self, RunTerminal};
 use super::{Claim, Hands, Run, with_outputs};
 use tokio::task::AbortHandle;
 
@@ -55,8 +56,10 @@ impl Hands {
     pub fn hold_on(&self) -> Vec<OwnedFd> {
         let paths = self.runs.values().flat_map(|run| &run.fifos);
         let fifos = paths.filter_map(|path| sys::fifo::open_both(path).ok());
+        let masters = self.runs.values().filter_map(|run| run.terminal.as_ref());
+        let masters = masters.filter_map(|terminal| terminal.master().try_clone().ok());
         let processes = self.runs.values().filter_map(|run| run.witness.process.take());
-        fifos.map(OwnedFd::from).chain(processes).collect()
+        fifos.map(OwnedFd::from).chain(masters).chain(processes).collect()
     }
 
     /// Ends at once what nobody could take over: without a place for records the next guardian finds nothing of it. `false`:
@@ -134,6 +137,7 @@ impl Hands {
         let pids = (holding.launched, holding.main.pid);
         run.pid_file = RunFile::resumed(service, id, &setting, &self.inbox, pids);
         run.witness.see(&holding.main);
+        let (masters, kept): (Vec<_>, Vec<_>) = kept.into_iter().partition(|kept| sys::pty::is_master(kept.as_fd()));
         let mut kept = kept.into_iter();
         if uses_notify(service) {
             run.notify = self.listen_again(id, kept.next(), notify.as_deref());
@@ -144,7 +148,7 @@ impl Hands {
         self.claims.insert(holding.ticket, Claim::Service(id));
         self.runs.insert(id, run);
         self.mind_memory(id);
-        self.reopen_output(id, service, kept.collect());
+        self.reopen_output(id, service, kept.collect(), masters.into_iter().next());
         self.known.push_back(Fact::Adopted {
             id,
             pid: holding.main.pid,
@@ -176,7 +180,7 @@ impl Hands {
     }
 
     /// What the service has printed since waits in its FIFOs.
-    fn reopen_output(&mut self, id: Incarnation, service: &Service, nameless: Vec<OwnedFd>) {
+    fn reopen_output(&mut self, id: Incarnation, service: &Service, nameless: Vec<OwnedFd>, master: Option<OwnedFd>) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let paths = ["out", "err"].map(|stream| self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run)));
         let guardian = nix::unistd::getppid().as_raw().unsigned_abs();
@@ -190,6 +194,14 @@ impl Hands {
             Err(_) => (by_name(&paths[0]), by_name(&paths[1])),
         };
         let (Some(out), Some(err)) = readers else { return };
+        let terminal = master.and_then(|master| match terminals::take_over(master, out.as_fd()) {
+            Ok(terminal) => Some(RunTerminal::begin(id, terminal, &self.inbox)),
+            Err(error) => {
+                let words = format!("its terminal can't be taken over: {error}");
+                self.troubles.push((service.name.clone(), words));
+                None
+            }
+        });
         let target = match &service.log {
             LogTarget::File(_) | LogTarget::Memory(_) => service.log.clone(),
             // It counts from the next start on.
@@ -208,6 +220,7 @@ impl Hands {
         match self.pump.open(opened) {
             Ok(()) => {
                 run.logged = true;
+                run.terminal = terminal;
                 // Also what was printed before us.
                 self.expect_patterns(id, service);
             }

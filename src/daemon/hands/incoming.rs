@@ -41,6 +41,7 @@ impl Hands {
                 }
             }
             Inbox::MemoryIsDue => self.look_at_memory(),
+            Inbox::TerminalRead(id) => self.terminal_read(id),
             Inbox::PidFile(id, lost) => self.look_at_pid_file(id, lost),
             Inbox::Notified(id, notification) => self.take_notification(id, notification),
         }
@@ -94,6 +95,9 @@ impl Hands {
         let Some(held) = self.runs.get_mut(&id).and_then(|run| run.end.take()) else {
             return;
         };
+        if let Some(terminal) = self.runs.get(&id).and_then(|run| run.terminal.as_ref()) {
+            terminal.tell_end(held.status);
+        }
         let killed = held.status == ExitStatus::Signal(Signal::KILL);
         let out_of_memory = killed && self.out_of_memory();
         self.known.push_back(Fact::Exited {
@@ -296,7 +300,9 @@ impl Hands {
             left,
             emptied: false,
         });
-        if run.logged {
+        if let Some(terminal) = &run.terminal {
+            terminal.finish();
+        } else if run.logged {
             self.pump.drain(&run.service.name, id.run);
         } else {
             self.tell_end(id);

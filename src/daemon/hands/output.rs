@@ -1,12 +1,14 @@
 //! What a run prints into.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::refusals::output_refused;
+use super::terminals::{RunTerminal, terminal_refused};
 use super::{Hands, Run, patterns};
 use crate::daemon::launch::Setting;
+use crate::daemon::terminal::Terminal;
 use crate::guardian::orders::Stdio;
 use crate::logs::OpenRun;
 use crate::reconcile::{Failure, Incarnation};
@@ -15,7 +17,8 @@ use crate::sys;
 use crate::sys::places::nameless;
 
 impl Hands {
-    /// FIFOs for both streams, read by the pump; or nowhere with `log = false`.
+    /// FIFOs for both streams, read by the pump; or nowhere with `log = false`. With `tty`, a terminal from which we fill the
+    /// first of them.
     pub(super) fn open_output(
         &mut self,
         id: Incarnation,
@@ -42,11 +45,24 @@ impl Hands {
             let path = self.runtime_dir.join(format!("{}.{}.{stream}", service.name, id.run));
             run.fifos.push(path.clone());
             let made = sys::fifo::make(&path, owner).and_then(|()| sys::fifo::open_reader(&path));
-            let stdio = Stdio::Fifo(path.into_os_string().into_vec());
-            made.map(|reader| (stdio, OwnedFd::from(reader))).map_err(refused)
+            let reader = OwnedFd::from(made.map_err(refused)?);
+            if service.tty {
+                // Nobody but us writes there: the guardian holds it for what is in it.
+                run.readers.push(reader.try_clone().map_err(refused)?);
+            }
+            Ok((Stdio::Fifo(path.into_os_string().into_vec()), reader))
         };
         let (to_out, out) = open("out")?;
         let (to_err, err) = open("err")?;
+        // A hook of a run that is over has none.
+        let pty = match service.tty && !run.is_reopened {
+            true => {
+                let pty = sys::pty::open(owner.map(|(uid, _)| uid)).map_err(terminal_refused)?;
+                let into = sys::fifo::open_writer_of(out.as_fd()).map_err(refused)?;
+                Some(Terminal::new(pty.master, pty.slave, into).map_err(terminal_refused)?)
+            }
+            false => None,
+        };
         let opened = OpenRun {
             service: service.name.clone(),
             run: id.run,
@@ -58,7 +74,11 @@ impl Hands {
         };
         self.pump.open(opened).map_err(refused)?;
         run.logged = true;
-        Ok([Stdio::Null, to_out, to_err])
+        let Some(terminal) = pty else {
+            return Ok([Stdio::Null, to_out, to_err]);
+        };
+        run.terminal = Some(RunTerminal::begin(id, terminal, &self.inbox));
+        Ok([Stdio::Passed, Stdio::Passed, Stdio::Passed])
     }
 
     /// Its FIFOs stay open between the commands that come and go before its spawn.
@@ -77,6 +97,9 @@ impl Hands {
         if run.logged && !run.patterns.is_empty() {
             let texts = patterns::texts(&run.patterns);
             self.pump.expect(&service.name, id.run, 0, &texts);
+        }
+        if run.terminal.is_some() {
+            return [Stdio::Passed, Stdio::Passed, Stdio::Passed];
         }
         run.output()
     }
@@ -103,5 +126,6 @@ impl Run {
         self.readers = prepared.readers;
         self.held = prepared.held;
         self.logged = prepared.logged;
+        self.terminal = prepared.terminal;
     }
 }

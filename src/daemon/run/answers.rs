@@ -7,6 +7,7 @@ use base64::Engine;
 
 use super::Daemon;
 use super::definition::Purpose;
+use crate::api::attach::Attached;
 use crate::api::boot::SOCKET;
 use crate::api::past;
 use crate::api::server::{ByteStream, Call};
@@ -49,6 +50,7 @@ impl Daemon {
             Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
             Call::Upgrade { request, reply } => drop(reply.send(self.upgrade(request))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
+            Call::Attach { name, reply } => drop(reply.send(self.attach(&name))),
             Call::Events { request, reply } => {
                 self.tell_story();
                 let stream = events::stream(&self.story, &self.boot.state_dir, request);
@@ -129,6 +131,11 @@ impl Daemon {
             return Err(Refusal::new(409, "no output is kept", why));
         }
         Ok(reading::stream(sources, request, self.hands.pump()))
+    }
+
+    fn attach(&self, word: &str) -> Result<Attached, Refusal> {
+        let (project, name) = self.one(word)?;
+        self.hands.attach(&project.services[&name])
     }
 
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {

@@ -27,6 +27,7 @@ pub fn service(called: &str) -> Service {
         group: None,
         umask: None,
         nice: None,
+        tty: false,
         limits: IndexMap::new(),
         kind: Kind::Simple,
         ports: IndexMap::new(),

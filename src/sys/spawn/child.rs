@@ -193,6 +193,9 @@ pub(super) fn child(prepared: &mut Prepared) -> ! {
         clean_signals(prepared.ignored);
         let channel = place_descriptors(prepared);
         let image = prepared.image;
+        if image.terminal && libc::ioctl(0, libc::TIOCSCTTY as _, 0) != 0 {
+            refuse(channel, Stage::Session, 0);
+        }
         if let Some((soft, hard)) = prepared.descriptor_limit {
             set_limit(libc::RLIMIT_NOFILE as _, soft, hard);
         }

@@ -1,0 +1,252 @@
+//! `tty` and `attach`: a service with a terminal, and those who look at it.
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use common::roles::{Roles, send};
+use common::{Project, eventually, stderr, stdout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use runner::sys::pty::{self, Size};
+
+const SHELL: &str = r#"
+[services.shell]
+command = '''test -t 0 && test -t 1 && test -t 2 && echo all three; while read -r line; do case $line in size) stty size;; end) exit 7;; flood) i=0; while [ $i -lt 20000 ]; do echo "$i a line of many"; i=$((i+1)); done; echo flooded;; *) echo "got <$line>";; esac; done < /dev/tty'''
+tty = true
+restart = 'no'
+[services.plain]
+command = 'exec sleep 1000'
+"#;
+
+fn up() -> Project {
+    let project = Project::new(SHELL);
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+    project
+}
+
+/// Somebody at a terminal of his own.
+struct Viewer {
+    child: Child,
+    master: OwnedFd,
+    slave: OwnedFd,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Viewer {
+    fn of(mut command: Command, size: Size) -> Viewer {
+        let pty = pty::open(None).unwrap();
+        pty::resize(pty.master.as_fd(), size).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (master, sink) = (pty.master.try_clone().unwrap(), seen.clone());
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            loop {
+                let mut polled = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut polled, PollTimeout::NONE);
+                match nix::unistd::read(&master, &mut piece) {
+                    Ok(count) if count > 0 => sink.lock().unwrap().extend_from_slice(&piece[..count]),
+                    Err(nix::errno::Errno::EAGAIN) => {}
+                    _ => return,
+                }
+            }
+        });
+        Viewer {
+            child,
+            master: pty.master,
+            slave: pty.slave,
+            seen,
+        }
+    }
+
+    fn attach(project: &Project, rows: u16, columns: u16) -> Viewer {
+        let viewer = Viewer::of(project.command(&["attach", "shell"]), Size { rows, columns });
+        viewer.sees("attached to shell");
+        viewer
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned()
+    }
+
+    fn sees(&self, what: &str) {
+        eventually(&format!("{what:?} is shown"), || self.text().contains(what));
+    }
+
+    fn types(&self, text: &str) {
+        nix::unistd::write(&self.master, text.as_bytes()).unwrap();
+    }
+
+    /// What is typed into a service that has not heard yet of another window is typed once more.
+    fn is_told_size(&self, size: &str) {
+        eventually(&format!("a window of {size}"), || {
+            self.types("size\n");
+            self.text().contains(&format!("{size}\r\n"))
+        });
+    }
+
+    fn is_raw(&self) -> bool {
+        let mut stty = Command::new("stty");
+        let output = stty.arg("-a").stdin(self.slave.try_clone().unwrap()).output().unwrap();
+        stdout(&output).contains("-icanon")
+    }
+
+    fn code(mut self) -> Option<i32> {
+        let status = self.child.wait().unwrap();
+        assert!(!self.is_raw(), "the terminal is as it was");
+        status.code()
+    }
+}
+
+#[test]
+fn a_service_has_a_terminal_that_several_see_and_that_outlives_daemon_and_guardian() {
+    let project = up();
+    let pid = project.service("shell")["pid"].clone();
+    let first = Viewer::attach(&project, 30, 100);
+    first.sees("all three\r\n");
+    eventually("the viewer's terminal is raw", || first.is_raw());
+    first.types("hello\n");
+    first.sees("got <hello>\r\n");
+    first.is_told_size("30 100");
+    pty::resize(first.master.as_fd(), Size { rows: 40, columns: 120 }).unwrap();
+    send(first.child.id(), Signal::SIGWINCH);
+    first.is_told_size("40 120");
+
+    // Another one with a window that is smaller one way: what both see whole.
+    let second = Viewer::attach(&project, 50, 90);
+    second.sees("got <hello>\r\n");
+    second.is_told_size("40 90");
+    second.types("both\n");
+    first.sees("got <both>");
+    second.sees("got <both>");
+    first.types("\x10");
+    first.types("\x11");
+    assert_eq!(first.code(), Some(0));
+    second.is_told_size("50 90");
+
+    send(Roles::of(&project).daemon, Signal::SIGKILL);
+    assert_eq!(second.code(), Some(1), "its connection is gone");
+    let third = Viewer::attach(&project, 24, 80);
+    third.types("daemon\n");
+    third.sees("got <daemon>");
+    assert_eq!(project.service("shell")["pid"], pid);
+
+    send(Roles::of(&project).guardian, Signal::SIGKILL);
+    assert_eq!(third.code(), Some(1));
+    eventually("another guardian", || project.run(&["ps"]).status.success());
+    let fourth = Viewer::attach(&project, 24, 80);
+    fourth.types("guardian\n");
+    fourth.sees("got <guardian>");
+    assert_eq!(project.service("shell")["pid"], pid);
+
+    let upgrade = project.run(&["upgrade"]);
+    assert!(upgrade.status.success(), "{}", stderr(&upgrade));
+    let fifth = Viewer::attach(&project, 24, 80);
+    fifth.types("flood\n");
+    fifth.sees("flooded");
+    fifth.types("end\n");
+    assert_eq!(fifth.code(), Some(7));
+    let logs = stdout(&project.run(&["logs", "shell", "--no-prefix"]));
+    let lines: HashSet<&str> = logs.lines().collect();
+    for line in ["all three", "got <hello>", "got <daemon>", "got <guardian>", "flooded"] {
+        assert!(lines.contains(line), "{line} in {logs}");
+    }
+    for number in 0..20000 {
+        assert!(lines.contains(&*format!("{number} a line of many")), "{number} is lost");
+    }
+    assert!(!logs.contains('\r'));
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+/// Nobody reads what one viewer is shown: neither the service nor another viewer waits for it.
+#[test]
+fn a_viewer_that_does_not_read_holds_up_nobody() {
+    let project = up();
+    let mut command = project.command(&["attach", "shell"]);
+    let streams = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut stuck = streams.spawn().unwrap();
+    stuck.stdin.as_ref().unwrap().write_all(b"one\n").unwrap();
+    let viewer = Viewer::attach(&project, 24, 80);
+    viewer.sees("got <one>");
+    for _ in 0..8 {
+        viewer.types("flood\n");
+    }
+    viewer.types("after\n");
+    viewer.sees("got <after>");
+    viewer.types("end\n");
+    assert_eq!(viewer.code(), Some(7));
+    let reader = stuck.stdout.take().unwrap();
+    let errors = stuck.stderr.take().unwrap();
+    let (read, told) = (
+        std::thread::spawn(|| std::io::read_to_string(reader)),
+        std::io::read_to_string(errors).unwrap(),
+    );
+    let read = read.join().unwrap().unwrap();
+    assert_eq!(stuck.wait().unwrap().code(), Some(7));
+    assert!(
+        told.contains("bytes were skipped: too slow"),
+        "{told}; it has read {} bytes",
+        read.len()
+    );
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn a_pipe_is_typed_to_its_end_and_what_has_no_terminal_says_what_to_write() {
+    let nobody = Project::new(SHELL);
+    assert_eq!(nobody.run(&["attach", "shell"]).status.code(), Some(4));
+    let project = up();
+    let plain = project.run(&["attach", "plain"]);
+    assert_eq!(plain.status.code(), Some(1));
+    assert!(
+        stderr(&plain).contains("write `tty = true` into services.plain"),
+        "{}",
+        stderr(&plain)
+    );
+    assert_eq!(project.run(&["attach", "none"]).status.code(), Some(3));
+    assert_eq!(
+        project
+            .run(&["attach", "shell", "--detach-keys", "ctrl-"])
+            .status
+            .code(),
+        Some(2)
+    );
+
+    let mut command = project.command(&["attach", "shell"]);
+    let streams = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = streams.spawn().unwrap();
+    // Detach keys are none in a pipe.
+    child.stdin.take().unwrap().write_all(b"one\n\x10\x11\nend\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    assert!(stdout(&output).contains("got <one>\r\n"), "{}", stdout(&output));
+
+    let over = project.run(&["attach", "shell"]);
+    assert_eq!(over.status.code(), Some(1));
+    assert!(stderr(&over).contains("runner start shell"), "{}", stderr(&over));
+    assert!(project.run(&["start", "shell"]).status.success());
+    // SIGTERM leaves the terminal as it was.
+    let viewer = Viewer::attach(&project, 24, 80);
+    eventually("it is raw", || viewer.is_raw());
+    send(viewer.child.id(), Signal::SIGTERM);
+    assert_eq!(viewer.code(), Some(143));
+    assert_eq!(project.service("shell")["state"], "ready");
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
