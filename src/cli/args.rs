@@ -3,6 +3,7 @@
 mod attaching;
 mod converting;
 mod editing;
+mod graphing;
 mod scaling;
 mod values;
 
@@ -18,6 +19,7 @@ use crate::spec::ExitPolicy;
 pub use attaching::Attach;
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
+pub use graphing::{Graph, GraphFormat};
 pub use scaling::Scale;
 use values::{cursor, duration, end, instant};
 
@@ -461,23 +463,6 @@ pub enum LogFormat {
     Json,
     /// What a Kubernetes node's container runtime writes: TIME stdout|stderr F|P LINE
     Cri,
-}
-
-#[derive(Args, Debug)]
-pub struct Graph {
-    #[arg(long, value_name = "FORMAT", default_value = "tree")]
-    pub format: GraphFormat,
-    /// The same as --format json
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GraphFormat {
-    Tree,
-    Dot,
-    Mermaid,
-    Json,
 }
 
 #[derive(Args, Debug)]

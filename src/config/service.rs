@@ -1,5 +1,6 @@
 //! From a draft to the checked service: rendered, resolved, every default filled in.
 
+mod outputs;
 mod stopping;
 
 use std::collections::HashSet;
@@ -413,23 +414,6 @@ impl Builder<'_> {
 
     fn log(&mut self) -> LogTarget {
         log::log(&self.fields, self.name, self.settings, self.sink)
-    }
-
-    fn outputs(&mut self) -> IndexMap<String, String> {
-        let mut outputs = IndexMap::new();
-        for (name, entry) in self
-            .fields
-            .table_at("outputs")
-            .map(|fields| fields.table)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(fault) = value::name_fault(name) {
-                self.complain(entry.key, "outputs", fault, "");
-            }
-            outputs.insert(name.clone(), entry.node.text().unwrap_or_default().to_owned());
-        }
-        outputs
     }
 
     fn secrets(&mut self) -> Vec<String> {

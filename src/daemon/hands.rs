@@ -242,8 +242,7 @@ impl Hands {
         &mut self.guardian
     }
 
-    /// The end of everything: the pump takes what is left.
-    /// Everything that was written is in the logs then, and told to who follows.
+    /// The end of everything: what was written is in the logs then, and told to who follows.
     pub fn stop_pump(&mut self) {
         self.pump.stop();
     }
