@@ -107,6 +107,12 @@ fn every_documented_route_answers_in_its_shape() {
             let (query, body) = match path.as_str() {
                 // Each is tried where it may end things.
                 "/v1/down" | "/v1/upgrade" => continue,
+                // It becomes another protocol, which who does not ask for it is told.
+                "/v1/services/{name}/attach" => {
+                    let answer = api.running.ask(&method, "/v1/services/db/attach", "");
+                    assert_eq!(answer.status, 426, "{answer:?}");
+                    continue;
+                }
                 "/v1/events" => ("?since=0&follow=0", ""),
                 "/v1/run" => ("", "{\"name\":\"web\"}"),
                 "/v1/kill" => ("", "{\"signal\":\"CONT\",\"names\":[\"db\"]}"),
