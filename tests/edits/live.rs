@@ -192,8 +192,9 @@ fn where_its_output_goes() {
     eventually("it is in the other file", || {
         running.project.read("elsewhere.log").contains("elsewhere")
     });
-    running.down();
+    running.run(&["down"]);
     up.end();
+    running.is_over();
 }
 
 #[test]
