@@ -101,9 +101,13 @@ impl Viewer {
     }
 
     fn code(mut self) -> Option<i32> {
-        let status = self.child.wait().unwrap();
+        let mut status = None;
+        eventually("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
         assert!(!self.is_raw(), "the terminal is as it was");
-        status.code()
+        status.unwrap().code()
     }
 }
 
@@ -133,28 +137,28 @@ fn a_service_has_a_terminal_that_several_see_and_that_outlives_daemon_and_guardi
     assert_eq!(first.code(), Some(0));
     second.is_told_size("50 90");
 
+    // Whoever looks goes on looking, at the same run.
     send(Roles::of(&project).daemon, Signal::SIGKILL);
-    assert_eq!(second.code(), Some(1), "its connection is gone");
-    let third = Viewer::attach(&project, 24, 80);
-    third.types("daemon\n");
-    third.sees("got <daemon>");
-    assert_eq!(project.service("shell")["pid"], pid);
-
+    let is_back = |times| {
+        eventually("attached again", || {
+            second.text().matches("\x1b[2Jall three\r\n").count() == times
+        })
+    };
+    is_back(1);
+    second.types("daemon\n");
+    second.sees("got <daemon>");
     send(Roles::of(&project).guardian, Signal::SIGKILL);
-    assert_eq!(third.code(), Some(1));
-    eventually("another guardian", || project.run(&["ps"]).status.success());
-    let fourth = Viewer::attach(&project, 24, 80);
-    fourth.types("guardian\n");
-    fourth.sees("got <guardian>");
-    assert_eq!(project.service("shell")["pid"], pid);
-
+    is_back(2);
+    second.types("guardian\n");
+    second.sees("got <guardian>");
     let upgrade = project.run(&["upgrade"]);
     assert!(upgrade.status.success(), "{}", stderr(&upgrade));
-    let fifth = Viewer::attach(&project, 24, 80);
-    fifth.types("flood\n");
-    fifth.sees("flooded");
-    fifth.types("end\n");
-    assert_eq!(fifth.code(), Some(7));
+    is_back(3);
+    assert_eq!(project.service("shell")["pid"], pid);
+    second.types("flood\n");
+    second.sees("flooded");
+    second.types("end\n");
+    assert_eq!(second.code(), Some(7));
     let logs = stdout(&project.run(&["logs", "shell", "--no-prefix"]));
     let lines: HashSet<&str> = logs.lines().collect();
     for line in ["all three", "got <hello>", "got <daemon>", "got <guardian>", "flooded"] {
@@ -179,6 +183,11 @@ fn a_viewer_that_does_not_read_holds_up_nobody() {
         .stderr(Stdio::piped());
     let mut stuck = streams.spawn().unwrap();
     stuck.stdin.as_ref().unwrap().write_all(b"one\n").unwrap();
+    let mut ended = {
+        let mut command = project.command(&["attach", "shell"]);
+        let streams = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        streams.spawn().unwrap()
+    };
     let viewer = Viewer::attach(&project, 24, 80);
     viewer.sees("got <one>");
     for _ in 0..8 {
@@ -186,6 +195,9 @@ fn a_viewer_that_does_not_read_holds_up_nobody() {
     }
     viewer.types("after\n");
     viewer.sees("got <after>");
+    // Full to the brim it hears signals.
+    send(ended.id(), Signal::SIGTERM);
+    assert_eq!(ended.wait().unwrap().code(), Some(143));
     viewer.types("end\n");
     assert_eq!(viewer.code(), Some(7));
     let reader = stuck.stdout.take().unwrap();
@@ -248,5 +260,33 @@ fn a_pipe_is_typed_to_its_end_and_what_has_no_terminal_says_what_to_write() {
     assert_eq!(viewer.code(), Some(143));
     assert_eq!(project.service("shell")["state"], "ready");
     assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}
+
+/// Root alone can be somebody else.
+#[test]
+fn a_user_of_its_own_opens_its_terminal_by_name_also_under_up_in_front() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return;
+    }
+    let project = Project::new(
+        r#"
+[services.shell]
+command = "echo I am $(id -un); while read -r line; do echo \"got <$line>\"; done < /dev/tty"
+user = 'nobody'
+tty = true
+"#,
+    );
+    let front = Viewer::of(project.command(&["up"]), Size { rows: 24, columns: 80 });
+    front.sees("I am nobody");
+    let viewer = Viewer::attach(&project, 30, 100);
+    viewer.sees("I am nobody\r\n");
+    viewer.types("hello\n");
+    viewer.sees("got <hello>");
+    front.sees("got <hello>");
+    send(front.child.id(), Signal::SIGINT);
+    viewer.sees("shell was ended by");
+    viewer.code();
+    assert_eq!(front.code(), Some(0));
     project.assert_nothing_is_left();
 }

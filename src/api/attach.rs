@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | `I` | client | bytes that were typed |
 //! | `R` | client | the window: rows, columns, each `u16` in little endian |
+//! | `B` | runner | the number of the run whose terminal it is, `u32` in little endian; the first frame |
 //! | `O` | runner | bytes that were printed |
 //! | `S` | runner | the reader was too slow for so many bytes, `u64` in little endian |
 //! | `X` | runner | the run has ended: a kind byte (`0` its exit code, `1` the signal, `2` not known) and an `i32` in little endian |
@@ -28,6 +29,7 @@ const HEADER: usize = 5;
 
 const INPUT: u8 = b'I';
 const WINDOW: u8 = b'R';
+const BEGUN: u8 = b'B';
 const OUTPUT: u8 = b'O';
 const SKIPPED: u8 = b'S';
 const ENDED: u8 = b'X';
@@ -49,6 +51,8 @@ pub enum Said {
 /// What runner says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shown {
+    /// The run whose terminal it is: whoever comes again asks for the same.
+    Begun(u32),
     Output(Bytes),
     Skipped(u64),
     Ended(ExitStatus),
@@ -89,6 +93,7 @@ impl Shown {
     /// Of at most [`MAX_PAYLOAD`] bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
+            Shown::Begun(run) => put(out, BEGUN, &run.to_le_bytes()),
             Shown::Output(bytes) => put(out, OUTPUT, bytes),
             Shown::Skipped(bytes) => put(out, SKIPPED, &bytes.to_le_bytes()),
             Shown::Ended(status) => {
@@ -113,6 +118,7 @@ impl Shown {
         };
         let unknown = |kind: u8, length: usize| format!("a frame of kind {kind} and {length} bytes");
         match (kind, payload.len()) {
+            (BEGUN, 4) => Ok(Some(Shown::Begun(payload.get_u32_le()))),
             (OUTPUT, _) => Ok(Some(Shown::Output(payload))),
             (SKIPPED, 8) => Ok(Some(Shown::Skipped(payload.get_u64_le()))),
             (ENDED, 5) => {
@@ -234,6 +240,7 @@ mod tests {
             rows: 1,
             columns: u16::MAX,
         }));
+        shown_round_trip(&Shown::Begun(u32::MAX));
         shown_round_trip(&Shown::Output(Bytes::from_static(b"\x1b[31m")));
         shown_round_trip(&Shown::Skipped(u64::MAX));
         shown_round_trip(&Shown::Ended(ExitStatus::Code(3)));
@@ -257,6 +264,7 @@ mod tests {
             &b"I\0\0\0\0"[..],
             b"O\x01\0\x01\0",
             b"S\x01\0\0\0x",
+            b"B\x01\0\0\0x",
             b"X\x05\0\0\0\x01\0\0\0\0",
             b"X\x05\0\0\0\x07\0\0\0\0",
         ] {

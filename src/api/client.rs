@@ -30,6 +30,9 @@ impl From<hyper::Error> for Error {
     }
 }
 
+/// A connection that speaks something else than HTTP from here on.
+pub type Upgraded = TokioIo<hyper::upgrade::Upgraded>;
+
 /// A daemon that can be asked, by the already connected stream.
 pub struct Client {
     sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
@@ -61,7 +64,7 @@ impl Client {
     }
 
     /// The connection itself, once the daemon has agreed to speak `protocol`.
-    pub async fn upgrade(mut self, path: &str, protocol: &str) -> Result<TokioIo<hyper::upgrade::Upgraded>, Error> {
+    pub async fn upgrade(mut self, path: &str, protocol: &str) -> Result<Upgraded, Error> {
         let request = Request::builder()
             .uri(path)
             .header(header::HOST, "runner")

@@ -17,6 +17,19 @@ pub(super) fn reveal(text: &str) -> Result<bool, Refusal> {
     Ok(reveal)
 }
 
+/// `?run=3`.
+pub(super) fn run(text: &str) -> Result<Option<u32>, Refusal> {
+    let mut run = None;
+    each(text, &[], |key, value| {
+        match key {
+            "run" => run = Some(number(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    Ok(run)
+}
+
 /// `?service=a&service=@b`.
 pub(super) fn names(text: &str) -> Result<Vec<String>, Refusal> {
     let mut names = Vec::new();

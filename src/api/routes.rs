@@ -68,7 +68,7 @@ routes! {
     "GET" "/v1/services/{name}" "The resolved definition of a service and its state (`inspect`)" [("reveal", "`1`: with the values of secrets")] "" -> "Inspect" JSON;
     "GET" "/v1/services/{name}/why" "Why it is as it is" [] "" -> "Why" JSON;
     "GET" "/v1/services/{name}/logs" "What it has printed, a `LogLine` a line" [] "" -> "LogLine" "application/x-ndjson";
-    "GET" "/v1/services/{name}/attach" "Its terminal: an upgrade to `runner-attach`, of which docs/attach.md says what is spoken" [] "" -> "" "application/vnd.runner.attach";
+    "GET" "/v1/services/{name}/attach" "Its terminal: an upgrade to `runner-attach`, of which docs/attach.md says what is spoken" [("run", "Of this run, and no other")] "" -> "" "application/vnd.runner.attach";
     "GET" "/v1/logs" "What services have printed, a `LogLine` a line" [] "" -> "LogLine" "application/x-ndjson";
     "GET" "/v1/events" "Server-sent events, each an `Event`; resumes after `Last-Event-ID`" [("since", "Events after this cursor"), ("follow", "`0`: only what has happened so far")] "" -> "Event" "text/event-stream";
     "GET" "/v1/plan" "What `up` would do now" [NAMES, ("no_deps", "`1`: without dependencies"), ("profile", "On besides, repeatable")] "" -> "Plan" JSON;
@@ -277,8 +277,9 @@ async fn attached(name: String, request: Request<Incoming>, desk: &Desk) -> Resu
         let detail = format!("`Connection: Upgrade` and `Upgrade: {PROTOCOL}` are expected");
         return Err(Refusal::new(426, "upgrade required", detail));
     }
+    let run = params::run(request.uri().query().unwrap_or_default())?;
     let held = desk.hold()?;
-    let attached = desk.ask(|reply| Call::Attach { name, reply }).await?;
+    let attached = desk.ask(|reply| Call::Attach { name, run, reply }).await?;
     tokio::task::spawn_local(async move {
         let carried = match hyper::upgrade::on(request).await {
             Ok(upgraded) => attach::carry(TokioIo::new(upgraded), attached).await,

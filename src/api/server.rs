@@ -112,6 +112,7 @@ pub enum Call {
     },
     Attach {
         name: String,
+        run: Option<u32>,
         reply: Reply<Attached>,
     },
     Events {

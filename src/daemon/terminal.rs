@@ -236,6 +236,7 @@ async fn show(
     mut subscription: Subscription,
     sink: mpsc::Sender<Shown>,
 ) -> Result<(), Gone> {
+    tell(Shown::Begun(run), &sink).await?;
     send(before, &sink).await?;
     let mut ended = terminal.ended.subscribe();
     loop {

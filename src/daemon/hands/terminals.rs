@@ -71,11 +71,11 @@ pub(super) fn terminal_refused(error: io::Error) -> Failure {
 }
 
 impl Hands {
-    /// A viewer of the run that is there now.
+    /// A viewer of the run that is there now; `run_asked`: of no other.
     ///
     /// # Errors
     /// There is none that has a terminal.
-    pub fn attach(&self, service: &Service) -> Result<Attached, Refusal> {
+    pub fn attach(&self, service: &Service, run_asked: Option<u32>) -> Result<Attached, Refusal> {
         let name = &service.name;
         let refused = |title, detail: String, suggestion: String| Refusal {
             suggestion: Some(suggestion),
@@ -96,6 +96,13 @@ impl Hands {
                 ),
             });
         };
+        if let Some(gone) = run_asked.filter(|asked| *asked != id.run) {
+            return Err(refused(
+                "not running",
+                format!("run {gone} of {name} has ended"),
+                format!("`runner attach {name}` shows the one that runs now"),
+            ));
+        }
         let terminal = run.terminal.as_ref().filter(|_| run.end.is_none());
         let terminal = terminal.filter(|terminal| !terminal.terminal.has_ended());
         let place = self.pump.place(name, &run.service.log);

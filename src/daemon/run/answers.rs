@@ -50,7 +50,7 @@ impl Daemon {
             Call::Down { request, reply } => drop(reply.send(Ok(self.down(&request)))),
             Call::Upgrade { request, reply } => drop(reply.send(self.upgrade(request))),
             Call::Logs { request, reply } => drop(reply.send(self.logs(request))),
-            Call::Attach { name, reply } => drop(reply.send(self.attach(&name))),
+            Call::Attach { name, run, reply } => drop(reply.send(self.attach(&name, run))),
             Call::Events { request, reply } => {
                 self.tell_story();
                 let stream = events::stream(&self.story, &self.boot.state_dir, request);
@@ -133,9 +133,9 @@ impl Daemon {
         Ok(reading::stream(sources, request, self.hands.pump()))
     }
 
-    fn attach(&self, word: &str) -> Result<Attached, Refusal> {
+    fn attach(&self, word: &str, run: Option<u32>) -> Result<Attached, Refusal> {
         let (project, name) = self.one(word)?;
-        self.hands.attach(&project.services[&name])
+        self.hands.attach(&project.services[&name], run)
     }
 
     pub(super) fn ps(&mut self) -> Result<wire::Ps, Refusal> {
