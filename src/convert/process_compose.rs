@@ -77,9 +77,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         let name = conversion.names.take(&entry.key, entry.at, conversion.report);
         named.push((name, entry));
     }
+    let tasks = wanted_to_complete(processes);
     for (name, entry) in named {
         let mut service = Service::new(name, entry.at);
-        conversion.service(&mut service, &entry.node);
+        conversion.service(&mut service, &entry.node, tasks.contains(&entry.key));
         if service.get("command").is_some() {
             draft.services.push(service);
         } else {
@@ -87,6 +88,19 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         }
     }
     Ok(draft)
+}
+
+/// Processes that somebody waits for until they have ended: tasks.
+fn wanted_to_complete(processes: &Node) -> Vec<String> {
+    let needs = processes.entries().iter().filter_map(|entry| entry.node.get("depends_on"));
+    let ends = needs.flat_map(Node::entries).filter(|entry| {
+        let condition = entry.node.get("condition").and_then(Node::scalar);
+        matches!(
+            condition.as_deref(),
+            Some("process_completed" | "process_completed_successfully") | None
+        )
+    });
+    ends.map(|entry| entry.key.clone()).collect()
 }
 
 struct Conversion<'c> {
@@ -98,7 +112,7 @@ struct Conversion<'c> {
 }
 
 impl Conversion<'_> {
-    fn service(&mut self, service: &mut Service, node: &Node) {
+    fn service(&mut self, service: &mut Service, node: &Node, is_task: bool) {
         let vars = node.get("vars");
         for Entry { key, at, node } in node.entries().iter().filter(|entry| !entry.node.is_null()) {
             let (at, name) = (*at, service.name.clone());
@@ -204,7 +218,11 @@ impl Conversion<'_> {
                 other => self.report.lost(at, &name, other, "there is no such thing here"),
             }
         }
-        if service.get("restart").is_none() && service.get("schedule").is_none() {
+        // One that is always restarted never completes.
+        let ends = service.get("restart") != Some(&Value::text("always"));
+        if is_task && ends && service.get("type").is_none() {
+            service.say("type", Value::text("oneshot"), "others wait until it has completed");
+        } else if service.get("restart").is_none() && service.get("schedule").is_none() {
             service.say(
                 "restart",
                 Value::text("no"),

@@ -14,7 +14,7 @@ use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{Incarnation, Request, ServiceId};
 use crate::reconcile::failure::Reason;
 use crate::reconcile::snapshot::{ServiceSnapshot, StateName};
-use crate::spec::{Condition, ExitPolicy, Project, Service, ServiceName};
+use crate::spec::{Condition, ExitPolicy, Project, Restart, Service, ServiceName};
 
 /// The longest answer to SIGKILL with a second order of it, and what a spawn may take.
 const SLACK: Duration = Duration::from_secs(23);
@@ -523,7 +523,7 @@ impl Laws {
             quiet &= !matches!(
                 service.state,
                 StateName::Starting | StateName::Backoff | StateName::Stopping
-            );
+            ) && !awaits_an_end(service, view);
             let fine = match service.state {
                 _ if stuck => true,
                 _ if !desired.contains(name) || self.wishes.stopped.contains(name) => body.is_none(),
@@ -571,4 +571,21 @@ impl Laws {
         }
         Ok(true)
     }
+}
+
+/// It waits for the end of a run that will come by itself, whenever that is.
+fn awaits_an_end(service: &ServiceSnapshot, view: &View) -> bool {
+    let Some(spec) = view.project.services.get(&service.name) else {
+        return false;
+    };
+    service.state == StateName::Waiting
+        && spec.depends_on.iter().any(|(on, dependency)| {
+            let waits = matches!(
+                dependency.condition,
+                Condition::Completed | Condition::CompletedSuccessfully
+            );
+            let ends = |on: &std::sync::Arc<Service>| on.restart != Restart::Always;
+            let runs = |on: &ServiceSnapshot| matches!(on.state, StateName::Ready | StateName::Unhealthy);
+            waits && view.project.services.get(on).is_some_and(ends) && view.service(on).is_some_and(runs)
+        })
 }

@@ -61,6 +61,31 @@ fn not_yet_at_the_condition_is_waiting_with_the_reason() {
 }
 
 #[test]
+fn it_is_no_rest_while_a_run_is_waited_for_that_will_end() {
+    let waiting = |restart| {
+        let mut stage = Stage::up(db_and_web(|db, web| {
+            db.restart = restart;
+            depend(web, "db", Condition::CompletedSuccessfully);
+        }));
+        stage.executed("db");
+        assert_eq!(
+            (stage.state("db"), stage.state("web")),
+            (StateName::Ready, StateName::Waiting)
+        );
+        stage
+    };
+    for restart in [Restart::No, Restart::OnFailure] {
+        let mut stage = waiting(restart);
+        assert_eq!(stage.world.is_settled(), None, "{restart:?}");
+        stage.exited("db", ExitStatus::Code(0));
+        stage.executed("web");
+        assert_eq!(stage.world.is_settled(), Some(true), "{restart:?}");
+    }
+    // Nobody waits for what never ends by itself.
+    assert_eq!(waiting(Restart::Always).world.is_settled(), Some(false));
+}
+
+#[test]
 fn a_condition_gates_starts_only() {
     let mut stage = both_up(|db, _| {
         db.health = Some(crate::spec::Probe {

@@ -10,7 +10,7 @@ use crate::reconcile::machine::{Life, Machine, Permit};
 use crate::reconcile::snapshot::{Blocker, StateName};
 use crate::reconcile::wish::Turn;
 use crate::reconcile::words;
-use crate::spec::{Condition, Kind};
+use crate::spec::{Condition, Kind, Restart};
 
 impl World {
     pub(super) fn mark_dirty(&mut self, id: ServiceId) {
@@ -245,6 +245,19 @@ impl World {
             .is_none_or(|on| is_met(on, edge.condition) || self.is_waived(edge, on))
     }
 
+    /// All that is missing is that others, who run, come to the end that their restart policy leaves them.
+    fn awaits_an_end(&self, node: &Node) -> bool {
+        let ends = |edge: &Edge| {
+            let waits_for_end = matches!(edge.condition, Condition::Completed | Condition::CompletedSuccessfully);
+            waits_for_end
+                && self
+                    .machine(edge.on)
+                    .is_some_and(|on| on.life.is_living() && on.spec.restart != Restart::Always)
+        };
+        let mut missing = node.dependencies.iter().filter(|&&edge| !self.is_open(edge)).peekable();
+        missing.peek().is_some() && missing.all(ends)
+    }
+
     fn is_blocked(&self, node: &Node) -> bool {
         let alone = node.machine.wish.alone;
         node.machine.lot.held
@@ -377,7 +390,7 @@ impl World {
             | Life::Backoff { .. } => !quiet || machine.lot.going,
             Life::Stopping(_) => !machine.life.is_stuck() && (!quiet || machine.lot.going),
             Life::Ready { .. } | Life::Unhealthy { .. } => machine.lot.going,
-            Life::Waiting { .. } => machine.lot.wanted && self.is_about_to_be_told(node),
+            Life::Waiting { .. } => machine.lot.wanted && (self.is_about_to_be_told(node) || self.awaits_an_end(node)),
             Life::Stopped | Life::Completed { .. } => false,
             Life::Failed { .. } | Life::Doomed { .. } => false,
         };
