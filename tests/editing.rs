@@ -128,3 +128,38 @@ fn a_service_goes_out_of_the_file_that_defines_it_and_a_first_one_makes_the_file
         "[services.one]\ncommand = \"sleep 5\"\n"
     );
 }
+
+/// No event is waited for between the save and the question.
+#[test]
+fn who_saves_and_asks_in_one_breath_is_answered_by_what_was_saved() {
+    let project = Project::new(FILE);
+    assert!(project.run(&["up", "-d"]).status.success());
+    let mut file = FILE.to_owned();
+    for number in 0..3 {
+        let before = project.service("web")["pid"].clone();
+        file = file.replacen(
+            "command = 'exec sleep 1000'\ndepends",
+            &format!("command = 'exec sleep 1000'\nenv = {{ N = '{number}' }}\ndepends"),
+            1,
+        );
+        file = file.replace(&format!("env = {{ N = '{}' }}\n", number - 1), "");
+        project.write("services.toml", &file);
+        let waited = project.run(&["wait", "web"]);
+        assert!(waited.status.success(), "{}", stderr(&waited));
+        assert_ne!(project.service("web")["pid"], before, "{number}");
+    }
+    project.write(
+        "services.toml",
+        &format!("{file}\n[services.new]\ncommand = 'exec sleep 1000'\n"),
+    );
+    let restarted = project.run(&["restart", "new"]);
+    assert!(restarted.status.success(), "{}", stderr(&restarted));
+    // What ends services counts after a second of quiet.
+    project.write("services.toml", &file);
+    assert_eq!(project.run(&["wait", "new", "--timeout", "20s"]).status.code(), Some(3));
+    // What is broken is known to be, and nobody waits for it.
+    project.write("services.toml", "[services.web]\ncommand = 'exec\n");
+    assert!(project.run(&["wait", "web"]).status.success());
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
+}

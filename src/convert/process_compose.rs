@@ -92,7 +92,10 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
 
 /// Processes that somebody waits for until they have ended: tasks.
 fn wanted_to_complete(processes: &Node) -> Vec<String> {
-    let needs = processes.entries().iter().filter_map(|entry| entry.node.get("depends_on"));
+    let needs = processes
+        .entries()
+        .iter()
+        .filter_map(|entry| entry.node.get("depends_on"));
     let ends = needs.flat_map(Node::entries).filter(|entry| {
         let condition = entry.node.get("condition").and_then(Node::scalar);
         matches!(

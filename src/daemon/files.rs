@@ -230,7 +230,30 @@ impl Poll {
 /// What tells one state of a file from another: inode, size, and when its content and its entry changed (ns).
 type Sight = Option<(u64, u64, i64, i64)>;
 
+/// How everything of it was.
+pub struct Seeing {
+    interest: Interest,
+    sight: Vec<Sight>,
+}
+
+impl Seeing {
+    pub fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    pub fn has_changed(&self) -> bool {
+        self.interest.sight() != self.sight
+    }
+}
+
 impl Interest {
+    pub fn seen(self) -> Seeing {
+        Seeing {
+            sight: self.sight(),
+            interest: self,
+        }
+    }
+
     fn sight(&self) -> Vec<Sight> {
         self.names.iter().chain(&self.any).map(|path| sight(path)).collect()
     }

@@ -312,7 +312,7 @@ impl Daemon {
             Happened::Guardian(Err(error)) => self.be_reborn(&error),
             Happened::Inbox(item) => self.hands.take(item),
             Happened::News(news) => self.hear(news),
-            Happened::Call(call) => self.answer(call),
+            Happened::Call(call) => self.ask(call),
             Happened::Signal(name) => self.stop(Cause::new(Author::Signal, name)),
             Happened::Hangup => self.hang_up(),
             Happened::OwnerGone => {

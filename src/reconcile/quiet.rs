@@ -28,6 +28,16 @@ impl Quiet {
         *self = Quiet::Settling { last: now, open };
     }
 
+    /// What stands in the files was read, and counts.
+    pub fn is_at_rest(self) -> bool {
+        self == Quiet::Rest
+    }
+
+    /// What stands in the files was read, and does not count yet.
+    pub fn is_holding(self) -> bool {
+        matches!(self, Quiet::Holding { .. })
+    }
+
     /// When it has been quiet for long enough (monotonic nanoseconds).
     pub fn deadline(self) -> Option<u64> {
         match self {

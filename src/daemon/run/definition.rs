@@ -3,6 +3,7 @@
 //! Reading happens beside the loop, one reading at a time, so that of two readings the later one always counts. A broken
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
+mod asking;
 mod scaling;
 mod seeing;
 
@@ -10,13 +11,13 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
-use crate::api::server::{Reply, UpAnswer};
+use crate::api::server::{Call, Reply, UpAnswer};
 use crate::api::wire::{self, Refusal};
 use crate::config::{self, Cleared, Loaded, Problems, Recipe, Scales};
-use crate::daemon::files::{Interest, Touched, Watch};
+use crate::daemon::files::{Interest, Seeing, Touched, Watch};
 use crate::daemon::ports::PortStore;
 use crate::daemon::watching::{self, Seen, Watching};
 use crate::fault::point;
@@ -35,8 +36,15 @@ pub enum News {
         purpose: Purpose,
         loaded: Box<Result<Loaded, Problems>>,
         /// What to watch, and when it changed last by its own word. Nothing: it was no reading at all.
-        files: Option<(Interest, Option<u64>)>,
+        files: Option<(Seeing, Option<u64>)>,
     },
+    /// Somebody asks, and the files may have `changed` since they were read last.
+    Asked {
+        call: Call,
+        changed: bool,
+    },
+    /// The files have come to rest since, or won't.
+    Answer(Call),
 }
 
 /// What the files are read for.
@@ -85,6 +93,10 @@ pub struct Definition {
     /// Of which folders it was said that their changes are not told at once.
     polled: BTreeSet<PathBuf>,
     quiet: Quiet,
+    /// The files as they were at the last reading.
+    read: Option<Arc<Seeing>>,
+    /// Questions that wait until the files are at rest.
+    held: Vec<oneshot::Sender<()>>,
     /// For what they are being read now, or next.
     queue: VecDeque<Purpose>,
     reading: bool,
@@ -109,6 +121,8 @@ impl Definition {
             watch: None,
             polled: BTreeSet::new(),
             quiet: Quiet::default(),
+            read: None,
+            held: Vec::new(),
             queue: VecDeque::new(),
             reading: false,
             news,
@@ -132,12 +146,15 @@ impl Daemon {
                 self.definition.quiet.changed(sys::clock::now().mono_ns, open);
             }
             News::Seen(seen) => self.see(seen),
+            News::Asked { call, changed } => self.asked(call, changed),
+            News::Answer(call) => self.answer(call),
             News::Read { purpose, loaded, files } => {
                 self.definition.reading = false;
                 point!("config.read");
                 match files {
-                    Some((interest, touched)) => {
-                        self.watch_anew(interest);
+                    Some((seeing, touched)) => {
+                        self.watch_anew(seeing.interest().clone());
+                        self.definition.read = Some(Arc::new(seeing));
                         self.take_reading(purpose, *loaded, touched);
                     }
                     None => match purpose {
@@ -146,6 +163,7 @@ impl Daemon {
                         purpose => self.reading_failed(purpose),
                     },
                 }
+                self.let_go_of_questions();
                 self.read_next();
             }
         }
@@ -216,7 +234,7 @@ impl Daemon {
                     Err(problems) => problems,
                 });
                 let touched = interest.touched_at();
-                (loaded, Some((interest, touched)))
+                (loaded, Some((interest.seen(), touched)))
             };
             let loaded = tokio::task::spawn_blocking(read).await;
             // A reading that panics is one that never was: a defect, told by the log, and not the end of the daemon.
