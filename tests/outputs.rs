@@ -94,7 +94,45 @@ fn an_output_is_known_over_killed_daemons_and_restarts_nobody() {
         url(&project) == "https://second.example"
     });
     assert_eq!(project.service("bot")["pid"], pid);
+    // Taken back: it is looked for anew.
+    let toml = toml.replace(r"url = 'https://second\S+'", r"url = 'https://\S+'");
+    project.write("services.toml", &toml);
+    eventually("the old pattern finds its line", || {
+        url(&project) == "https://t1.example/"
+    });
     assert!(project.run(&["down"]).status.success());
+}
+
+/// Tells its URL at once, and is told of a new one by a reload.
+#[test]
+fn a_file_that_is_reloaded_is_written_with_the_outputs_that_its_run_was_given() {
+    let project = Project::new(
+        "[services.tunnel]\ncommand = 'echo https://t1.example/; exec sleep 1000'\noutputs = { url = 'https://\\S+' }\n\
+         [services.bot]\ncommand = 'exec sleep 1000'\ndepends_on = ['tunnel']\nrestart = 'no'\n\
+         reload_command = 'echo reloaded >> told'\nenv = { HOOK = '{{ services.tunnel.outputs.url }}hook' }\n\
+         hooks = { on_failure = 'echo $HOOK > alarm' }\n\
+         files = { 'bot.conf' = { content = 'url={{ services.tunnel.outputs.url }}', reload = true } }\n",
+    );
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+    assert_eq!(project.read("bot.conf"), "url=https://t1.example/");
+    let pid = project.service("bot")["pid"].clone();
+    let toml = project.read("services.toml").replace("'url={{", "'new={{");
+    project.write("services.toml", &toml);
+    eventually("it is told", || project.read("told") == "reloaded\n");
+    assert_eq!(project.read("bot.conf"), "new=https://t1.example/");
+    // Another live edit, of something else, writes nothing else.
+    project.write("services.toml", &format!("{toml}stop_timeout = '3s'\n"));
+    assert!(project.run(&["wait", "bot"]).status.success());
+    assert_eq!(project.service("bot")["pid"], pid);
+    assert!(project.run(&["kill", "bot"]).status.success());
+    eventually("the alarm knows it as well", || {
+        project.read("alarm") == "https://t1.example/hook\n"
+    });
+    assert_eq!(project.read("bot.conf"), "new=https://t1.example/");
+    assert_eq!(project.read("told"), "reloaded\n");
+    assert!(project.run(&["down"]).status.success());
+    project.assert_nothing_is_left();
 }
 
 #[test]

@@ -27,12 +27,12 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use self::holders::Conflict;
 use self::notify::uses_notify;
-use self::patterns::Awaited;
+use self::patterns::Patterns;
 use self::pid_files::RunFile;
 use self::sockets::Sockets;
 use self::terminals::RunTerminal;
@@ -98,7 +98,7 @@ struct Run {
     /// The other ends of them, until the guardian has its own.
     readers: Vec<OwnedFd>,
     /// Patterns of log checks, in the order in which the pump numbers them.
-    patterns: Vec<Awaited>,
+    patterns: Patterns,
     /// The outputs of others that it was started with.
     given: Given,
     logged: bool,
@@ -110,6 +110,8 @@ struct Run {
     preparing: Option<oneshot::Sender<()>>,
     /// Its FIFOs, as long as nobody else may hold them open.
     held: Vec<File>,
+    /// Its files are written by one at a time.
+    writing: Rc<Mutex<()>>,
     /// It was over: it is here for one command.
     is_reopened: bool,
     terminal: Option<RunTerminal>,
@@ -126,7 +128,7 @@ impl Run {
             fifos: Vec::new(),
             pipes: Vec::new(),
             readers: Vec::new(),
-            patterns: patterns::of(service),
+            patterns: Patterns::of(service),
             given: Given::new(),
             logged: false,
             end: None,
@@ -134,6 +136,7 @@ impl Run {
             pid_file: None,
             preparing: None,
             held: Vec::new(),
+            writing: Rc::default(),
             is_reopened: false,
             terminal: None,
         }
@@ -280,28 +283,20 @@ impl Hands {
             Action::ProbeGate { id, attempt, service } => self.probe_gates(id, attempt, service),
             Action::Prepare { id, service, given } => self.prepare(id, &service, given),
             Action::CancelPrepare { id } => self.cancel_prepare(id),
-            Action::Rewrite { id, service } => self.rewrite(id, &service),
+            Action::Rewrite { id } => self.rewrite(id),
             Action::Run {
                 id,
                 purpose,
                 service,
+                given,
                 timeout,
                 told,
-            } => self.run(id, purpose, &service, timeout, told),
-            Action::CancelRun { id, purpose } => self.cancel(id, Task::Run(purpose)),
-            Action::Adjust { id, service } => {
-                let declared = service;
-                let service = self.actual(&declared).unwrap_or_else(|_| declared.clone());
-                self.tell_actual(id, &declared, &service, Vec::new());
-                let given = self.runs.get(&id).map(|run| run.given.clone());
-                let service = with_outputs(service, &given.unwrap_or_default());
-                self.expect_patterns(id, &service);
-                self.pump.adjust(&service.name, service.log.clone());
-                if let Some(run) = self.runs.get_mut(&id) {
-                    run.service = service;
-                }
-                self.mind_memory(id);
+            } => self.run(id, purpose, &service, given, timeout, told),
+            Action::CancelRun { id, purpose } => {
+                self.cancel(id, Task::Run(purpose));
+                self.command_ended(id);
             }
+            Action::Adjust { id, service } => self.adjust(id, &service),
             Action::Renumber { .. } | Action::Publish(_) | Action::End(_) => {
                 unreachable!("the loop takes these itself")
             }

@@ -14,7 +14,7 @@ use super::hands::{Inbox, named};
 use crate::api::prepared::{Filled, Notes};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
-use crate::spec::{Argv, Service, Source};
+use crate::spec::{Argv, OutputName, Service, Source};
 use crate::sys;
 use crate::sys::users::Ids;
 
@@ -202,6 +202,14 @@ impl Preparation {
 /// Writes those that are not what they should be: whether there were any. `live`: only those that are reloaded.
 pub fn write_files(service: &Service, ids: Option<&Ids>, live: bool) -> Result<bool, String> {
     let files = service.files.iter().filter(|(_, file)| !live || file.reload);
+    if let Some((path, _)) = files
+        .clone()
+        .find(|(_, file)| OutputName::all_in(&file.content).next().is_some())
+    {
+        return Err(format!(
+            "{path} can't be written: it names an output that this run was not given; a restart gives it"
+        ));
+    }
     let write = || {
         let mut changed = false;
         for (path, file) in files {
@@ -325,7 +333,7 @@ fn failed(message: String, suggestion: Option<String>) -> Failure {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         // The runtime ends, and so do we.

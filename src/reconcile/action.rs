@@ -145,10 +145,9 @@ pub enum Action {
     CancelPrepare {
         id: Incarnation,
     },
-    /// Write the files anew that are reloaded. Answered by `Rewritten`.
+    /// Write the files anew that are reloaded, as the last `Adjust` said. Answered by `Rewritten`.
     Rewrite {
         id: Incarnation,
-        service: Arc<Service>,
     },
     /// Run a command of the service with its environment and user, ended as a tree at `timeout`. `told`: variables beside
     /// those. Answered by `CommandEnded`.
@@ -156,6 +155,7 @@ pub enum Action {
         id: Incarnation,
         purpose: Purpose,
         service: Arc<Service>,
+        given: Given,
         timeout: Duration,
         told: Vec<(&'static str, String)>,
     },

@@ -5,6 +5,7 @@ mod daemons;
 mod dependencies;
 mod ends;
 mod ports;
+mod preparing;
 mod recall;
 mod restarts;
 mod rollout;

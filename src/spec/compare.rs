@@ -17,7 +17,7 @@ use super::service::{
 use super::setup::{Hooks, PrepareStep, RenderedFile, Source};
 use super::watch::Watch;
 use super::written::{Written, size_text};
-use super::{Argv, Bytes, ServiceName};
+use super::{Argv, Bytes, OutputName, ServiceName};
 
 /// One difference, named as in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,7 +251,11 @@ impl Compare for RenderedFile {
     fn compare(&self, other: &Self, report: &mut Report<'_>) {
         if self.content != other.content {
             report.note(None);
-            if let Some(difference) = report.out.last_mut().filter(|_| self.reload && other.reload) {
+            // What others tell is only given to a run when it is started.
+            let known = OutputName::all_in(&self.content).collect::<Vec<_>>();
+            let is_known = OutputName::all_in(&other.content).all(|name| known.contains(&name));
+            let is_live = self.reload && other.reload && is_known;
+            if let Some(difference) = report.out.last_mut().filter(|_| is_live) {
                 difference.class = Change::Live;
             }
         } else if self.reload != other.reload {

@@ -81,6 +81,28 @@ fn an_edit_of_a_reloaded_file_is_live() {
     assert_eq!(class(("1", true), ("2", false)), [Change::Restart]);
     assert_eq!(class(("1", true), ("1", false)), [Change::Live]);
     assert_eq!(class(("1", true), ("1", true)), []);
+    // What others tell is given to a run when it is started.
+    let with_output = |content: &str| {
+        let mut service = with("", true);
+        let file = service.files.values_mut().next().unwrap();
+        let [url, key] = ["url", "key"].map(|output| {
+            let service = crate::spec::ServiceName::new("tunnel");
+            let output = output.to_owned();
+            crate::spec::OutputName { service, output }.placeholder()
+        });
+        file.content = content.replace("URL", &url).replace("KEY", &key);
+        service
+    };
+    let class = |old: &str, new: &str| {
+        let differences = with_output(old).differences(&with_output(new));
+        let mut of_files = differences
+            .into_iter()
+            .filter(|difference| difference.field.starts_with("files"));
+        of_files.next().map(|difference| difference.class)
+    };
+    assert_eq!(class("a URL", "b URL"), Some(Change::Live));
+    assert_eq!(class("a URL", "b"), Some(Change::Live));
+    assert_eq!(class("a URL", "a URL KEY"), Some(Change::Restart));
     // What a process was started with tells the same.
     let started = with("1", true).fingerprint("salt");
     let names = |started: crate::spec::Fingerprint, now| {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::notify::uses_notify;
+use super::patterns::Patterns;
 use super::pid_files::RunFile;
 use super::terminals::{self, RunTerminal};
 use super::{Claim, Hands, Run, with_outputs};
@@ -130,7 +131,7 @@ impl Hands {
         let mut run = Run {
             mark: mark.unwrap_or_default(),
             // They are asked for once its output is open.
-            patterns: Vec::new(),
+            patterns: Patterns::default(),
             given,
             ..Run::new(holding.ticket, service, setting.clone())
         };

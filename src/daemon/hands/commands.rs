@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::patterns::Patterns;
 use super::{Hands, Inbox, Run, Task, with_outputs};
 use crate::daemon::errand::{self, Beside, Underway};
 use crate::daemon::launch::Setting;
@@ -66,7 +67,7 @@ impl Hands {
         let ids = setting.ids();
         let mut run = Run::new(self.tickets.take(), service, setting.clone());
         // What a step prints is not what a log check waits for.
-        run.patterns = Vec::new();
+        run.patterns = Patterns::default();
         run.given = given;
         run.is_reopened = !is_first;
         self.by_name.insert((service.name.clone(), id.run), id);
@@ -76,11 +77,32 @@ impl Hands {
         Ok(ids)
     }
 
-    pub(super) fn rewrite(&mut self, id: Incarnation, service: &Arc<Service>) {
-        let ids = self.runs.get(&id).and_then(|run| run.setting.ids());
-        let (service, inbox) = (service.clone(), self.inbox.clone());
-        tokio::task::spawn_blocking(move || {
-            let result = preparation::write_files(&service, ids.as_ref(), true);
+    /// The live part of an edit.
+    pub(super) fn adjust(&mut self, id: Incarnation, declared: &Arc<Service>) {
+        let service = self.actual(declared).unwrap_or_else(|_| declared.clone());
+        self.tell_actual(id, declared, &service, Vec::new());
+        let given = self.runs.get(&id).map(|run| run.given.clone());
+        let service = with_outputs(service, &given.unwrap_or_default());
+        self.expect_patterns(id, &service);
+        self.pump.adjust(&service.name, service.log.clone());
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.service = service;
+        }
+        self.mind_memory(id);
+    }
+
+    /// With what it was given when it was started: what is declared only names that.
+    pub(super) fn rewrite(&mut self, id: Incarnation) {
+        let Some(run) = self.runs.get(&id) else {
+            let result = Ok(false);
+            return self.known.push_back(Fact::Rewritten { id, result });
+        };
+        let (service, ids, writing) = (run.service.clone(), run.setting.ids(), run.writing.clone());
+        let inbox = self.inbox.clone();
+        tokio::task::spawn_local(async move {
+            // In the order of the edits.
+            let _turn = writing.lock().await;
+            let result = preparation::blocking(move || preparation::write_files(&service, ids.as_ref(), true)).await;
             let _ = inbox.send(Inbox::Fact(Fact::Rewritten { id, result }));
         });
     }
@@ -90,6 +112,7 @@ impl Hands {
         id: Incarnation,
         purpose: Purpose,
         declared: &Arc<Service>,
+        given: Given,
         timeout: Duration,
         mut told: Vec<(&'static str, String)>,
     ) {
@@ -97,7 +120,7 @@ impl Hands {
             told.extend(named(id, declared));
         }
         let is_over = !self.runs.contains_key(&id);
-        if is_over && let Err(failure) = self.open_run(id, declared, Given::new(), false) {
+        if is_over && let Err(failure) = self.open_run(id, declared, given, false) {
             self.forget(id);
             let result = Err(format!("could not be started: {}", failure.message));
             return self.known.push_back(Fact::CommandEnded { id, purpose, result });

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::refusals::output_refused;
 use super::terminals::{RunTerminal, terminal_refused};
-use super::{Hands, Run, patterns};
+use super::{Hands, Run};
 use crate::daemon::launch::Setting;
 use crate::daemon::terminal::Terminal;
 use crate::guardian::orders::Stdio;
@@ -70,7 +70,7 @@ impl Hands {
             out,
             err,
             target: service.log.clone(),
-            matchers: patterns::texts(&run.patterns),
+            matchers: run.patterns.texts(),
         };
         self.pump.open(opened).map_err(refused)?;
         run.logged = true;
@@ -95,7 +95,7 @@ impl Hands {
             return [Stdio::Null, Stdio::Null, Stdio::Null];
         };
         if run.logged && !run.patterns.is_empty() {
-            let texts = patterns::texts(&run.patterns);
+            let texts = run.patterns.texts();
             self.pump.expect(&service.name, id.run, 0, &texts);
         }
         if run.terminal.is_some() {

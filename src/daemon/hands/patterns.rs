@@ -17,7 +17,7 @@ pub(super) struct Awaited {
     pub output: Option<String>,
 }
 
-pub(super) fn of(service: &Service) -> Vec<Awaited> {
+fn of(service: &Service) -> Vec<Awaited> {
     let of_check = |check: &Check| match check {
         Check::Log(pattern) => Some(Awaited {
             pattern: pattern.clone(),
@@ -33,9 +33,45 @@ pub(super) fn of(service: &Service) -> Vec<Awaited> {
     checks(service).filter_map(of_check).chain(outputs).collect()
 }
 
-/// Their patterns alone, as the pump takes them.
-pub(super) fn texts(awaited: &[Awaited]) -> Vec<String> {
-    awaited.iter().map(|awaited| awaited.pattern.clone()).collect()
+/// What is looked for in one run, in the order in which the pump numbers it. An edit takes things away and brings others;
+/// numbers stay.
+#[derive(Debug, Default)]
+pub(super) struct Patterns(Vec<Option<Awaited>>);
+
+impl Patterns {
+    pub fn of(service: &Service) -> Patterns {
+        Patterns(of(service).into_iter().map(Some).collect())
+    }
+
+    /// As the pump takes them, before there was an edit.
+    pub fn texts(&self) -> Vec<String> {
+        let awaited = self.0.iter().flatten();
+        awaited.map(|awaited| awaited.pattern.clone()).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn get(&self, index: usize) -> Option<&Awaited> {
+        self.0.get(index)?.as_ref()
+    }
+
+    /// From now on that is looked for: what is new in it, and the number of the first of those. What was looked for once and is
+    /// again is new: its line may have been told as what it no longer was.
+    fn change(&mut self, wanted: Vec<Awaited>) -> (usize, Vec<String>) {
+        for known in &mut self.0 {
+            known.take_if(|known| !wanted.contains(known));
+        }
+        let first = self.0.len();
+        for awaited in wanted {
+            if !self.0.iter().flatten().any(|known| *known == awaited) {
+                self.0.push(Some(awaited));
+            }
+        }
+        let fresh = self.0[first..].iter().flatten();
+        (first, fresh.map(|awaited| awaited.pattern.clone()).collect())
+    }
 }
 
 impl Hands {
@@ -45,17 +81,13 @@ impl Hands {
         let Some(run) = self.runs.get_mut(&id).filter(|run| run.logged) else {
             return;
         };
-        let mut fresh = of(service);
-        fresh.retain(|awaited| !run.patterns.contains(awaited));
-        let first = run.patterns.len();
-        run.patterns.extend(fresh.iter().cloned());
+        let (first, fresh) = run.patterns.change(of(service));
         let Some(log) = self.pump.place(&service.name, &run.service.log) else {
             return;
         };
         if fresh.is_empty() {
             return;
         }
-        let fresh = texts(&fresh);
         self.pump.expect(&service.name, id.run, first, &fresh);
         let name = service.name.clone();
         let seams = self.pump.seams(vec![(name.clone(), log.clone())]);
@@ -126,6 +158,33 @@ fn matched(service: &ServiceName, run: u32, index: usize, line: Vec<u8>) -> LogF
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edit_that_is_taken_back_looks_anew_and_the_old_number_means_nothing() {
+        let awaited = |pattern: &str| Awaited {
+            pattern: pattern.to_owned(),
+            output: Some("url".to_owned()),
+        };
+        let check = Awaited {
+            pattern: "ready".to_owned(),
+            output: None,
+        };
+        let mut patterns = Patterns(vec![Some(check.clone()), Some(awaited("one"))]);
+        assert_eq!(patterns.change(vec![check.clone(), awaited("one")]), (2, vec![]));
+        assert_eq!(
+            patterns.change(vec![check.clone(), awaited("two")]),
+            (2, vec!["two".to_owned()])
+        );
+        assert_eq!(patterns.get(1), None);
+        assert_eq!(
+            patterns.change(vec![check.clone(), awaited("one")]),
+            (3, vec!["one".to_owned()])
+        );
+        assert_eq!(
+            (0..4).map(|index| patterns.get(index)).collect::<Vec<_>>(),
+            [Some(&check), None, None, Some(&awaited("one"))]
+        );
+    }
 
     #[test]
     fn the_first_group_counts_and_colours_do_not() {

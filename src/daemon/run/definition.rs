@@ -4,6 +4,7 @@
 //! file changes nothing: the last good definition stays in force, and it is said once why.
 
 mod asking;
+mod renumbering;
 mod scaling;
 mod seeing;
 
@@ -276,33 +277,6 @@ impl Daemon {
             Purpose::Recover => self.recovered(None),
             Purpose::Scale(scale) => drop(scale.reply.send(Err(refusal))),
             Purpose::Save { .. } | Purpose::Hangup | Purpose::Renumber => {}
-        }
-    }
-
-    /// An `"auto"` port was lost to somebody else.
-    pub(super) fn renumber(&mut self, service: ServiceName, port: String) {
-        self.definition.lost.insert((service, port));
-        let is_queued = |purpose: &Purpose| matches!(purpose, Purpose::Renumber);
-        if !self.definition.queue.iter().any(is_queued) {
-            self.read(Purpose::Renumber);
-        }
-    }
-
-    /// What waits for an `up`, and what is wrong with the files, is not touched by it.
-    fn renumbered(&mut self, made: Result<Loaded, Problems>) {
-        if self.is_ending() {
-            return;
-        }
-        match made {
-            Ok(loaded) => {
-                let (pending, rejected) = (self.definition.pending.take(), self.definition.rejected.take());
-                let cause = Cause::new(Author::Runner, "a port was taken by another process");
-                self.configure(Arc::new(loaded.project), loaded.recipe, cause, None);
-                (self.definition.pending, self.definition.rejected) = (pending, rejected);
-            }
-            Err(problems) => self.warn(format!(
-                "there is no other number for a port that was taken: {problems}"
-            )),
         }
     }
 

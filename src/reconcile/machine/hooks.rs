@@ -21,13 +21,8 @@ impl Machine {
             .process()
             .filter(|process| process.spec.hooks.post_ready.is_some())
         {
-            step.out.push(Action::Run {
-                id: self.incarnation(),
-                purpose: Purpose::PostReady,
-                service: Arc::clone(&process.spec),
-                timeout: HOOK_TIMEOUT,
-                told: Vec::new(),
-            });
+            let spec = Arc::clone(&process.spec);
+            step.out.push(self.command(Purpose::PostReady, spec, HOOK_TIMEOUT));
         }
     }
 
@@ -42,6 +37,7 @@ impl Machine {
             id: self.incarnation(),
             purpose: Purpose::PostStop,
             service: Arc::clone(&spec),
+            given: self.given.clone(),
             timeout: self.wish.patience.map_or(timeout, |whole| whole.min(timeout)),
             told: match then {
                 Then::Judge(judgement) => told(judgement.result.as_ref().err(), judgement.status),
@@ -71,9 +67,21 @@ impl Machine {
             id,
             purpose: Purpose::OnFailure,
             service: Arc::clone(&self.spec),
+            given: self.given.clone(),
             timeout: HOOK_TIMEOUT,
             told: told(Some(failure), self.last_status()),
         });
+    }
+
+    /// Whoever is tired of waiting does not wait for it either.
+    pub(super) fn hasten_alarm(&mut self, step: &mut Step) {
+        if step.hasten
+            && let Some(id) = self.alarming.take()
+        {
+            let purpose = Purpose::OnFailure;
+            step.out.push(Action::CancelRun { id, purpose });
+            self.moves += 1;
+        }
     }
 
     pub fn on_hook_ended(&mut self, purpose: Purpose, result: &Result<(), String>, step: &mut Step) {

@@ -72,6 +72,8 @@ pub(super) struct Machine {
     pub outputs: BTreeMap<String, String>,
     /// The outputs of others that the latest run was started with, or that the next one is to be.
     pub given: Given,
+    /// Its files were edited while nothing was there yet that could be told.
+    stale_files: bool,
     /// The run whose `on_failure` is under way.
     pub alarming: Option<Incarnation>,
     /// When the life became what it is, and why.
@@ -132,6 +134,7 @@ impl Machine {
             overdue_run: 0,
             outputs: BTreeMap::new(),
             given: Given::new(),
+            stale_files: false,
             alarming: None,
             since: now.mono_ns,
             cause,
@@ -190,6 +193,7 @@ impl Machine {
             return false;
         }
         self.consult_calendar(step);
+        self.hasten_alarm(step);
         match &self.life {
             Life::Stopped => self.pursue_stopped(step),
             Life::Waiting { .. } => self.pursue_waiting(permit, step),
@@ -370,13 +374,19 @@ impl Machine {
             step.out.push(Action::Deliver { id, signal });
             self.publish(EventKind::Reloaded, cause.clone(), step);
         } else if service.reload_command.is_some() {
-            step.out.push(Action::Run {
-                id,
-                purpose: Purpose::Reload,
-                service,
-                timeout: RELOAD_TIMEOUT,
-                told: Vec::new(),
-            });
+            step.out.push(self.command(Purpose::Reload, service, RELOAD_TIMEOUT));
+        }
+    }
+
+    /// What is run beside it has what it has.
+    fn command(&self, purpose: Purpose, service: Arc<Service>, timeout: Duration) -> Action {
+        Action::Run {
+            id: self.incarnation(),
+            purpose,
+            service,
+            given: self.given.clone(),
+            timeout,
+            told: Vec::new(),
         }
     }
 

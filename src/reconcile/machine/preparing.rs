@@ -81,13 +81,25 @@ impl Machine {
         }
     }
 
-    /// Files that are reloaded may have become others by an edit.
-    pub(super) fn rewrite(&self, step: &mut Step) {
-        if self.life.process().is_some() && self.spec.files.values().any(|file| file.reload) {
-            step.out.push(Action::Rewrite {
-                id: self.incarnation(),
-                service: Arc::clone(&self.spec),
-            });
+    /// Files that are reloaded may have become others by an edit. Before it is up there is nobody who could be told: then
+    /// it comes once it is.
+    pub(super) fn rewrite(&mut self, step: &mut Step) {
+        if !self.spec.files.values().any(|file| file.reload) {
+            return;
+        }
+        match &self.life {
+            Life::Starting { .. } | Life::Ready { .. } | Life::Unhealthy { .. } => {
+                step.out.push(Action::Rewrite { id: self.incarnation() });
+            }
+            Life::Stopping(_) => {}
+            _ => self.stale_files = true,
+        }
+    }
+
+    /// It is up.
+    pub(super) fn rewrite_what_is_stale(&mut self, step: &mut Step) {
+        if std::mem::take(&mut self.stale_files) {
+            self.rewrite(step);
         }
     }
 

@@ -155,6 +155,7 @@ impl Machine {
         );
         self.publish(EventKind::Ready { after_ns, probe }, cause, step);
         self.hook_post_ready(step);
+        self.rewrite_what_is_stale(step);
     }
 
     pub(super) fn health_deadline(&self) -> Option<u64> {

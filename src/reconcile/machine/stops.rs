@@ -127,14 +127,14 @@ impl Machine {
         if unborn {
             return;
         }
-        if !commanded || !self.command(Phase::PreStop, step) && !self.command(COMMAND, step) {
+        if !commanded || !self.command_of(Phase::PreStop, step) && !self.command_of(COMMAND, step) {
             self.climb(0, step);
         }
     }
 
     /// Runs the command of this phase. `false`: there is none.
-    fn command(&mut self, phase: Phase, step: &mut Step) -> bool {
-        let (id, now, patience) = (self.incarnation(), step.now.mono_ns, self.wish.patience);
+    fn command_of(&mut self, phase: Phase, step: &mut Step) -> bool {
+        let (now, patience) = (step.now.mono_ns, self.wish.patience);
         let Life::Stopping(stopping) = &mut self.life else {
             return false;
         };
@@ -145,13 +145,9 @@ impl Machine {
             return false;
         };
         stopping.phase = phase;
-        step.out.push(Action::Run {
-            id,
-            purpose,
-            service: Arc::clone(&stopping.spec),
-            timeout: Duration::from_nanos(stopping.command_ends(patience).saturating_sub(now)),
-            told: Vec::new(),
-        });
+        let timeout = Duration::from_nanos(stopping.command_ends(patience).saturating_sub(now));
+        let spec = Arc::clone(&stopping.spec);
+        step.out.push(self.command(purpose, spec, timeout));
         true
     }
 
@@ -162,7 +158,7 @@ impl Machine {
             return;
         }
         let alive = matches!(stopping.body, Body::Alive(_));
-        if !alive || step.hasten || !self.command(COMMAND, step) {
+        if !alive || step.hasten || !self.command_of(COMMAND, step) {
             self.climb(0, step);
         }
     }
@@ -279,7 +275,7 @@ impl Machine {
             phase @ (Phase::PreStop | Phase::Command { ended: false }) => {
                 if matches!(stopping.body, Body::Alive(_)) {
                     let phase = phase.clone();
-                    self.command(phase, step);
+                    self.command_of(phase, step);
                 }
             }
             Phase::Rung { index, .. } => {
