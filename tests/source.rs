@@ -150,7 +150,19 @@ fn archives_that_would_leave_the_folder_leave_nothing() {
         (zip("link(z, 'a/out', '../../etc')"), "leads out of the folder"),
         (
             zip("link(z, 'x', '.')\nlink(z, 'x/x/x/up', '../../..')\nlink(z, 'x/x/x/up/evil', 'y')"),
-            "leads out of the folder",
+            "lies below its link `x`",
+        ),
+        (
+            zip("link(z, 'p/l', '..')\nlink(z, 'a', 'p/l/..')\nz.writestr('a/evil', 'x')"),
+            "goes down and up again",
+        ),
+        (
+            zip("link(z, 'a', 'b')\nz.writestr('a/evil', 'x')\nlink(z, 'b', 'c')"),
+            "lies below its link `a`",
+        ),
+        (
+            tar("tar(t, 'a/b', type=tarfile.DIRTYPE, mode=0o755)\ntar(t, 'a', type=tarfile.SYMTYPE, linkname='b')"),
+            "lies below its link `a`",
         ),
         (
             zip("z.writestr('bomb', b'0' * 300_000_000)"),

@@ -1,5 +1,6 @@
 //! Archives: zip and tar.gz. Nothing of one ever lands outside of its folder, whatever it says.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -20,6 +21,8 @@ const LONGEST_LINK: u64 = 4096;
 struct Unpacked<'a> {
     folder: &'a Path,
     entries: u64,
+    /// Where they go, below the folder.
+    places: Vec<PathBuf>,
     room: u64,
     most: u64,
     /// Made last, so that no entry is written through one.
@@ -40,6 +43,7 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> Words<()> {
     let mut unpacked = Unpacked {
         folder,
         entries: 0,
+        places: Vec::new(),
         room: most,
         most,
         links: Vec::new(),
@@ -120,7 +124,9 @@ impl Unpacked<'_> {
             return Err(format!("it has more than {MOST_ENTRIES} entries"));
         }
         let inside = inside(name).ok_or_else(|| format!("its entry `{}` would leave the folder", shown(name)))?;
-        Ok(self.folder.join(inside))
+        let place = self.folder.join(&inside);
+        self.places.push(inside);
+        Ok(place)
     }
 
     fn folder(&mut self, path: PathBuf, mode: u32) {
@@ -156,14 +162,26 @@ impl Unpacked<'_> {
             .map_err(said)
     }
 
-    /// A link that leads out of the folder is refused, also where it would only do so by way of another.
+    /// A link that leads out of the folder is refused, also where it would only do so by way of another: its target steps up
+    /// first, from a folder that is one (see [`Unpacked::lies_below_a_link`]), and then only down. So wherever links lead, none of
+    /// them steps out.
     fn link(&mut self, path: PathBuf, name: &Path, target: PathBuf) -> Words<()> {
         let mut at = inside(name).unwrap_or_default();
         at.pop();
+        let mut goes_down = false;
         for component in target.components() {
             match component {
-                Component::Normal(part) => at.push(part),
+                Component::Normal(part) => {
+                    goes_down = true;
+                    at.push(part);
+                }
                 Component::CurDir => {}
+                Component::ParentDir if goes_down => {
+                    let (name, target) = (shown(name), shown(&target));
+                    return Err(format!(
+                        "its link `{name}` goes down and up again, to `{target}`: where that leads is not known"
+                    ));
+                }
                 Component::ParentDir if at.pop() => {}
                 Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                     let (name, target) = (shown(name), shown(&target));
@@ -186,8 +204,25 @@ impl Unpacked<'_> {
         fs::hard_link(self.folder.join(inside), path).map_err(|error| about(name, &error))
     }
 
+    /// What lies there would be wherever that leads.
+    fn lies_below_a_link(&self) -> Option<(&Path, &Path)> {
+        let links: HashSet<&Path> = self
+            .links
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix(self.folder).ok())
+            .collect();
+        self.places.iter().find_map(|place| {
+            let link = place.ancestors().skip(1).find(|above| links.contains(above))?;
+            Some((place.as_path(), link))
+        })
+    }
+
     /// What had to wait for the rest.
     fn finish(&mut self) -> Words<()> {
+        if let Some((place, link)) = self.lies_below_a_link() {
+            let (place, link) = (shown(place), shown(link));
+            return Err(format!("its entry `{place}` lies below its link `{link}`"));
+        }
         for (path, _) in &self.folders {
             fs::create_dir_all(path).map_err(|error| about(path, &error))?;
         }
@@ -197,7 +232,9 @@ impl Unpacked<'_> {
                 fs::create_dir_all(parent).map_err(|error| about(path, &error))?;
             }
             std::os::unix::fs::symlink(target, path).map_err(|error| about(path, &error))?;
-            // By way of others it may lead out all the same: found out before anything goes through it.
+        }
+        for (path, target) in &self.links {
+            // Once more, by what is there now.
             if let Ok(real) = path.canonicalize()
                 && !real.starts_with(&root)
             {
