@@ -215,6 +215,18 @@ fn files_are_written_by_the_user_of_the_service() {
     std::os::unix::fs::chown(&folder, Some(65_534), Some(65_534)).unwrap();
     assert!(project.run(&["start", "web"]).status.success());
     assert_eq!(project.file("theirs/a.conf").metadata().unwrap().uid(), 65_534);
+    // As the service would make it.
+    let toml = project.read("services.toml");
+    for (umask, mode) in [("", 0o644), ("umask = '077'\n", 0o600), ("umask = '002'\n", 0o664)] {
+        std::fs::remove_file(project.file("theirs/a.conf")).unwrap();
+        project.write(
+            "services.toml",
+            &toml.replace("user = 'nobody'\n", &format!("user = 'nobody'\n{umask}")),
+        );
+        assert!(project.run(&["restart", "web"]).status.success());
+        let made = project.file("theirs/a.conf").metadata().unwrap().permissions().mode();
+        assert_eq!(made & 0o777, mode, "{umask}");
+    }
     assert!(project.run(&["down"]).status.success());
 }
 

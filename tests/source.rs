@@ -54,6 +54,34 @@ fn a_repository_fills_the_folder_and_another_revision_is_checked_out() {
     eventually("the other revision is there", || project.read("site/page") == "one\n");
     assert!(project.run(&["wait", "web"]).status.success());
     assert_eq!(project.read("site/own"), "mine");
+    // A branch goes on with the repository, and keeps what was committed here.
+    project.write("services.toml", &with(", rev = 'main'"));
+    eventually("the branch is there", || project.read("site/page") == "two\n");
+    let commit = |folder: &str, text: &str| {
+        let script = format!("echo {text} > page && git -c user.email=a@b -c user.name=a commit -q -a -m {text}");
+        let done = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(project.file(folder))
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+    };
+    commit("upstream", "three");
+    project.write("services.toml", &with(", rev = 'v1'"));
+    eventually("the tag is there", || project.read("site/page") == "one\n");
+    project.write("services.toml", &with(", rev = 'main'"));
+    eventually("the branch has gone on", || project.read("site/page") == "three\n");
+    commit("site", "ours");
+    commit("upstream", "theirs");
+    project.write("services.toml", &with(", rev = 'v1'"));
+    eventually("the tag is there", || project.read("site/page") == "one\n");
+    project.write("services.toml", &with(", rev = 'main'"));
+    eventually("git refuses", || {
+        project.service("web")["failure"]["reason"] == "prepare_failed"
+    });
+    assert!(stdout(&project.run(&["logs", "-n", "5", "web"])).contains("has commits that"));
+    project.write("services.toml", &with(", rev = 'v1'"));
+    assert!(project.run(&["wait", "web"]).status.success());
     // What was changed here is not overwritten.
     project.write("site/page", "changed\n");
     project.write("services.toml", &with(", rev = 'main'"));

@@ -17,6 +17,9 @@ use crate::spec::{PrepareStep, ServiceName, WatchGlob};
 
 /// A file that was written so shortly before it was looked at may be written again without a trace in its times.
 const FRESH_NS: i128 = 1_000_000_000;
+/// What a folder is called, or ends with, while it is filled; and in one that was there, once that is whole.
+pub const UNFINISHED: &str = ".runner-fills";
+pub const WHOLE: &str = ".runner-filled";
 /// A note is no longer.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
@@ -43,6 +46,9 @@ pub struct Filled {
     pub from: String,
     /// How the archive was.
     pub archive: Option<Inputs>,
+    /// It was begun, and nobody has seen its end.
+    #[serde(default)]
+    pub begun: bool,
 }
 
 /// How the inputs of a step were.
@@ -100,6 +106,18 @@ impl Notes {
     /// What runner has filled this folder with.
     pub fn source(&self, folder: &Path) -> Option<&Filled> {
         self.noted.sources.iter().find(|filled| filled.folder == folder)
+    }
+
+    #[must_use]
+    pub fn with(mut self, filled: Filled) -> Notes {
+        self.filled(filled);
+        self
+    }
+
+    /// It came to nothing.
+    pub fn not_filled(&mut self, folder: &Path) {
+        self.noted.sources.retain(|known| known.folder != folder);
+        self.write();
     }
 
     pub fn filled(&mut self, filled: Filled) {

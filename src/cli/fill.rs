@@ -1,7 +1,8 @@
 //! Fills the `working_dir` of a service from its `source`. Run by the guardian as the service's user: what it prints is in
 //! the service's log, and it is ended like any command.
 //!
-//! The folder appears at once and whole: it is made under another name beside its place, which is only then its own.
+//! It is made whole under another name, and only then is in its place: beside it, where there is no such folder, and appears at
+//! once; in it, where there is an empty one, and what it holds moves up.
 
 mod unpack;
 
@@ -9,12 +10,14 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use crate::api::prepared::{UNFINISHED, WHOLE};
 
 /// In words, with what it is about.
 type Words<T> = Result<T, String>;
 
-/// `git FOLDER URL REV`, `checkout FOLDER URL REV`, `archive FOLDER FILE`; an empty `REV` is the repository's own.
+/// `git FOLDER URL REV`, `checkout FOLDER URL REV`, `archive FOLDER FILE`, `finish FOLDER`; an empty `REV` is the repository's own.
 pub fn fill(words: impl Iterator<Item = OsString>) -> u8 {
     let words: Vec<OsString> = words.collect();
     let texts: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
@@ -22,6 +25,7 @@ pub fn fill(words: impl Iterator<Item = OsString>) -> u8 {
         ["git", folder, url, rev] => into_place(Path::new(folder), |fresh| clone(fresh, url, rev)),
         ["checkout", folder, url, rev] => checkout(Path::new(folder), url, rev),
         ["archive", folder, file] => into_place(Path::new(folder), |fresh| unpack::unpack(Path::new(file), fresh)),
+        ["finish", folder] => finish(Path::new(folder)),
         _ => Err("these words mean nothing here".to_owned()),
     };
     match done {
@@ -35,29 +39,53 @@ pub fn fill(words: impl Iterator<Item = OsString>) -> u8 {
 
 /// Makes what is to be the folder, and puts it in its place. Nothing is left of a work that was not completed.
 fn into_place(folder: &Path, make: impl FnOnce(&Path) -> Words<()>) -> Words<()> {
-    let said = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
-    let parent = folder.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).map_err(|error| said(parent, error))?;
-    let mut name = OsString::from(".");
-    name.push(folder.file_name().unwrap_or_default());
-    name.push(".runner-fills");
-    let fresh = parent.join(name);
-    remove(&fresh).map_err(|error| said(&fresh, error))?;
-    fs::create_dir(&fresh).map_err(|error| said(&fresh, error))?;
-    let made = make(&fresh).and_then(|()| take_place(&fresh, folder).map_err(|error| said(folder, error)));
+    // Where a link leads is where it is filled.
+    let folder = &folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let is_there = folder.is_dir();
+    let fresh = match is_there {
+        // It may be mounted, or its parent not ours to write.
+        true => folder.join(UNFINISHED),
+        false => beside(folder)?,
+    };
+    remove(&fresh).map_err(about(&fresh))?;
+    fs::create_dir(&fresh).map_err(about(&fresh))?;
+    let made = make(&fresh).and_then(|()| match is_there {
+        true => fs::rename(&fresh, folder.join(WHOLE)).map_err(about(folder)),
+        false => fs::rename(&fresh, folder).map_err(about(folder)),
+    });
     if made.is_err() {
         // What can't be removed now is by the next try.
         let _ = remove(&fresh);
     }
-    made
+    made?;
+    if is_there { finish(folder) } else { Ok(()) }
 }
 
-/// An empty folder makes room; anything else is somebody's.
-fn take_place(fresh: &Path, folder: &Path) -> io::Result<()> {
-    if let Ok(metadata) = folder.metadata() {
-        fs::set_permissions(fresh, metadata.permissions())?;
-    }
-    fs::rename(fresh, folder)
+/// Where a folder is made that is not there yet.
+fn beside(folder: &Path) -> Words<PathBuf> {
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent).map_err(about(parent))?;
+    let mut name = OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    name.push(UNFINISHED);
+    Ok(parent.join(name))
+}
+
+/// What was made in the folder, and is whole, becomes what it holds. Killed on the way it goes on where it was.
+fn finish(folder: &Path) -> Words<()> {
+    let move_up = || {
+        let whole = folder.join(WHOLE);
+        for entry in fs::read_dir(&whole)? {
+            let entry = entry?;
+            fs::rename(entry.path(), folder.join(entry.file_name()))?;
+        }
+        fs::remove_dir(whole)
+    };
+    move_up().map_err(about(folder))
+}
+
+fn about(path: &Path) -> impl Fn(io::Error) -> String {
+    move |error| format!("{}: {error}", path.display())
 }
 
 fn remove(fresh: &Path) -> io::Result<()> {
@@ -81,20 +109,34 @@ fn clone(fresh: &Path, url: &str, rev: &str) -> Words<()> {
     run(git(Some(fresh)).args(["submodule", "update", "--init", "--recursive"]))
 }
 
-/// Another revision of what was cloned: git(1) itself refuses to overwrite what was changed here.
+/// Another revision of what was cloned: git(1) itself refuses to overwrite what was changed here. A branch goes on to where the
+/// repository has it, unless it has commits of its own here.
 fn checkout(folder: &Path, url: &str, rev: &str) -> Words<()> {
     run(git(Some(folder)).args(["fetch", "--tags", "--", url, "+refs/heads/*:refs/remotes/origin/*"]))?;
-    // A branch is where the repository has it, not where it was here.
-    let remote = format!("origin/{rev}");
-    let is_branch = git(Some(folder))
-        .args(["rev-parse", "--quiet", "--verify", &format!("refs/remotes/{remote}")])
-        .stdout(std::process::Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    match is_branch {
-        true => run(git(Some(folder)).args(["checkout", "--quiet", "-B", rev, &remote, "--"])),
-        false => run(git(Some(folder)).args(["checkout", "--quiet", rev, "--"])),
+    let (ours, theirs) = (format!("refs/heads/{rev}"), format!("refs/remotes/origin/{rev}"));
+    let is_there = |name: &str| holds(git(Some(folder)).args(["rev-parse", "--quiet", "--verify", name]));
+    match (is_there(&theirs), is_there(&ours)) {
+        (true, true) => {
+            if !holds(git(Some(folder)).args(["merge-base", "--is-ancestor", &ours, &theirs])) {
+                return Err(format!(
+                    "the branch {rev} of {} has commits that {url} has not: push them, or `git -C {} branch -m {rev} NAME` keeps them",
+                    folder.display(),
+                    folder.display()
+                ));
+            }
+            run(git(Some(folder)).args(["checkout", "--quiet", rev, "--"]))?;
+            run(git(Some(folder)).args(["merge", "--quiet", "--ff-only", &theirs]))?;
+        }
+        (true, false) => run(git(Some(folder)).args(["checkout", "--quiet", "-b", rev, &theirs, "--"]))?,
+        (false, _) => run(git(Some(folder)).args(["checkout", "--quiet", rev, "--"]))?,
     }
+    run(git(Some(folder)).args(["submodule", "update", "--init", "--recursive"]))
+}
+
+/// What git(1) says of a question, and nothing else.
+fn holds(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
 }
 
 fn git(folder: Option<&Path>) -> Command {
@@ -102,7 +144,7 @@ fn git(folder: Option<&Path>) -> Command {
     if let Some(folder) = folder {
         git.arg("-C").arg(folder);
     }
-    git.stdin(std::process::Stdio::null());
+    git.stdin(Stdio::null());
     git
 }
 
@@ -129,4 +171,61 @@ fn inside(name: &Path) -> Option<PathBuf> {
         }
     }
     Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn two(fresh: &Path) -> Words<()> {
+        fs::write(fresh.join("a"), "").unwrap();
+        fs::create_dir(fresh.join("b")).map_err(about(fresh))
+    }
+
+    #[test]
+    fn a_folder_is_made_or_filled_where_it_is_also_behind_a_link() {
+        let bed = tempfile::tempdir().unwrap();
+        let (new, old, link) = (
+            bed.path().join("x/new"),
+            bed.path().join("old"),
+            bed.path().join("link"),
+        );
+        fs::create_dir(&old).unwrap();
+        std::os::unix::fs::symlink("old", &link).unwrap();
+        into_place(&new, two).unwrap();
+        into_place(&link, two).unwrap();
+        assert!(link.is_symlink());
+        for folder in [&new, &old] {
+            assert_eq!(names(folder), ["a", "b"]);
+        }
+        assert_eq!(names(bed.path()), ["link", "old", "x"]);
+        assert_eq!(names(&bed.path().join("x")), ["new"]);
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_and_what_was_killed_goes_on() {
+        let bed = tempfile::tempdir().unwrap();
+        let folder = bed.path().join("old");
+        fs::create_dir(&folder).unwrap();
+        let broken = |fresh: &Path| two(fresh).and(Err("no".to_owned()));
+        assert_eq!(into_place(&folder, broken), Err("no".to_owned()));
+        assert_eq!(names(&folder), [""; 0]);
+        // Killed while it was made, and while it moved up.
+        fs::create_dir(folder.join(UNFINISHED)).unwrap();
+        fs::write(folder.join(UNFINISHED).join("torn"), "").unwrap();
+        into_place(&folder, two).unwrap();
+        fs::create_dir(folder.join(WHOLE)).unwrap();
+        fs::rename(folder.join("a"), folder.join(WHOLE).join("a")).unwrap();
+        finish(&folder).unwrap();
+        assert_eq!(names(&folder), ["a", "b"]);
+    }
 }

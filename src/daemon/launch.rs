@@ -15,6 +15,9 @@ use crate::sys;
 use crate::sys::search::{DEFAULT_PATH, candidates};
 use crate::sys::users::{Account, Ids};
 
+/// Of services that say nothing else.
+pub const DEFAULT_UMASK: u32 = 0o022;
+
 /// Variables of runner's own surroundings that mean something only there.
 const PRIVATE: &[&str] = &[
     "NOTIFY_SOCKET",
@@ -215,7 +218,7 @@ impl Setting {
             env,
             working_dir: self.working_dir().as_os_str().as_bytes().to_vec(),
             credentials: self.credentials(),
-            umask: self.service.umask.unwrap_or(0o022),
+            umask: self.service.umask.unwrap_or(DEFAULT_UMASK),
             nice: self.service.nice,
             limits: self.limits(),
             stdio,

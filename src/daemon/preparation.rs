@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::errand::{Beside, End, Tickets, Underway, in_words};
 use super::hands::{Inbox, named};
-use crate::api::prepared::{Filled, Notes};
+use super::launch::DEFAULT_UMASK;
+use crate::api::prepared::{Filled, Notes, UNFINISHED, WHOLE};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
 use crate::spec::{Argv, OutputName, Service, Source};
@@ -149,10 +150,26 @@ impl Preparation {
             told: vec![("GIT_TERMINAL_PROMPT", "0".to_owned())],
             ..beside
         };
-        self.run(&what, &command, beside, cancelled).await?;
+        // What appears while nobody looks is known to be ours.
+        let begins = notes.source(&filled.folder).is_none();
+        if begins {
+            let begun = Filled {
+                begun: true,
+                ..filled.clone()
+            };
+            notes = blocking(move || notes.with(begun)).await;
+        }
+        let done = self.run(&what, &command, beside, cancelled).await;
         point!("daemon.folder-filled");
-        blocking(move || notes.filled(filled)).await;
-        Ok(())
+        let is_done = done.is_ok();
+        blocking(move || match is_done {
+            true => notes.filled(filled),
+            // Ended as it appeared: it is ours all the same.
+            false if begins && is_empty(&filled.folder).unwrap_or(false) => notes.not_filled(&filled.folder),
+            false => {}
+        })
+        .await;
+        done
     }
 
     /// Reads the notes and asks them, on a thread.
@@ -214,7 +231,7 @@ pub fn write_files(service: &Service, ids: Option<&Ids>, live: bool) -> Result<b
         let mut changed = false;
         for (path, file) in files {
             let path = Path::new(path);
-            changed |= write_file(path, file.content.as_bytes())
+            changed |= write_file(path, file.content.as_bytes(), service)
                 .map_err(|error| format!("{} can't be written: {error}", path.display()))?;
         }
         Ok(changed)
@@ -226,7 +243,7 @@ pub fn write_files(service: &Service, ids: Option<&Ids>, live: bool) -> Result<b
     }
 }
 
-fn write_file(path: &Path, content: &[u8]) -> io::Result<bool> {
+fn write_file(path: &Path, content: &[u8], service: &Service) -> io::Result<bool> {
     let metadata = path.metadata();
     if metadata.as_ref().is_ok_and(|metadata| !metadata.is_file()) {
         return Err(io::Error::other("it is no regular file"));
@@ -238,8 +255,19 @@ fn write_file(path: &Path, content: &[u8]) -> io::Result<bool> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    sys::files::replace(path, content)?;
+    // As the service would make it.
+    let mode = 0o666 & !service.umask.unwrap_or(DEFAULT_UMASK);
+    sys::files::replace_as(path, content, Some(mode))?;
     Ok(true)
+}
+
+/// Or not there. What a try has left that was killed is nobody's.
+fn is_empty(folder: &Path) -> io::Result<bool> {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == UNFINISHED))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
@@ -247,12 +275,23 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         return Fill::Nothing;
     };
     let folder = &service.working_dir;
-    let is_empty = match std::fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+    let is_empty = match is_empty(folder) {
+        Ok(is_empty) => is_empty,
         Err(error) => return Fill::Refused(failed(format!("{}: {error}", folder.display()), None)),
     };
-    let known = notes.source(folder).cloned();
+    let target = folder.display().to_string();
+    // Its end was not seen, but it appeared, and only what is whole does.
+    let known = notes.source(folder).cloned().filter(|known| !known.begun || !is_empty);
+    if let Some(known) = known.as_ref().filter(|known| known.begun) {
+        let done = Filled {
+            begun: false,
+            ..known.clone()
+        };
+        if folder.join(WHOLE).exists() {
+            return Fill::With(vec!["finish".to_owned(), target], done);
+        }
+        notes.filled(done);
+    }
     let from = source.text();
     let archive = match source {
         Source::Git { .. } => None,
@@ -274,8 +313,8 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         folder: folder.clone(),
         from: from.clone(),
         archive,
+        begun: false,
     };
-    let target = folder.display().to_string();
     match (source, known) {
         (Source::Git { url, rev }, _) if is_empty => {
             let rev = rev.clone().unwrap_or_default();
@@ -339,5 +378,52 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         // The runtime ends, and so do we.
         Err(error) if error.is_cancelled() => std::future::pending().await,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::sim::build;
+
+    #[test]
+    fn a_folder_that_appeared_while_nobody_looked_is_ours_and_what_only_began_is_begun_again() {
+        let bed = tempfile::tempdir().unwrap();
+        let folder = bed.path().join("site");
+        let git = |url: &str| {
+            let url = url.to_owned();
+            let source = Some(Source::Git { url, rev: None });
+            Service {
+                working_dir: folder.clone(),
+                source,
+                ..build::service("web")
+            }
+        };
+        let notes = || Notes::read(Some(bed.path()), &git("a").name);
+        let plan = |url: &str| match plan_to_fill(&git(url), &mut notes()) {
+            Fill::Nothing => "nothing".to_owned(),
+            Fill::With(words, _) => words[0].clone(),
+            Fill::Refused(failure) => failure.message,
+        };
+        let filled = |begun| Filled {
+            folder: folder.clone(),
+            from: git("a").source.unwrap().text(),
+            archive: None,
+            begun,
+        };
+        assert_eq!(plan("a"), "git");
+        notes().filled(filled(true));
+        assert_eq!(plan("a"), "git", "it did not appear");
+        std::fs::create_dir_all(folder.join(UNFINISHED)).unwrap();
+        assert_eq!(plan("a"), "git", "what a killed one has left is nothing");
+        std::fs::rename(folder.join(UNFINISHED), folder.join(WHOLE)).unwrap();
+        assert_eq!(plan("b"), "finish", "it is whole, though not in its place");
+        std::fs::remove_dir(folder.join(WHOLE)).unwrap();
+        std::fs::write(folder.join("page"), "").unwrap();
+        assert_eq!(plan("a"), "nothing");
+        assert!(!notes().source(&folder).unwrap().begun);
+        assert!(plan("b").contains("another one is wanted"));
+        notes().not_filled(&folder);
+        assert_eq!(plan("b"), "nothing", "somebody else's");
     }
 }

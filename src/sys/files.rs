@@ -45,24 +45,35 @@ pub fn set_aside(path: &Path, why: &str) -> String {
 /// # Errors
 /// Nothing has changed then.
 pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    replace_as(path, text, None)
+}
+
+/// The same; a new file gets these permission bits, whatever our own umask is.
+///
+/// # Errors
+/// Nothing has changed then.
+pub fn replace_as(path: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}", std::process::id()));
     let fresh = folder.join(name);
-    let written = write_new(&fresh, &path, text).and_then(|()| std::fs::rename(&fresh, &path));
+    let written = write_new(&fresh, &path, text, mode).and_then(|()| std::fs::rename(&fresh, &path));
     if written.is_err() {
         let _ = std::fs::remove_file(&fresh);
     }
     written
 }
 
-fn write_new(fresh: &Path, like: &Path, text: &[u8]) -> io::Result<()> {
+fn write_new(fresh: &Path, like: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
     use std::io::Write;
-    use std::os::unix::fs::{MetadataExt, fchown};
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
     let _ = std::fs::remove_file(fresh);
-    let mut file = std::fs::File::options().write(true).create_new(true).open(fresh)?;
+    // More only once it is known who may read it.
+    let first = mode.map_or(0o666, |_| 0o600);
+    let mut options = std::fs::File::options();
+    let mut file = options.write(true).create_new(true).mode(first).open(fresh)?;
     if let Ok(old) = like.metadata() {
         file.set_permissions(old.permissions())?;
         let new = file.metadata()?;
@@ -71,6 +82,8 @@ fn write_new(fresh: &Path, like: &Path, text: &[u8]) -> io::Result<()> {
             // chown(2) takes set-ID bits away.
             file.set_permissions(old.permissions())?;
         }
+    } else if let Some(mode) = mode {
+        file.set_permissions(PermissionsExt::from_mode(mode))?;
     }
     file.write_all(text)?;
     file.sync_all()
