@@ -5,6 +5,7 @@ mod converting;
 mod editing;
 mod graphing;
 mod scaling;
+mod shelling;
 mod values;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use graphing::{Graph, GraphFormat};
 pub use scaling::Scale;
+pub use shelling::{Permission, Shell, ShellWhat};
 use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]
@@ -153,6 +155,12 @@ pub enum Verb {
     Schema,
     /// Print the lines that make a shell complete verbs, flags and live names
     Completions(Completions),
+    /// Print the lines that start and stop projects as a shell enters and leaves their folders
+    Shell(Shell),
+    /// Let the shell integration start a project, until one of its files changes
+    Allow(Permission),
+    /// Do not let the shell integration start a project any more
+    Deny(Permission),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
