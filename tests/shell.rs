@@ -207,7 +207,10 @@ fn a_project_is_up_while_a_shell_is_inside() {
     let shop = home.allowed("shop");
     let (mut first, mut second) = (home.bash(), home.bash());
     let shown = first.goes(&shop.join("src"));
-    assert!(shown.contains(&format!("runner: started {}", shop.display())), "{shown}");
+    assert!(
+        shown.contains(&format!("runner: started {}", shop.display())),
+        "{shown}"
+    );
     home.comes_up(&shop);
     let shown = second.goes(&shop);
     assert!(!shown.contains("runner:"), "{shown}");
@@ -234,7 +237,10 @@ fn the_nearest_project_is_the_one_that_a_shell_is_in() {
     shell.goes(&outer);
     home.comes_up(&outer);
     let shown = shell.goes(&inner);
-    assert!(shown.contains(&format!("runner: started {}", inner.display())), "{shown}");
+    assert!(
+        shown.contains(&format!("runner: started {}", inner.display())),
+        "{shown}"
+    );
     home.goes_down(&outer);
     shell.goes(&outer);
     home.goes_down(&inner);
@@ -251,7 +257,10 @@ fn only_what_somebody_has_looked_at_is_started() {
     let shop = home.project("shop");
     let mut shell = home.bash();
     let file = shop.join("services.toml");
-    let wants = format!("runner: {} is not allowed yet; look at it and `runner allow`", file.display());
+    let wants = format!(
+        "runner: {} is not allowed yet; look at it and `runner allow`",
+        file.display()
+    );
     assert!(shell.goes(&shop.join("src")).contains(&wants));
     assert!(home.is_down(&shop));
     assert!(!shop.join(".runner").exists(), "nothing is written there");
@@ -279,14 +288,20 @@ fn only_what_somebody_has_looked_at_is_started() {
     for name in ["services.local.toml", ".env"] {
         fs::write(shop.join(name), "").unwrap();
         let shown = shell.goes(&shop);
-        assert!(shown.contains(&format!("{name} has come since you allowed it")), "{shown}");
+        assert!(
+            shown.contains(&format!("{name} has come since you allowed it")),
+            "{shown}"
+        );
         assert!(shell.does("runner allow").contains(name));
         home.comes_up(&shop);
         shell.goes(Path::new("/"));
         home.goes_down(&shop);
         fs::remove_file(shop.join(name)).unwrap();
         let shown = shell.goes(&shop);
-        assert!(shown.contains(&format!("{name} is gone since you allowed it")), "{shown}");
+        assert!(
+            shown.contains(&format!("{name} is gone since you allowed it")),
+            "{shown}"
+        );
         shell.does("runner allow");
         home.comes_up(&shop);
         shell.goes(Path::new("/"));
@@ -335,7 +350,10 @@ fn what_others_can_write_is_not_allowed() {
     let refused = home.run(&shop, &["allow"]);
     assert_eq!(refused.status.code(), Some(2));
     let words = stderr(&refused);
-    assert!(words.contains("can be written by everybody") && words.contains("nothing was allowed"), "{words}");
+    assert!(
+        words.contains("can be written by everybody") && words.contains("nothing was allowed"),
+        "{words}"
+    );
     set(0o644);
     assert!(home.run(&shop, &["allow"]).status.success());
     set(0o646);
@@ -427,7 +445,11 @@ fn spy(home: &Home) -> (PathBuf, String) {
     fs::create_dir_all(&folder).unwrap();
     let calls = home.path().join("calls");
     let program = folder.join("runner");
-    fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> '{}'\nexit 9\n", calls.display())).unwrap();
+    fs::write(
+        &program,
+        format!("#!/bin/sh\necho \"$@\" >> '{}'\nexit 9\n", calls.display()),
+    )
+    .unwrap();
     fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
     (calls, format!("PATH='{}':$PATH; hash -r", folder.display()))
 }
@@ -478,10 +500,20 @@ fn what_bash_had_before_stays() {
         shell.does("trap 'echo \"bye '\\''$?'\\''\"' EXIT");
         shell.does("eval \"$(runner shell bash)\"");
         shell.does("eval \"$(runner shell bash)\"");
-        assert!(shell.does("declare -p PROMPT_COMMAND").matches("__runner_prompt").count() == 1);
+        assert!(
+            shell
+                .does("declare -p PROMPT_COMMAND")
+                .matches("__runner_prompt")
+                .count()
+                == 1
+        );
         for (asked, told) in [("told $told", "told 7\r\n"), ("status $?", "status 7\r\n")] {
             shell.types("(exit 7)");
-            assert!(shell.does(&format!("echo \"{asked}\"")).contains(told), "{}", shell.text());
+            assert!(
+                shell.does(&format!("echo \"{asked}\"")).contains(told),
+                "{}",
+                shell.text()
+            );
         }
         // A runner that fails, and `set -e`, end nobody's shell.
         shell.does(&instead);
@@ -504,7 +536,11 @@ fn zsh_and_fish_do_the_same() {
     let mut home = Home::new();
     let shop = home.allowed("it's a \"shop\"");
     let shells: [(&[&str], &str, &str); 2] = [
-        (&["zsh", "-f", "-i"], "eval \"$(runner shell zsh)\"", "echo \"status $?\""),
+        (
+            &["zsh", "-f", "-i"],
+            "eval \"$(runner shell zsh)\"",
+            "echo \"status $?\"",
+        ),
         (
             &["fish", "--no-config", "-i"],
             "runner shell fish | source",
@@ -544,4 +580,101 @@ fn zsh_and_fish_do_the_same() {
         drop(shell.exits("exit"));
         assert!(!calls.exists(), "{words:?}: {:?}", fs::read_to_string(&calls));
     }
+}
+
+/// As many at once as shells of a restored session.
+#[test]
+fn in_whatever_order_they_come_and_go_the_last_one_counts() {
+    let mut home = Home::new();
+    let shops = [home.allowed("one"), home.allowed("two")];
+    let shells: Vec<Child> = (0..8)
+        .map(|_| Command::new("sleep").arg("1000").spawn().unwrap())
+        .collect();
+    let walk = |pid: u32, turn: usize| {
+        let pid = pid.to_string();
+        for shop in [&shops[turn % 2], &shops[(turn + 1) % 2]] {
+            let entered = home.run(
+                &home.path(),
+                &["shell", "enter", "--pid", &pid, "--", &shop.to_string_lossy()],
+            );
+            assert!(entered.status.success(), "{}", stderr(&entered));
+        }
+        // The first one stays.
+        if turn > 0 {
+            home.run(&home.path(), &["shell", "leave", "--pid", &pid]);
+        }
+    };
+    std::thread::scope(|scope| {
+        for (turn, shell) in shells.iter().enumerate() {
+            let walk = &walk;
+            scope.spawn(move || walk(shell.id(), turn));
+        }
+    });
+    home.goes_down(&shops[0]);
+    home.comes_up(&shops[1]);
+    for mut shell in shells {
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+    }
+    // Whoever calls finds that all are dead.
+    home.run(&home.path(), &["shell", "leave", "--pid", "1"]);
+    home.goes_down(&shops[1]);
+    let record = home.path().join(".local/state/runner/shell/shells.json");
+    let is_empty = || fs::read_to_string(&record).unwrap().contains("\"projects\": {}");
+    eventually("nothing is known any more", is_empty);
+}
+
+#[test]
+fn a_prompt_does_not_wait_for_a_slow_stop() {
+    let mut home = Home::new();
+    let shop = home.project("shop");
+    // It stops once somebody says so.
+    let slow = "trap 'while ! test -e go; do sleep 0.05; done; exit' TERM; echo ready; while :; do sleep 0.05; done";
+    let file = format!(
+        "[services.web]\ncommand = [\"sh\", \"-c\", \"{slow}\"]\nready = {{ log = 'ready' }}\nstop_timeout = '50s'\n"
+    );
+    fs::write(shop.join("services.toml"), file).unwrap();
+    let allowed = home.run(&shop, &["allow"]);
+    assert!(allowed.status.success(), "{}", stderr(&allowed));
+    let mut shell = home.bash();
+    shell.goes(&shop);
+    home.comes_up(&shop);
+    let first = home.run(&shop, &["ps", "--json"]).stdout;
+    shell.goes(Path::new("/"));
+    let shown = shell.goes(&shop);
+    assert!(shown.contains("is still being started"), "{shown}");
+    fs::write(shop.join("go"), "").unwrap();
+    let pid = |ps: &[u8]| {
+        let ps: serde_json::Value = serde_json::from_slice(ps).unwrap_or_default();
+        ps["services"][0]["pid"].clone()
+    };
+    eventually("another one runs", || {
+        home.is_up(&shop) && pid(&home.run(&shop, &["ps", "--json"]).stdout) != pid(&first)
+    });
+    shell.goes(Path::new("/"));
+    home.goes_down(&shop);
+}
+
+#[test]
+fn what_can_not_be_started_is_said_in_a_line() {
+    let mut home = Home::new();
+    let shop = home.allowed("shop");
+    // Where its state should be is something else.
+    fs::write(shop.join(".runner"), "").unwrap();
+    let mut shell = home.bash();
+    let shown = shell.goes(&shop);
+    let said: Vec<&str> = shown.lines().filter(|line| line.starts_with("runner:")).collect();
+    assert!(
+        said.len() == 1 && said[0].contains("could not make the state folder"),
+        "{shown}"
+    );
+    shell.goes(Path::new("/"));
+    fs::remove_file(shop.join(".runner")).unwrap();
+    assert!(shell.goes(&shop).contains("runner: started"));
+    // A broken hook file of the user's folder is no reason for silence either.
+    let state = home.path().join(".local/state/runner/shell/shells.json");
+    fs::write(&state, "{ torn").unwrap();
+    shell.goes(&home.path());
+    assert!(!shell.goes(&shop).contains("error"), "as if nothing had been written");
+    home.run(&shop, &["down"]);
 }

@@ -172,3 +172,145 @@ pub fn shown(path: &Path) -> String {
 fn plain(text: &str) -> String {
     escape::line(&text.replace('\n', "\\n"), false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Bed {
+        folder: tempfile::TempDir,
+        location: Location,
+        store: Store,
+    }
+
+    impl Bed {
+        fn new(text: &str) -> Bed {
+            let folder = tempfile::tempdir().expect("a folder");
+            let dir = folder.path().canonicalize().expect("real").join("shop");
+            std::fs::create_dir(&dir).expect("made");
+            let store = Store::for_tests(&folder.path().join("state"));
+            let location = Location::of_folder(dir, None);
+            let bed = Bed {
+                folder,
+                location,
+                store,
+            };
+            bed.write("services.toml", text);
+            bed
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.location.dir.join(name), text).expect("written");
+        }
+
+        fn allow(&self) {
+            let loaded = project::read_edited(&self.location, Vec::new()).expect("valid");
+            let kept = self.store.keep_permit(&self.location.key, &of(&self.location, &loaded));
+            kept.expect("kept");
+        }
+
+        /// Why not; nothing: it is allowed.
+        fn why(&self) -> String {
+            match look(&self.store, &self.location) {
+                Verdict::Allowed => String::new(),
+                Verdict::Refused { why, .. } => why,
+            }
+        }
+    }
+
+    const SERVICE: &str = "[services.web]\ncommand = 'true'\n";
+
+    #[test]
+    fn every_file_that_was_read_counts() {
+        let text =
+            format!("include = ['more/*.toml']\n[project]\nenv_file = ['a.env']\n{SERVICE}env_file = ['b.env']\n");
+        let bed = Bed::new(&text);
+        std::fs::create_dir(bed.location.dir.join("more")).expect("made");
+        let files = ["more/one.toml", "a.env", "b.env", "services.local.toml"];
+        for name in files {
+            bed.write(name, "");
+        }
+        assert!(bed.why().contains("is not allowed yet"));
+        bed.allow();
+        assert_eq!(bed.why(), "");
+        for name in files {
+            bed.write(name, "# more\n");
+            assert!(
+                bed.why().contains(&format!("{name} has changed")),
+                "{name}: {}",
+                bed.why()
+            );
+            bed.write(name, "");
+            assert_eq!(bed.why(), "");
+        }
+        bed.write("more/two.toml", "");
+        assert!(bed.why().contains("more/two.toml has come"), "{}", bed.why());
+        std::fs::remove_file(bed.location.dir.join("more/two.toml")).expect("removed");
+        std::fs::remove_file(bed.location.dir.join("more/one.toml")).expect("removed");
+        assert!(bed.why().contains("more/one.toml is gone"), "{}", bed.why());
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_is_not_understood() {
+        let bed = Bed::new(SERVICE);
+        bed.allow();
+        // It would be searched through for a long time, and complained about.
+        bed.write("services.toml", "include = ['/**/*.nosuch', 7]");
+        assert!(bed.why().contains("services.toml has changed since you allowed it"));
+        std::fs::remove_file(bed.location.dir.join("services.toml")).expect("removed");
+        nix::unistd::mkfifo(&bed.location.dir.join("services.toml"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        assert!(bed.why().contains("has changed"), "nobody waits for its writer");
+    }
+
+    #[test]
+    fn a_copy_elsewhere_is_another_project() {
+        let bed = Bed::new(SERVICE);
+        bed.allow();
+        let permit = bed.store.permit(&bed.location.key).expect("there");
+        let copy = bed.folder.path().canonicalize().expect("real").join("copy");
+        std::fs::create_dir(&copy).expect("made");
+        std::fs::write(copy.join("services.toml"), SERVICE).expect("written");
+        let copy = Location::of_folder(copy, None);
+        // Also where the key would be the same.
+        bed.store.keep_permit(&copy.key, &permit).expect("kept");
+        assert!(matches!(look(&bed.store, &copy), Verdict::Refused { .. }));
+    }
+
+    #[test]
+    fn it_is_said_once_for_each_content() {
+        let bed = Bed::new(SERVICE);
+        let is_news = || match look(&bed.store, &bed.location) {
+            Verdict::Allowed => panic!("it is not allowed"),
+            Verdict::Refused { seen, .. } => is_news(&bed.store, &bed.location, &seen).expect("kept"),
+        };
+        assert_eq!([is_news(), is_news()], [true, false]);
+        bed.write("services.toml", "# another one\n");
+        assert_eq!([is_news(), is_news()], [true, false]);
+        bed.write("services.toml", SERVICE);
+        bed.allow();
+        bed.write("services.toml", "# another one\n");
+        assert_eq!([is_news(), is_news()], [true, false]);
+    }
+
+    #[test]
+    #[cfg(feature = "editing")]
+    fn an_edit_of_runners_own_keeps_what_is_allowed() {
+        let bed = Bed::new(SERVICE);
+        bed.allow();
+        let before = bed.store.permit(&bed.location.key).expect("there");
+        let edited = Edited {
+            path: bed.location.dir.join("services.toml"),
+            text: format!("{SERVICE}# more\n"),
+        };
+        let now = || {
+            let loaded = project::read_edited(&bed.location, Vec::new()).expect("valid");
+            of(&bed.location, &loaded)
+        };
+        bed.write("services.toml", &edited.text);
+        let written = std::slice::from_ref(&edited);
+        assert!(before.differs_only_in(&now(), written));
+        assert!(!before.differs_only_in(&now(), &[]));
+        bed.write(".env", "");
+        assert!(!before.differs_only_in(&now(), written), "somebody else's");
+    }
+}

@@ -34,10 +34,18 @@ impl Store {
         Ok(store)
     }
 
-    /// Where there is one already.
+    #[cfg(test)]
+    pub fn for_tests(state_home: &Path) -> Store {
+        let store = Store::at(state_home);
+        std::fs::create_dir_all(store.folder.join("allowed")).expect("made");
+        store
+    }
+
+    /// Where there is one already, and it is ours: with sudo HOME may be somebody else's.
     pub fn find() -> Option<Store> {
         let store = Store::at(&state_home().ok()?);
-        store.folder.join("allowed").exists().then_some(store)
+        let is_there = store.folder.join("allowed").exists() && places::private_dir(&store.folder).is_ok();
+        is_there.then_some(store)
     }
 
     fn at(state_home: &Path) -> Store {
@@ -117,16 +125,10 @@ mod tests {
     use super::super::inside::Process;
     use super::*;
 
-    fn store(folder: &Path) -> Store {
-        let store = Store::at(folder);
-        std::fs::create_dir_all(store.folder.join("allowed")).expect("made");
-        store
-    }
-
     #[test]
     fn what_is_kept_is_for_our_eyes_and_comes_back() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = store(folder.path());
+        let store = Store::for_tests(folder.path());
         let own = Process::of(std::process::id());
         let enter = |record: &mut Record| record.enter(own, "a", Path::new("/a")).dir.clone();
         store.change(enter).expect("kept");
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn a_record_of_another_boot_and_one_that_is_torn_say_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = store(folder.path());
+        let store = Store::for_tests(folder.path());
         let own = Process::of(std::process::id());
         let elsewhere = |record: &mut Record| {
             record.enter(own, "a", Path::new("/a"));
