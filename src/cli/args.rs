@@ -22,7 +22,9 @@ pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use graphing::{Graph, GraphFormat};
 pub use scaling::Scale;
-pub use shelling::{Permission, Shell, ShellWhat};
+#[cfg(feature = "shell")]
+pub use shelling::ShellWhat;
+pub use shelling::{Permission, Shell};
 use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]

@@ -20,7 +20,7 @@ use crate::config::Loaded;
 use crate::config::find::{self, FILE_NAME, Location};
 use crate::sys;
 use crate::view::diagnostic;
-use inside::{Process, Task, Wish};
+use inside::{Process, Task, Tasks, Wish};
 use permit::{Permit, Verdict, shown};
 use settle::Worker;
 use store::Store;
@@ -144,7 +144,7 @@ pub fn allow(global: &Global, args: &Permission) -> Result<u8> {
 }
 
 /// Whoever is inside already gets what entering would have brought.
-fn permit(store: &Store, location: &Location, loaded: &Loaded) -> Result<(Option<Process>, Vec<(String, Task)>)> {
+fn permit(store: &Store, location: &Location, loaded: &Loaded) -> Result<(Option<Process>, Tasks)> {
     let permit = permit::of(location, loaded);
     let (kept, before, tasks) = store.change(|record| {
         let kept = store.keep_permit(&location.key, &permit);

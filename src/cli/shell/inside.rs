@@ -73,6 +73,9 @@ pub enum Task {
     Down(Process),
 }
 
+/// With the keys of their projects.
+pub type Tasks = Vec<(String, Task)>;
+
 impl Inside {
     pub fn task(&self) -> Option<Task> {
         match (self.shells.is_empty(), self.wish, self.started) {
@@ -92,7 +95,7 @@ pub struct Record {
 }
 
 impl Record {
-    pub fn new() -> Record {
+    pub fn of_this_boot() -> Record {
         Record {
             boot_id: identity::boot_id(),
             pid_namespace: identity::pid_namespace(),
@@ -138,7 +141,7 @@ impl Record {
     }
 
     /// What is to be done, and nothing that says nothing any more.
-    pub fn settle(&mut self) -> Vec<(String, Task)> {
+    pub fn settle(&mut self) -> Tasks {
         for inside in self.projects.values_mut().filter(|inside| inside.shells.is_empty()) {
             // Nobody waits for it any more.
             inside.wish = None;
@@ -222,7 +225,7 @@ mod tests {
             pidfd_inode: own.pidfd_inode + u64::from(own.pidfd_inode != 0),
             ..own
         };
-        let mut record = Record::new();
+        let mut record = Record::of_this_boot();
         record.enter(own, "a", Path::new("/a"));
         record.enter(reused, "a", Path::new("/a"));
         record.enter(reused, "b", Path::new("/b")).started = Some(shell(9));

@@ -101,13 +101,12 @@ pub fn settle(global: &Global, key: &str) -> Result<()> {
 /// The guardian of what we have started, now or before; `None`: it was started by hand.
 fn start(store: &Store, global: &Global, dir: &Path, wish: Wish, before: Option<Process>) -> Result<Option<Process>> {
     let location = located(dir)?;
-    loop {
-        if let Verdict::Refused { why, .. } = permit::look(store, &location) {
-            return Err(Outcome::failed(why));
-        }
-        if is_running(&location)? {
-            break;
-        }
+    let runs = is_running(&location)?;
+    // Only now: that may have taken its time.
+    if let Verdict::Refused { why, .. } = permit::look(store, &location) {
+        return Err(Outcome::failed(why));
+    }
+    if !runs {
         // What a killed runner has left belongs to whoever had started it.
         let is_ours = before.is_some() || orphans::of(&location).is_none();
         return Ok(background::up(global)?.filter(|_| is_ours).map(Process::of));

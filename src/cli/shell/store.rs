@@ -62,7 +62,7 @@ impl Store {
             record.boot_id == identity::boot_id() && record.pid_namespace == identity::pid_namespace()
         };
         let before: Option<Record> = self.read(&path).filter(is_ours);
-        let mut record = before.clone().unwrap_or_else(Record::new);
+        let mut record = before.clone().unwrap_or_else(Record::of_this_boot);
         let answer = change(&mut record);
         if before.as_ref() != Some(&record) {
             write(&path, &record).map_err(refused(&self.folder))?;
