@@ -223,6 +223,8 @@ fn a_project_is_up_while_a_shell_is_inside() {
     assert_eq!(status.code(), Some(3));
     assert!(shown.contains("nobody is in"), "{shown}");
     home.goes_down(&shop);
+    let history = stdout(&home.run(&shop, &["events"]));
+    assert!(history.contains("the last shell has left the folder"), "{history}");
     assert!(first.goes(&shop).contains("runner: started"));
     home.comes_up(&shop);
     drop(first.exits("exit"));
@@ -528,6 +530,44 @@ fn what_bash_had_before_stays() {
         let calls = fs::read_to_string(&calls).unwrap();
         let verbs: Vec<_> = calls.lines().filter_map(|line| line.split(' ').nth(1)).collect();
         assert_eq!(verbs, ["enter", "leave"]);
+    }
+}
+
+#[test]
+fn a_shell_in_a_shell_is_another_one() {
+    let mut home = Home::new();
+    let shop = home.allowed("shop");
+    let shells = || {
+        let record = fs::read_to_string(home.path().join(".local/state/runner/shell/shells.json")).unwrap();
+        record.matches("start_ticks").count()
+    };
+    // Each hands down what the integration knows, by its environment.
+    for (words, export, begin) in [
+        ("bash --norc -i", "set -a", "eval \"$(runner shell bash)\""),
+        ("zsh -f -i", "setopt allexport", "eval \"$(runner shell zsh)\""),
+        (
+            "fish --no-config -i",
+            "set -gx __runner_in 1:x",
+            "runner shell fish | source",
+        ),
+    ] {
+        let list: Vec<&str> = words.split(' ').collect();
+        let mut shell = home.shell(&list, export);
+        shell.does(begin);
+        shell.does(&format!("cd {}", shop.display()));
+        home.comes_up(&shop);
+        // The shell, and the guardian of what it has started.
+        assert_eq!(shells(), 2, "{words}");
+        shell.types(words);
+        shell.does(begin);
+        assert_eq!(shells(), 3, "{words}");
+        shell.types("exit");
+        shell.does("true");
+        assert_eq!(shells(), 2, "{words}");
+        assert!(home.is_up(&shop));
+        let (_, shown) = shell.exits("exit");
+        assert!(shown.contains("it stops"), "{shown}");
+        home.goes_down(&shop);
     }
 }
 

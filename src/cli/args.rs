@@ -256,6 +256,9 @@ pub struct Down {
     /// Wait at most this long for each service, then SIGKILL
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
+    /// Instead of "runner down", where nobody typed it
+    #[arg(skip)]
+    pub because: Option<String>,
 }
 
 #[derive(Args, Debug)]

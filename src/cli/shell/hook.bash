@@ -2,8 +2,10 @@
 case $- in *i*)
     # What the prompt and the exit have in common: tells runner where the shell is, if that is news.
     __runner_tell() {
-        [[ ${__runner_in-} == "$1" ]] && return 0
-        __runner_in=$1
+        # What another shell has exported (`set -a`) says nothing about this one.
+        [[ ${__runner_in-} == "$$:"* ]] || __runner_in=$$:
+        [[ $__runner_in == "$$:$1" ]] && return 0
+        __runner_in=$$:$1
         if [[ -n $1 ]]; then
             command @RUNNER@ shell enter --pid "$$" -- "${1%?}" </dev/null
         else

@@ -2,9 +2,10 @@
 if status is-interactive
     # What the prompt and the exit have in common: tells runner where the shell is, if that is news.
     function __runner_tell
-        set -q __runner_in; and test "$__runner_in" = "$argv[1]"; and return 0
-        set -q __runner_in; or test -n "$argv[1]"; or return 0
-        set -g __runner_in "$argv[1]"
+        # What another shell has exported says nothing about this one.
+        string match -q -- "$fish_pid:*" "$__runner_in"; or set -g __runner_in "$fish_pid:"
+        test "$__runner_in" = "$fish_pid:$argv[1]"; and return 0
+        set -g __runner_in "$fish_pid:$argv[1]"
         if test -n "$argv[1]"
             command @RUNNER@ shell enter --pid $fish_pid -- "$argv[1]" </dev/null
         else

@@ -3,8 +3,10 @@ if [[ -o interactive ]]; then
     # What the prompt and the exit have in common: tells runner where the shell is, if that is news.
     __runner_tell() {
         emulate -L zsh
-        [[ ${__runner_in-} == "$1" ]] && return 0
-        typeset -g __runner_in=$1
+        # What another shell has exported (`setopt allexport`) says nothing about this one.
+        [[ ${__runner_in-} == "$$:"* ]] || typeset -g __runner_in=$$:
+        [[ $__runner_in == "$$:$1" ]] && return 0
+        typeset -g __runner_in=$$:$1
         if [[ -n $1 ]]; then
             command @RUNNER@ shell enter --pid $$ -- "${1%?}" </dev/null || :
         else

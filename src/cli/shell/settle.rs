@@ -147,7 +147,13 @@ fn is_running(location: &Location) -> Result<bool> {
 fn stop(global: &Global, dir: std::path::PathBuf, guardian: Process) -> Result<()> {
     // Also where that guardian was killed: what it has left is still ours.
     match call::guardian_of(&Location::of_folder(dir, None)) == Some(guardian.pid) {
-        true => down::down(global, &Down { timeout: None }).map(drop),
+        true => {
+            let args = Down {
+                timeout: None,
+                because: Some("the last shell has left the folder".to_owned()),
+            };
+            down::down(global, &args).map(drop)
+        }
         false => Ok(()),
     }
 }
