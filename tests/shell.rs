@@ -328,10 +328,12 @@ fn edits_are_applied_once_they_are_allowed() {
     assert_eq!(names(), "web\n", "nobody has looked at it");
     shell.does("runner allow");
     eventually("it is applied", || names() == "web\nmore\n");
+    assert!(home.run(&shop, &["stop", "more"]).status.success());
     // Edits of runner's own are what somebody wanted.
     let added = home.run(&shop, &["add", "third", "--", "sleep", "1000"]);
     assert!(added.status.success(), "{}", stderr(&added));
     eventually("it is applied", || names().contains("third"));
+    assert!(stdout(&home.run(&shop, &["ps"])).contains("stopped"), "it stays so");
     shell.goes(Path::new("/"));
     home.goes_down(&shop);
     assert!(shell.goes(&shop).contains("runner: started"));

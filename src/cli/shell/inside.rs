@@ -1,6 +1,7 @@
 //! Which shells are inside of which projects, and what was started because of them. Data and its rules; kept by `store`.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,6 @@ pub struct Process {
 
 impl Process {
     pub fn of(pid: u32) -> Process {
-        use std::os::fd::AsFd;
         let held = pidfd::open(pid).ok();
         let Identity {
             pid,
@@ -33,11 +33,26 @@ impl Process {
     }
 
     pub fn is_alive(&self) -> bool {
-        identity::is_alive(Identity {
+        identity::is_alive(self.identity())
+    }
+
+    /// That one, and nobody who has its number now. Gone is no failure.
+    pub fn signal(&self, signal: i32) -> std::io::Result<()> {
+        let Ok(held) = pidfd::open(self.pid) else {
+            return Ok(());
+        };
+        match identity::is_held(self.identity(), held.as_fd()) {
+            true => pidfd::signal(held.as_fd(), signal),
+            false => Ok(()),
+        }
+    }
+
+    fn identity(&self) -> Identity {
+        Identity {
             pid: self.pid,
             pidfd_inode: self.pidfd_inode,
             start_ticks: self.start_ticks,
-        })
+        }
     }
 }
 

@@ -112,8 +112,11 @@ fn start(store: &Store, global: &Global, dir: &Path, wish: Wish, before: Option<
         return Ok(background::up(global)?.filter(|_| is_ours).map(Process::of));
     }
     let ours = before.filter(|before| call::guardian_of(&location) == Some(before.pid) && before.is_alive());
-    if ours.is_some() && wish == Wish::Apply {
-        background::up(global)?;
+    if let Some(guardian) = ours.filter(|_| wish == Wish::Apply) {
+        // Not another `up`, which starts what somebody has stopped.
+        guardian
+            .signal(libc::SIGHUP)
+            .map_err(Outcome::io("tell the runner to read its files"))?;
     }
     Ok(ours)
 }

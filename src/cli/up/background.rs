@@ -6,7 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::reach::{self, Start};
 use crate::cli::{Result, project};
 
-/// Starts the project, or applies its files to what runs. The guardian, if it was us who started it.
+/// Starts the project. The guardian, if it was us who started it.
 ///
 /// Edits are not applied by themselves: nobody has allowed them yet.
 pub fn up(global: &Global) -> Result<Option<u32>> {
