@@ -324,7 +324,8 @@ fn edits_are_applied_once_they_are_allowed() {
     let names = || stdout(&home.run(&shop, &["ps", "-q"]));
     let with = |name: &str| format!("{FILE}[services.{name}]\ncommand = 'exec sleep 1000'\n");
     fs::write(shop.join("services.toml"), with("more")).unwrap();
-    shell.does("runner events");
+    let history = || stdout(&home.run(&shop, &["events"]));
+    eventually("it is seen", || history().contains("--no-reload"));
     assert_eq!(names(), "web\n", "nobody has looked at it");
     shell.does("runner allow");
     eventually("it is applied", || names() == "web\nmore\n");
