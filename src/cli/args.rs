@@ -1,6 +1,7 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
 mod attaching;
+mod completing;
 mod converting;
 mod editing;
 mod graphing;
@@ -18,6 +19,9 @@ use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 pub use attaching::Attach;
+pub use completing::Completions;
+#[cfg(feature = "completions")]
+pub use completing::ShellArg;
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use graphing::{Graph, GraphFormat};
@@ -482,20 +486,4 @@ pub enum LogFormat {
 pub struct Doctor {
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct Completions {
-    /// In bash: put `source <(runner completions bash)` into ~/.bashrc
-    #[arg(value_name = "SHELL")]
-    pub shell: ShellArg,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ShellArg {
-    Bash,
-    Zsh,
-    Fish,
-    Elvish,
-    Powershell,
 }
