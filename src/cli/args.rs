@@ -1,10 +1,12 @@
 //! What may be typed. Words of `cli.md`; what belongs to a later step says so.
 
 mod attaching;
+mod completing;
 mod converting;
 mod editing;
 mod graphing;
 mod scaling;
+mod shelling;
 mod values;
 
 use std::ffi::OsString;
@@ -17,10 +19,16 @@ use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 pub use attaching::Attach;
+pub use completing::Completions;
+#[cfg(feature = "completions")]
+pub use completing::ShellArg;
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use graphing::{Graph, GraphFormat};
 pub use scaling::Scale;
+#[cfg(feature = "shell")]
+pub use shelling::ShellWhat;
+pub use shelling::{Permission, Shell};
 use values::{cursor, duration, end, instant};
 
 #[derive(Parser, Debug)]
@@ -153,6 +161,12 @@ pub enum Verb {
     Schema,
     /// Print the lines that make a shell complete verbs, flags and live names
     Completions(Completions),
+    /// Print the lines that start and stop projects as a shell enters and leaves their folders
+    Shell(Shell),
+    /// Let the shell integration start a project, until one of its files changes
+    Allow(Permission),
+    /// Do not let the shell integration start a project any more
+    Deny(Permission),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -246,6 +260,9 @@ pub struct Down {
     /// Wait at most this long for each service, then SIGKILL
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
+    /// Instead of "runner down", where nobody typed it
+    #[arg(skip)]
+    pub because: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -469,20 +486,4 @@ pub enum LogFormat {
 pub struct Doctor {
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct Completions {
-    /// In bash: put `source <(runner completions bash)` into ~/.bashrc
-    #[arg(value_name = "SHELL")]
-    pub shell: ShellArg,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum ShellArg {
-    Bash,
-    Zsh,
-    Fish,
-    Elvish,
-    Powershell,
 }

@@ -175,7 +175,8 @@ fn stopped(location: &Location) -> Option<Outcome> {
     })
 }
 
-fn guardian_of(location: &Location) -> Option<u32> {
+/// By what stands in the project's lock, whether or not it still lives.
+pub fn guardian_of(location: &Location) -> Option<u32> {
     let candidates = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
     let state_dir = candidates
         .iter()

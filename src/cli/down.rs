@@ -15,16 +15,20 @@ use crate::config::find::Location;
 
 pub fn down(global: &Global, args: &Down) -> Result<u8> {
     let (location, stream) = project::locate_running(global)?;
+    let request = DownRequest {
+        because: args.because.clone(),
+        ..asked(args.timeout)
+    };
     if let Some(stream) = stream {
         // Where somebody else has asked for it already, nobody is left to wait for.
-        end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+        end(global, &location, (stream, Holder::Nobody), &request, None)?;
         // Its guardian may have been killed meanwhile: then the one that has taken over is still at it.
         while let Some(stream) = reach::running(&location)? {
             if !reach::converse(is_ending(stream))? {
                 break;
             }
             if let Some(stream) = reach::running(&location)? {
-                end(global, &location, (stream, Holder::Nobody), args.timeout, None)?;
+                end(global, &location, (stream, Holder::Nobody), &request, None)?;
             }
         }
         if let Some(orphans) = orphans::of(&location).filter(|orphans| !orphans.are_gone()) {
@@ -53,7 +57,13 @@ pub fn end_orphans(
     timeout: Option<Duration>,
     patience: Option<Duration>,
 ) -> Result<()> {
-    end(global, location, orphans.begin_end(location)?, timeout, patience)?;
+    end(
+        global,
+        location,
+        orphans.begin_end(location)?,
+        &asked(timeout),
+        patience,
+    )?;
     // The one that was to end them could not begin, say, or was killed over it.
     match orphans.are_gone() {
         true => Ok(()),
@@ -74,24 +84,27 @@ async fn is_ending(stream: UnixStream) -> Result<bool> {
     Ok(project.is_ok_and(|project| project.state == wire::ProjectState::Ending))
 }
 
+fn asked(timeout: Option<Duration>) -> DownRequest {
+    DownRequest {
+        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        hasten: false,
+        because: None,
+    }
+}
+
 /// A runner, and whose end is waited for where it does not say so itself; `patience`: at most this long.
 fn end(
     global: &Global,
     location: &Location,
     (stream, holder): (UnixStream, Holder),
-    timeout: Option<Duration>,
+    request: &DownRequest,
     patience: Option<Duration>,
 ) -> Result<()> {
-    let request = DownRequest {
-        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        hasten: false,
-        because: None,
-    };
     reach::converse(async {
         let mut client = reach::client(stream).await?;
         let mut progress = Progress::new(global, false);
         let end = async {
-            let ending = match client.post::<DownAnswer>("/v1/down", &request).await {
+            let ending = match client.post::<DownAnswer>("/v1/down", request).await {
                 Ok(answer) => Holder::named(&answer.lock, answer.guardian),
                 // It is about to end already.
                 Err(client::Error::Lost(_)) => holder,

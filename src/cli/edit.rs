@@ -6,7 +6,7 @@ use super::args::{Add, Global, Rm};
 use super::call::{self, Call};
 use super::outcome::Outcome;
 use super::progress::Progress;
-use super::{Result, project, reach, terminal};
+use super::{Result, project, reach, shell, terminal};
 use crate::api::prepared::Notes;
 use crate::api::wire::{self, ActRequest, Acted};
 use crate::config::edit;
@@ -49,7 +49,9 @@ pub fn add(global: &Global, args: &Add) -> Result<u8> {
     };
     let made = if text.is_some() { "" } else { " (which is new)" };
     checked(global, &location, vec![edited.clone()])?;
+    let kept = shell::Kept::before(&location);
     save(&edited)?;
+    kept.after(&location, std::slice::from_ref(&edited));
     let what = format!("{} is in {}{made}", args.name, shown(&location, &edited.path));
     say(global, &location, &what, "`runner up` starts it")
 }
@@ -85,9 +87,11 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
             stop(global, names)?;
         }
     }
+    let kept = shell::Kept::before(&location);
     for edited in &changed {
         save(edited)?;
     }
+    kept.after(&location, &changed);
     let purged = match (args.purge, left) {
         (true, Ok(Loaded { project, .. })) => {
             let names = args.names.iter().flat_map(|name| members(&project, name));

@@ -33,7 +33,7 @@ pub fn hint_at_place(error: &clap::Error) {
 
 /// A verb of which this build knows only the name.
 #[cfg_attr(
-    all(feature = "completions", feature = "convert", feature = "editing"),
+    all(feature = "completions", feature = "convert", feature = "editing", feature = "shell"),
     expect(dead_code, reason = "a full build has every verb")
 )]
 pub fn left_out(verb: &str, feature: &str) -> Outcome {

@@ -49,6 +49,11 @@ mod reach;
 mod run;
 mod scale;
 mod schema;
+#[cfg(feature = "shell")]
+mod shell;
+#[cfg(not(feature = "shell"))]
+#[path = "shell/absent.rs"]
+mod shell;
 mod terminal;
 mod up;
 mod upgrade;
@@ -122,6 +127,9 @@ pub fn run() -> u8 {
         Verb::Graph(args) => project::graph(&cli.global, args),
         Verb::Doctor(args) => doctor::doctor(&cli.global, args),
         Verb::Schema => schema::schema(),
+        Verb::Shell(args) => shell::shell(&cli.global, args),
+        Verb::Allow(args) => shell::allow(&cli.global, args),
+        Verb::Deny(args) => shell::deny(&cli.global, args),
         Verb::Completions(args) => completions::completions(args),
         Verb::Other(words) => help::unknown_verb(words),
     };

@@ -1,6 +1,8 @@
 //! `up`: starts the project or joins it, and shows what happens until it is over.
 
 mod arrival;
+#[cfg(feature = "shell")]
+pub mod background;
 mod given;
 pub mod in_place;
 mod later;
@@ -16,7 +18,7 @@ use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, call, plan, project, reach, terminal};
+use super::{Result, call, plan, project, reach, shell, terminal};
 use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
@@ -96,6 +98,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
     };
     reach::converse(async {
         let Asked { frames, owner, holder } = ask(&start, &request).await?;
+        shell::is_by_hand(&loaded.location);
         if owner.is_none() && given > 0 {
             let words = "runner is up already, and the sockets that were passed to this `up` are not used";
             say(args.log_format, format_args!("warning: {words}"));

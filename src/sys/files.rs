@@ -66,6 +66,29 @@ pub fn replace_as(path: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()>
     written
 }
 
+/// As [`replace`], for what is of nobody else's business: mode 0600, and a link is no link any more. It need not outlive a power
+/// failure, and is not waited for.
+///
+/// # Errors
+/// Nothing has changed then.
+pub fn replace_private(path: &Path, text: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = Path::new(&fresh);
+    let _ = std::fs::remove_file(fresh);
+    let mut options = std::fs::File::options();
+    let opened = options.write(true).create_new(true).mode(0o600).open(fresh);
+    let written = opened
+        .and_then(|mut file| file.write_all(text))
+        .and_then(|()| std::fs::rename(fresh, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(fresh);
+    }
+    written
+}
+
 fn write_new(fresh: &Path, like: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
