@@ -212,6 +212,21 @@ fn files_are_written_by_the_user_of_the_service() {
     std::fs::set_permissions(project.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let message = fails(&project, "prepare_failed");
     assert!(message.contains("theirs/a.conf can't be written"), "{message}");
+    // Nor are files read that they may not read.
+    let toml = project.read("services.toml");
+    project.write("secret", "");
+    std::fs::set_permissions(project.file("secret"), PermissionsExt::from_mode(0o600)).unwrap();
+    let secret = project.file("secret").display().to_string();
+    project.write(
+        "services.toml",
+        &toml.replace(
+            "files = ",
+            &format!("prepare = [{{ run = 'true', inputs = ['{secret}'] }}]\n#"),
+        ),
+    );
+    let message = fails(&project, "prepare_failed");
+    assert!(message.contains("secret: Permission denied"), "{message}");
+    project.write("services.toml", &toml);
     std::os::unix::fs::chown(&folder, Some(65_534), Some(65_534)).unwrap();
     assert!(project.run(&["start", "web"]).status.success());
     assert_eq!(project.file("theirs/a.conf").metadata().unwrap().uid(), 65_534);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -24,11 +26,22 @@ pub const WHOLE: &str = ".runner-filled";
 const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// The notes on one service.
-#[derive(Debug)]
 pub struct Notes {
     file: Option<PathBuf>,
     service: String,
     noted: Noted,
+    reader: Reader,
+}
+
+/// Does something with the rights of somebody else.
+pub type WithTheirRights = dyn Fn(&mut (dyn FnMut() + Send)) -> io::Result<()> + Send + Sync;
+
+/// Who reads what steps depend on, and whether anybody still waits for it.
+#[derive(Clone, Default)]
+pub struct Reader {
+    /// `None`: we do.
+    pub rights: Option<Arc<WithTheirRights>>,
+    pub ended: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,7 +102,14 @@ impl Notes {
             file,
             service: service.to_string(),
             noted: noted.unwrap_or_default(),
+            reader: Reader::default(),
         }
+    }
+
+    #[must_use]
+    pub fn read_by(mut self, reader: Reader) -> Notes {
+        self.reader = reader;
+        self
     }
 
     /// Forgets all of it.
@@ -131,21 +151,23 @@ impl Notes {
     /// # Errors
     /// It can't be read.
     pub fn archive(&self, path: &Path) -> io::Result<Inputs> {
-        let mut files = BTreeMap::new();
-        files.insert(
-            path.to_owned(),
-            Stamp::of(&path.metadata().map_err(|error| about(path, &error))?),
-        );
+        let at = now_ns();
+        let metadata = self
+            .reader
+            .read(|_| path.metadata().map_err(|error| about(path, &error)))?;
+        if !metadata.is_file() {
+            return Err(about(path, &io::Error::other("it is no regular file")));
+        }
         let mut now = Inputs {
             content: String::new(),
-            files,
-            at: now_ns(),
+            files: BTreeMap::from([(path.to_owned(), Stamp::of(&metadata))]),
+            at,
         };
         let mut archives = self.noted.sources.iter().filter_map(|filled| filled.archive.as_ref());
         let known = archives.find(|known| known.files.contains_key(path));
         now.content = match known.filter(|known| known.is_untouched(&now)) {
             Some(known) => known.content.clone(),
-            None => content(&now.files)?,
+            None => self.reader.read(|ended| content(&now.files, ended))?,
         };
         Ok(now)
     }
@@ -154,15 +176,19 @@ impl Notes {
     ///
     /// # Errors
     /// An input can't be read.
-    pub fn is_due(&mut self, step: &PrepareStep) -> io::Result<Option<Inputs>> {
-        let key = key(step);
+    pub fn is_due(&mut self, step: &PrepareStep, folder: &Path) -> io::Result<Option<Inputs>> {
+        let key = key(step, folder);
         let known = self.noted.steps.values().find_map(|steps| steps.get(&key));
-        let mut now = Inputs::look(&step.inputs)?;
-        let is_there = step.creates.as_ref().is_none_or(|path| path.symlink_metadata().is_ok());
+        let look = |ended: &AtomicBool| {
+            let is_there = step.creates.as_ref().is_none_or(|path| path.symlink_metadata().is_ok());
+            Ok((Inputs::look(&step.inputs, ended)?, is_there))
+        };
+        let (mut now, is_there) = self.reader.read(look)?;
+        let read = |files: &BTreeMap<PathBuf, Stamp>| self.reader.read(|ended| content(files, ended));
         match known.filter(|_| is_there) {
             Some(known) if known.is_untouched(&now) => return Ok(None),
             Some(known) => {
-                now.content = content(&now.files)?;
+                now.content = read(&now.files)?;
                 if now.content == known.content {
                     for steps in self.noted.steps.values_mut().filter(|steps| steps.contains_key(&key)) {
                         steps.insert(key.clone(), now.clone());
@@ -171,17 +197,24 @@ impl Notes {
                     return Ok(None);
                 }
             }
-            None => now.content = content(&now.files)?,
+            None => now.content = read(&now.files)?,
         }
         Ok(Some(now))
     }
 
-    /// It was done with these inputs. Steps of this replica that are no more are forgotten.
-    pub fn done(&mut self, step: &PrepareStep, inputs: Inputs, all: &[PrepareStep]) {
-        let keys: Vec<String> = all.iter().map(key).collect();
+    /// It was done in this folder with these inputs, for all replicas that have the same step. Steps of this replica that are no
+    /// more are forgotten.
+    pub fn done(&mut self, step: &PrepareStep, folder: &Path, inputs: Inputs, all: &[PrepareStep]) {
+        let (own, keys) = (
+            key(step, folder),
+            all.iter().map(|step| key(step, folder)).collect::<Vec<_>>(),
+        );
         let steps = self.noted.steps.entry(self.service.clone()).or_default();
         steps.retain(|known, _| keys.contains(known));
-        steps.insert(key(step), inputs);
+        steps.insert(own.clone(), Inputs::default());
+        for noted in self.noted.steps.values_mut().filter_map(|steps| steps.get_mut(&own)) {
+            *noted = inputs.clone();
+        }
         self.write();
     }
 
@@ -200,8 +233,19 @@ impl Notes {
     }
 }
 
+impl Reader {
+    fn read<T: Send>(&self, work: impl FnOnce(&AtomicBool) -> io::Result<T> + Send) -> io::Result<T> {
+        let Some(rights) = &self.rights else {
+            return work(&self.ended);
+        };
+        let (mut work, mut read) = (Some(work), None);
+        rights(&mut || read = work.take().map(|work| work(&self.ended)))?;
+        read.unwrap_or_else(|| Err(io::Error::other("nobody has read it")))
+    }
+}
+
 impl Inputs {
-    fn look(globs: &[WatchGlob]) -> io::Result<Inputs> {
+    fn look(globs: &[WatchGlob], ended: &AtomicBool) -> io::Result<Inputs> {
         let at = now_ns();
         let mut files = BTreeMap::new();
         for glob in globs {
@@ -212,7 +256,7 @@ impl Inputs {
                     Some(built.map_err(io::Error::other)?.compile_matcher())
                 }
             };
-            walk(&glob.base, Path::new(""), matcher.as_ref(), &mut files)?;
+            walk(&glob.base, Path::new(""), matcher.as_ref(), &mut files, ended)?;
         }
         Ok(Inputs {
             content: String::new(),
@@ -258,7 +302,9 @@ fn walk(
     below: &Path,
     matcher: Option<&GlobMatcher>,
     files: &mut BTreeMap<PathBuf, Stamp>,
+    ended: &AtomicBool,
 ) -> io::Result<()> {
+    go_on(ended)?;
     let path = if below.as_os_str().is_empty() {
         base.to_owned()
     } else {
@@ -279,7 +325,7 @@ fn walk(
     if metadata.is_dir() {
         for entry in std::fs::read_dir(&path).map_err(|error| about(&path, &error))? {
             let entry = entry.map_err(|error| about(&path, &error))?;
-            walk(base, &below.join(entry.file_name()), matcher, files)?;
+            walk(base, &below.join(entry.file_name()), matcher, files, ended)?;
         }
     } else if matcher.is_none() {
         let target = if metadata.is_symlink() {
@@ -295,18 +341,29 @@ fn walk(
 }
 
 /// The hash of all that the files hold, and of their names.
-fn content(files: &BTreeMap<PathBuf, Stamp>) -> io::Result<String> {
+fn content(files: &BTreeMap<PathBuf, Stamp>, ended: &AtomicBool) -> io::Result<String> {
     use std::io::Read;
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::OpenOptionsExt;
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; 64 * 1024];
     for path in files.keys() {
-        let mut file = std::fs::File::open(path).map_err(|error| about(path, &error))?;
+        // What it is may be another thing than when it was looked at: no pipe is waited for.
+        let mut options = std::fs::File::options();
+        let opened = options
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(path);
+        let mut file = opened.map_err(|error| about(path, &error))?;
+        if !file.metadata()?.is_file() {
+            return Err(about(path, &io::Error::other("it is no regular file")));
+        }
         let name = path.as_os_str().as_bytes();
         hasher.update(name.len().to_le_bytes());
         hasher.update(name);
         let mut one = Sha256::new();
         loop {
+            go_on(ended)?;
             match file.read(&mut chunk).map_err(|error| about(path, &error))? {
                 0 => break,
                 count => one.update(&chunk[..count]),
@@ -317,16 +374,25 @@ fn content(files: &BTreeMap<PathBuf, Stamp>) -> io::Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
+/// Nobody may wait for it any more.
+fn go_on(ended: &AtomicBool) -> io::Result<()> {
+    match ended.load(Ordering::Relaxed) {
+        true => Err(io::Error::other("it was ended")),
+        false => Ok(()),
+    }
+}
+
 fn about(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// What makes a step another one.
-fn key(step: &PrepareStep) -> String {
+fn key(step: &PrepareStep, folder: &Path) -> String {
     let mut hasher = Sha256::new();
     let inputs = step.inputs.iter().map(WatchGlob::text);
     let creates = step.creates.iter().map(|path| path.display().to_string());
     let parts = [
+        vec![folder.display().to_string()],
         step.run.words.clone(),
         inputs.collect::<Vec<_>>(),
         creates.collect::<Vec<_>>(),
@@ -387,12 +453,17 @@ mod tests {
         }
 
         fn is_due(&self) -> bool {
-            self.notes().is_due(&self.step).unwrap().is_some()
+            self.notes().is_due(&self.step, self.folder.path()).unwrap().is_some()
         }
 
         fn run(&self) {
-            let inputs = self.notes().is_due(&self.step).unwrap().expect("it is due");
-            self.notes().done(&self.step, inputs, std::slice::from_ref(&self.step));
+            let inputs = self
+                .notes()
+                .is_due(&self.step, self.folder.path())
+                .unwrap()
+                .expect("it is due");
+            self.notes()
+                .done(&self.step, self.folder.path(), inputs, std::slice::from_ref(&self.step));
         }
     }
 
@@ -446,16 +517,26 @@ mod tests {
         let mut bed = Bed::with(&[], None);
         let notes = |name: &str| Notes::read(Some(bed.folder.path()), &ServiceName::new(name));
         let steps = std::slice::from_ref(&bed.step);
-        notes("web@1").done(&bed.step, Inputs::default(), steps);
-        assert!(notes("web@2").is_due(&bed.step).unwrap().is_none());
-        assert!(notes("other").is_due(&bed.step).unwrap().is_some());
+        notes("web@1").done(&bed.step, Path::new("/"), Inputs::default(), steps);
+        assert!(notes("web@2").is_due(&bed.step, Path::new("/")).unwrap().is_none());
+        assert!(notes("other").is_due(&bed.step, Path::new("/")).unwrap().is_some());
         let first = bed.step.clone();
         bed.step.run.words.push("--force".into());
         let notes = |name: &str| Notes::read(Some(bed.folder.path()), &ServiceName::new(name));
-        notes("web@2").done(&bed.step, Inputs::default(), std::slice::from_ref(&bed.step));
-        assert!(notes("web@1").is_due(&first).unwrap().is_none());
-        notes("web@1").done(&bed.step, Inputs::default(), std::slice::from_ref(&bed.step));
-        assert!(notes("web@1").is_due(&first).unwrap().is_some());
+        notes("web@2").done(
+            &bed.step,
+            Path::new("/"),
+            Inputs::default(),
+            std::slice::from_ref(&bed.step),
+        );
+        assert!(notes("web@1").is_due(&first, Path::new("/")).unwrap().is_none());
+        notes("web@1").done(
+            &bed.step,
+            Path::new("/"),
+            Inputs::default(),
+            std::slice::from_ref(&bed.step),
+        );
+        assert!(notes("web@1").is_due(&first, Path::new("/")).unwrap().is_some());
     }
 
     #[test]
@@ -485,7 +566,83 @@ mod tests {
     fn what_can_t_be_read_is_said() {
         let bed = Bed::with(&[("a.txt/b", "")], None);
         bed.write("a.txt", "");
-        let error = bed.notes().is_due(&bed.step).unwrap_err();
+        let error = bed.notes().is_due(&bed.step, Path::new("/")).unwrap_err();
         assert!(error.to_string().contains("a.txt/b"), "{error}");
+    }
+
+    #[test]
+    fn what_one_replica_did_anew_is_done_for_all() {
+        let bed = Bed::with(&[("lock", "")], None);
+        bed.write("lock", "1");
+        let notes = |name: &str| Notes::read(Some(bed.folder.path()), &ServiceName::new(name));
+        let due = |name: &str| notes(name).is_due(&bed.step, Path::new("/")).unwrap();
+        let run = |name: &str| {
+            let inputs = due(name).expect("it is due");
+            notes(name).done(&bed.step, Path::new("/"), inputs, std::slice::from_ref(&bed.step));
+        };
+        run("web@1");
+        bed.write("lock", "22");
+        run("web@2");
+        assert!(due("web@1").is_none() && due("web@2").is_none());
+        bed.write("lock", "1");
+        assert!(due("web@2").is_some(), "what was done first is not what is there now");
+        let elsewhere = notes("web@1").is_due(&bed.step, Path::new("/srv"));
+        assert!(
+            elsewhere.unwrap().is_some(),
+            "a command means another thing in another folder"
+        );
+    }
+
+    #[test]
+    fn what_is_read_is_a_file_and_reading_can_be_ended() {
+        let bed = Bed::with(&[("a", "")], None);
+        bed.write("a", "1");
+        let (pipe, ended) = (bed.folder.path().join("pipe"), AtomicBool::new(false));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let stamp = Stamp::of(&pipe.metadata().unwrap());
+        let of_pipe = BTreeMap::from([(pipe.clone(), stamp)]);
+        assert!(
+            content(&of_pipe, &ended)
+                .unwrap_err()
+                .to_string()
+                .contains("no regular file")
+        );
+        assert!(
+            bed.notes()
+                .archive(&pipe)
+                .unwrap_err()
+                .to_string()
+                .contains("no regular file")
+        );
+        let reader = Reader::default();
+        reader.ended.store(true, Ordering::Relaxed);
+        let mut notes = bed.notes().read_by(reader);
+        assert!(
+            notes
+                .is_due(&bed.step, Path::new("/"))
+                .unwrap_err()
+                .to_string()
+                .contains("was ended")
+        );
+    }
+
+    #[test]
+    fn it_is_read_with_the_rights_of_who_runs_it() {
+        let bed = Bed::with(&[("a", "")], None);
+        bed.write("a", "1");
+        let rights: Arc<WithTheirRights> = Arc::new(|work| {
+            work();
+            Ok(())
+        });
+        let none: Arc<WithTheirRights> = Arc::new(|_| Err(io::ErrorKind::PermissionDenied.into()));
+        let due = |rights| {
+            let reader = Reader {
+                rights: Some(rights),
+                ..Reader::default()
+            };
+            bed.notes().read_by(reader).is_due(&bed.step, Path::new("/"))
+        };
+        assert!(due(rights).unwrap().is_some());
+        assert_eq!(due(none).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 }

@@ -218,16 +218,35 @@ fn stop(global: &Global, names: &[String]) -> Result<()> {
 /// The folder that runner has filled; one that was there before is somebody's.
 fn delete_source(state_dir: &Path, service: &Service) -> Result<Option<String>> {
     let notes = Notes::read(Some(state_dir), &service.name);
-    let is_ours = notes.source(&service.working_dir).is_some();
+    // Of one that was only begun nobody knows whose it is.
+    let is_ours = notes.source(&service.working_dir).is_some_and(|filled| !filled.begun);
     let folder = &service.working_dir;
     let deletes = service.source.is_some() && is_ours && folder.exists();
     if deletes {
-        std::fs::remove_dir_all(folder).map_err(Outcome::io(format_args!("delete {}", folder.display())))?;
+        delete_folder(folder).map_err(Outcome::io(format_args!("delete {}", folder.display())))?;
     }
     notes
         .delete()
         .map_err(Outcome::io("delete what was noted of its preparation"))?;
     Ok(deletes.then(|| folder.display().to_string()))
+}
+
+/// With all that it holds. What leads to it (a link, a mount) is somebody's.
+fn delete_folder(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path())?,
+            false => std::fs::remove_file(entry.path())?,
+        }
+    }
+    if folder.is_symlink() {
+        return Ok(());
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => Ok(()),
+        removed => removed,
+    }
 }
 
 /// What is no regular file (`/dev/null`, a FIFO) is not the log's to delete.
@@ -258,6 +277,19 @@ fn say(global: &Global, location: &Location, what: &str, else_then: &str) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_goes_and_what_leads_to_one_stays() {
+        let bed = tempfile::tempdir().unwrap();
+        let (folder, link) = (bed.path().join("a"), bed.path().join("link"));
+        std::fs::create_dir_all(folder.join("b/c")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("root")).unwrap();
+        std::os::unix::fs::symlink("a", &link).unwrap();
+        delete_folder(&link).unwrap();
+        assert!(link.is_symlink() && std::fs::read_dir(&folder).unwrap().next().is_none());
+        delete_folder(&folder).unwrap();
+        assert!(!folder.exists());
+    }
 
     #[test]
     fn only_regular_files_of_the_log_are_deleted() {

@@ -41,6 +41,7 @@ use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
 use super::recovery::Finds;
 use super::surroundings::Witness;
+use super::turns::Turns;
 use crate::api::boot::Boot;
 use crate::config::{MovedPorts, Recipe};
 use crate::fault::point;
@@ -160,6 +161,7 @@ pub struct Hands {
     guardian: Link,
     pump: Pump,
     tickets: Rc<Tickets>,
+    turns: Rc<Turns>,
     claims: HashMap<Ticket, Claim>,
     runs: HashMap<Incarnation, Run>,
     by_name: HashMap<(ServiceName, u32), Incarnation>,
@@ -200,6 +202,7 @@ impl Hands {
             guardian,
             pump,
             tickets: Rc::new(Tickets::from(next_ticket)),
+            turns: Rc::default(),
             claims: HashMap::new(),
             runs: HashMap::new(),
             by_name: HashMap::new(),

@@ -30,6 +30,7 @@ mod surroundings;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod upward;
 mod waiting;
 mod watching;

@@ -1,18 +1,19 @@
 //! What is done before a start, as a task beside the loop: the folder is filled, files are written, steps are run that are
 //! to be run, then `pre_start`. What takes time waits on threads and on processes of the guardian's, never the loop.
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::errand::{Beside, End, Tickets, Underway, in_words};
 use super::hands::{Inbox, named};
 use super::launch::DEFAULT_UMASK;
-use crate::api::prepared::{Filled, Notes, UNFINISHED, WHOLE};
+use super::turns::{Turn, Turns};
+use crate::api::prepared::{Filled, Notes, Reader, UNFINISHED, WHOLE, WithTheirRights};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
 use crate::spec::{Argv, OutputName, Service, Source};
@@ -30,29 +31,8 @@ pub struct Preparation {
     /// `None`: nothing can be kept.
     pub state_dir: Option<PathBuf>,
     pub tickets: Rc<Tickets>,
+    pub turns: Rc<Turns>,
     pub inbox: mpsc::UnboundedSender<Inbox>,
-}
-
-/// `None`: somebody else has it, and it was not to be waited for.
-fn lock(path: &Path, waits: bool) -> io::Result<Option<File>> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)?;
-    if waits {
-        file.lock()?;
-        return Ok(Some(file));
-    }
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 /// What is to be done about the folder.
@@ -69,7 +49,7 @@ impl Preparation {
         let service = self.service.clone();
         let alone = self.alone(&mut cancelled).await?;
         let beside = || Beside {
-            stdin: alone.clone(),
+            stdin: alone.as_ref().map(|turn| turn.lock.clone()),
             ..Beside::default()
         };
         if service.source.is_some() {
@@ -83,8 +63,10 @@ impl Preparation {
         }
         for index in 0..service.prepare.len() {
             let (mut notes, due) = self
-                .with_notes(move |service, notes| notes.is_due(&service.prepare[index]))
-                .await;
+                .with_notes(&mut cancelled, move |service, notes| {
+                    notes.is_due(&service.prepare[index], &service.working_dir)
+                })
+                .await?;
             let step = &service.prepare[index];
             let what = words_of(&step.run);
             let due = due.map_err(|error| failed(format!("the inputs of `{what}` can't be read: {error}"), None))?;
@@ -92,7 +74,7 @@ impl Preparation {
             self.run(&what, &step.run, beside(), &mut cancelled).await?;
             point!("daemon.step-done");
             let service = service.clone();
-            blocking(move || notes.done(&service.prepare[index], inputs, &service.prepare)).await;
+            blocking(move || notes.done(&service.prepare[index], &service.working_dir, inputs, &service.prepare)).await;
         }
         if let Some(hook) = &service.hooks.pre_start {
             let beside = Beside {
@@ -105,32 +87,27 @@ impl Preparation {
     }
 
     /// Steps outlive a guardian that is killed, and would be run twice at once: each has the lock as its stdin, an empty file,
-    /// and what comes next waits until nobody has it any more. `None`: there is nothing to lock, or no place for a lock.
-    async fn alone(&self, cancelled: &mut oneshot::Receiver<()>) -> Result<Option<Arc<File>>, Failure> {
+    /// and what comes next waits until nobody has it any more. `None`: there is nothing to lock, or no place for a lock; what
+    /// can't be locked can't be noted either.
+    async fn alone(&self, cancelled: &mut oneshot::Receiver<()>) -> Result<Option<Turn>, Failure> {
         let service = &self.service;
         let runs = service.source.is_some() || !service.prepare.is_empty() || service.hooks.pre_start.is_some();
-        let Some(state_dir) = self.state_dir.clone().filter(|_| runs) else {
+        let Some(state_dir) = self.state_dir.as_deref().filter(|_| runs) else {
             return Ok(None);
         };
-        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name.base()));
-        let opened = blocking(move || lock(&path, false)).await;
-        match opened {
-            Ok(Some(lock)) => return Ok(Some(Arc::new(lock))),
-            Ok(None) => {}
-            // They are run all the same: what can't be locked can't be noted either.
-            Err(_) => return Ok(None),
-        }
-        let what = "the end of steps that another replica, or a killed runner, has begun".to_owned();
-        let _ = self.inbox.send(Inbox::Fact(Fact::Preparing { id: self.id, what }));
-        let path = Notes::folder(&state_dir).join(format!("{}.lock", service.name.base()));
+        let path = Notes::folder(state_dir).join(format!("{}.lock", service.name.base()));
+        let waits = || {
+            let what = "the end of steps that another replica, or a killed runner, has begun".to_owned();
+            let _ = self.inbox.send(Inbox::Fact(Fact::Preparing { id: self.id, what }));
+        };
         tokio::select! {
-            lock = blocking(move || lock(&path, true)) => Ok(lock.ok().flatten().map(Arc::new)),
+            turn = self.turns.wait(path, waits) => Ok(turn),
             _ = cancelled => Err(failed("it was ended".to_owned(), None)),
         }
     }
 
     async fn fill(&self, beside: Beside, cancelled: &mut oneshot::Receiver<()>) -> Result<(), Failure> {
-        let (mut notes, fill) = self.with_notes(plan_to_fill).await;
+        let (mut notes, fill) = self.with_notes(cancelled, plan_to_fill).await?;
         let (words, filled) = match fill {
             Fill::Nothing => return Ok(()),
             Fill::Refused(failure) => return Err(failure),
@@ -172,18 +149,42 @@ impl Preparation {
         done
     }
 
-    /// Reads the notes and asks them, on a thread.
+    /// Reads the notes and asks them, on a thread. What is looked at may be long, and anything at all: it is read as the user
+    /// who runs what depends on it, and not waited for any longer than somebody waits for us.
     async fn with_notes<T: Send + 'static>(
         &self,
+        cancelled: &mut oneshot::Receiver<()>,
         ask: impl FnOnce(&Service, &mut Notes) -> T + Send + 'static,
-    ) -> (Notes, T) {
+    ) -> Result<(Notes, T), Failure> {
         let (service, state_dir) = (self.service.clone(), self.state_dir.clone());
-        blocking(move || {
-            let mut notes = Notes::read(state_dir.as_deref(), &service.name);
+        let reader = Reader {
+            rights: self.rights(),
+            ended: Arc::default(),
+        };
+        let ended = reader.ended.clone();
+        let asked = blocking(move || {
+            let mut notes = Notes::read(state_dir.as_deref(), &service.name).read_by(reader);
             let answer = ask(&service, &mut notes);
             (notes, answer)
-        })
-        .await
+        });
+        tokio::select! {
+            asked = asked => Ok(asked),
+            _ = cancelled => {
+                ended.store(true, Ordering::Relaxed);
+                Err(failed("it was ended".to_owned(), None))
+            }
+        }
+    }
+
+    /// `None`: our own.
+    fn rights(&self) -> Option<Arc<WithTheirRights>> {
+        let ids = self
+            .ids
+            .clone()
+            .filter(|ids| ids.uid != nix::unistd::Uid::effective().as_raw())?;
+        Some(Arc::new(move |work: &mut (dyn FnMut() + Send)| {
+            sys::rights::with_those_of(&ids, work)
+        }))
     }
 
     async fn run(

@@ -33,6 +33,7 @@ impl Hands {
             ids,
             state_dir: (!nameless::is_nowhere(&self.state_dir)).then(|| self.state_dir.clone()),
             tickets: self.tickets.clone(),
+            turns: self.turns.clone(),
             inbox: self.inbox.clone(),
         };
         let (cancel, cancelled) = oneshot::channel();
