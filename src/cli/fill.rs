@@ -39,6 +39,12 @@ pub fn fill(words: impl Iterator<Item = OsString>) -> u8 {
 
 /// Makes what is to be the folder, and puts it in its place. Nothing is left of a work that was not completed.
 fn into_place(folder: &Path, make: impl FnOnce(&Path) -> Words<()>) -> Words<()> {
+    if let (true, Ok(target)) = (!folder.exists(), folder.read_link()) {
+        let (folder, target) = (folder.display(), target.display());
+        return Err(format!(
+            "{folder} is a link to {target}, which is not there: make that folder, or remove the link"
+        ));
+    }
     // Where a link leads is where it is filled.
     let folder = &folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let is_there = folder.is_dir();
@@ -49,16 +55,49 @@ fn into_place(folder: &Path, make: impl FnOnce(&Path) -> Words<()>) -> Words<()>
     };
     remove(&fresh).map_err(about(&fresh))?;
     fs::create_dir(&fresh).map_err(about(&fresh))?;
-    let made = make(&fresh).and_then(|()| match is_there {
-        true => fs::rename(&fresh, folder.join(WHOLE)).map_err(about(folder)),
-        false => fs::rename(&fresh, folder).map_err(about(folder)),
-    });
+    let made = make(&fresh)
+        .and_then(|()| has_no_name_of_ours(&fresh))
+        .and_then(|()| match is_there {
+            true => {
+                is_still_empty(folder)?;
+                fs::rename(&fresh, folder.join(WHOLE)).map_err(about(folder))
+            }
+            false => fs::rename(&fresh, folder).map_err(about(folder)),
+        });
     if made.is_err() {
         // What can't be removed now is by the next try.
         let _ = remove(&fresh);
     }
     made?;
     if is_there { finish(folder) } else { Ok(()) }
+}
+
+/// These names say how far a fill has come.
+fn has_no_name_of_ours(fresh: &Path) -> Words<()> {
+    let is_there = |name: &&str| fresh.join(name).symlink_metadata().is_ok();
+    match [UNFINISHED, WHOLE].into_iter().find(is_there) {
+        Some(name) => Err(format!(
+            "it holds `{name}`, a name that is runner's own while a folder is filled"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// It took its time, and somebody may have put something there.
+fn is_still_empty(folder: &Path) -> Words<()> {
+    for entry in fs::read_dir(folder).map_err(about(folder))? {
+        let name = entry.map_err(about(folder))?.file_name();
+        if name != UNFINISHED {
+            return Err(is_somebodys(folder, &name));
+        }
+    }
+    Ok(())
+}
+
+fn is_somebodys(folder: &Path, name: &std::ffi::OsStr) -> String {
+    let (folder, name) = (folder.display(), name.to_string_lossy());
+    let name = name.escape_debug();
+    format!("`{name}` has appeared in {folder} meanwhile, and is not overwritten: move it away, and it is filled")
 }
 
 /// Where a folder is made that is not there yet.
@@ -73,15 +112,18 @@ fn beside(folder: &Path) -> Words<PathBuf> {
 
 /// What was made in the folder, and is whole, becomes what it holds. Killed on the way it goes on where it was.
 fn finish(folder: &Path) -> Words<()> {
-    let move_up = || {
-        let whole = folder.join(WHOLE);
-        for entry in fs::read_dir(&whole)? {
-            let entry = entry?;
-            fs::rename(entry.path(), folder.join(entry.file_name()))?;
-        }
-        fs::remove_dir(whole)
-    };
-    move_up().map_err(about(folder))
+    let whole = folder.join(WHOLE);
+    let names: io::Result<Vec<OsString>> =
+        fs::read_dir(&whole).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.file_name())).collect());
+    let names = names.map_err(about(&whole))?;
+    let is_taken = |name: &&OsString| folder.join(name).symlink_metadata().is_ok();
+    if let Some(name) = names.iter().find(is_taken) {
+        return Err(is_somebodys(folder, name));
+    }
+    for name in &names {
+        fs::rename(whole.join(name), folder.join(name)).map_err(about(&folder.join(name)))?;
+    }
+    fs::remove_dir(&whole).map_err(about(&whole))
 }
 
 fn about(path: &Path) -> impl Fn(io::Error) -> String {
@@ -227,5 +269,47 @@ mod tests {
         fs::rename(folder.join("a"), folder.join(WHOLE).join("a")).unwrap();
         finish(&folder).unwrap();
         assert_eq!(names(&folder), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_somebody_put_there_meanwhile_is_not_overwritten() {
+        let bed = tempfile::tempdir().unwrap();
+        let folder = bed.path().join("old");
+        fs::create_dir(&folder).unwrap();
+        let meanwhile = |fresh: &Path| {
+            fs::write(folder.join("a"), "mine").unwrap();
+            two(fresh)
+        };
+        let words = into_place(&folder, meanwhile).unwrap_err();
+        assert!(words.contains("`a`"), "{words}");
+        assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "mine");
+        assert_eq!(names(&folder), ["a"]);
+        // While it moves up, too.
+        fs::create_dir(folder.join(WHOLE)).unwrap();
+        two(&folder.join(WHOLE)).unwrap();
+        let words = finish(&folder).unwrap_err();
+        assert!(words.contains("`a`"), "{words}");
+        assert_eq!(fs::read_to_string(folder.join("a")).unwrap(), "mine");
+        fs::remove_file(folder.join("a")).unwrap();
+        finish(&folder).unwrap();
+        assert_eq!(names(&folder), ["a", "b"]);
+    }
+
+    #[test]
+    fn names_that_are_ours_and_links_to_nowhere_are_refused() {
+        let bed = tempfile::tempdir().unwrap();
+        for name in [UNFINISHED, WHOLE] {
+            for folder in [bed.path().join("new"), bed.path().to_owned()] {
+                let ours = |fresh: &Path| fs::create_dir(fresh.join(name)).map_err(about(fresh));
+                let words = into_place(&folder, ours).unwrap_err();
+                assert!(words.contains(name), "{words}");
+                assert_eq!(names(bed.path()), [""; 0]);
+            }
+        }
+        let link = bed.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        let words = into_place(&link, two).unwrap_err();
+        assert!(words.contains("nowhere") && words.contains("not there"), "{words}");
+        assert_eq!(names(bed.path()), ["link"]);
     }
 }
