@@ -22,6 +22,14 @@ const FRESH_NS: i128 = 1_000_000_000;
 /// What a folder is called, or ends with, while it is filled; and in one that was there, once that is whole.
 pub const UNFINISHED: &str = ".runner-fills";
 pub const WHOLE: &str = ".runner-filled";
+/// What a folder that is not there yet is called while it is made.
+pub fn beside(folder: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    name.push(UNFINISHED);
+    folder.parent().unwrap_or(Path::new("/")).join(name)
+}
+
 /// A note is no longer.
 const LARGEST: u64 = 64 * 1024 * 1024;
 

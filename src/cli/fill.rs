@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::api::prepared::{UNFINISHED, WHOLE};
+use crate::api::prepared::{UNFINISHED, WHOLE, beside};
 
 /// In words, with what it is about.
 type Words<T> = Result<T, String>;
@@ -51,7 +51,11 @@ fn into_place(folder: &Path, make: impl FnOnce(&Path) -> Words<()>) -> Words<()>
     let fresh = match is_there {
         // It may be mounted, or its parent not ours to write.
         true => folder.join(UNFINISHED),
-        false => beside(folder)?,
+        false => {
+            let parent = folder.parent().unwrap_or(Path::new("/"));
+            fs::create_dir_all(parent).map_err(about(parent))?;
+            beside(folder)
+        }
     };
     remove(&fresh).map_err(about(&fresh))?;
     fs::create_dir(&fresh).map_err(about(&fresh))?;
@@ -98,16 +102,6 @@ fn is_somebodys(folder: &Path, name: &std::ffi::OsStr) -> String {
     let (folder, name) = (folder.display(), name.to_string_lossy());
     let name = name.escape_debug();
     format!("`{name}` has appeared in {folder} meanwhile, and is not overwritten: move it away, and it is filled")
-}
-
-/// Where a folder is made that is not there yet.
-fn beside(folder: &Path) -> Words<PathBuf> {
-    let parent = folder.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent).map_err(about(parent))?;
-    let mut name = OsString::from(".");
-    name.push(folder.file_name().unwrap_or_default());
-    name.push(UNFINISHED);
-    Ok(parent.join(name))
 }
 
 /// What was made in the folder, and is whole, becomes what it holds. Killed on the way it goes on where it was.

@@ -13,7 +13,7 @@ use super::errand::{Beside, End, Tickets, Underway, in_words};
 use super::hands::{Inbox, named};
 use super::launch::DEFAULT_UMASK;
 use super::turns::{Turn, Turns};
-use crate::api::prepared::{Filled, Notes, Reader, UNFINISHED, WHOLE, WithTheirRights};
+use crate::api::prepared::{Filled, Notes, Reader, UNFINISHED, WHOLE, WithTheirRights, beside};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
 use crate::spec::{Argv, OutputName, Service, Source};
@@ -114,6 +114,7 @@ impl Preparation {
             Fill::With(words, filled) => (words, filled),
         };
         let what = format!("source: {}", filled.from);
+        let is_fresh = matches!(words.first().map(String::as_str), Some("git" | "archive"));
         let mut command = vec![own_program(), FILL_VERB.to_owned()];
         command.extend(words);
         let command = Argv {
@@ -127,26 +128,22 @@ impl Preparation {
             told: vec![("GIT_TERMINAL_PROMPT", "0".to_owned())],
             ..beside
         };
-        // What appears while nobody looks is known to be ours.
-        let begins = notes.source(&filled.folder).is_none();
-        if begins {
+        if is_fresh {
+            // What appears while nobody looks is known to be ours, whatever was there before.
             let begun = Filled {
                 begun: true,
                 ..filled.clone()
             };
             notes = blocking(move || notes.with(begun)).await;
         }
-        let done = self.run(&what, &command, beside, cancelled).await;
+        let end = self.ended(&what, &command, beside, cancelled).await;
         point!("daemon.folder-filled");
-        let is_done = done.is_ok();
-        blocking(move || match is_done {
-            true => notes.filled(filled),
-            // Ended as it appeared: it is ours all the same.
-            false if begins && is_empty(&filled.folder).unwrap_or(false) => notes.not_filled(&filled.folder),
-            false => {}
+        let end = blocking(move || {
+            settle(&mut notes, filled, end.as_ref());
+            end
         })
         .await;
-        done
+        judged(&what, end)
     }
 
     /// Reads the notes and asks them, on a thread. What is looked at may be long, and anything at all: it is read as the user
@@ -194,27 +191,64 @@ impl Preparation {
         beside: Beside,
         cancelled: &mut oneshot::Receiver<()>,
     ) -> Result<(), Failure> {
+        let end = self.ended(what, command, beside, cancelled).await;
+        judged(what, end)
+    }
+
+    /// `None`: it was ended.
+    async fn ended(
+        &self,
+        what: &str,
+        command: &Argv,
+        beside: Beside,
+        cancelled: &mut oneshot::Receiver<()>,
+    ) -> Option<End> {
         let _ = self.inbox.send(Inbox::Fact(Fact::Preparing {
             id: self.id,
             what: what.to_owned(),
         }));
         let mut underway = Underway::beside(self.tickets.take(), self.id, command, beside, &self.inbox);
-        let end = tokio::select! {
-            end = underway.ended() => end,
+        tokio::select! {
+            end = underway.ended() => Some(end),
             _ = cancelled => {
                 underway.kill().await;
-                return Err(failed(format!("`{what}` was ended"), None));
-            }
-        };
-        match end {
-            End::Exited(ExitStatus::Code(0)) => Ok(()),
-            End::Exited(status) => Err(failed(format!("`{what}` {}", in_words(status)), None)),
-            End::NotStarted(failure) => {
-                let message = format!("`{what}` could not be started: {}", failure.message);
-                Err(failed(message, failure.suggestion))
+                None
             }
         }
     }
+}
+
+/// `None`: it was ended.
+fn judged(what: &str, end: Option<End>) -> Result<(), Failure> {
+    match end {
+        None => Err(failed(format!("`{what}` was ended"), None)),
+        Some(End::Exited(ExitStatus::Code(0))) => Ok(()),
+        Some(End::Exited(status)) => Err(failed(format!("`{what}` {}", in_words(status)), None)),
+        Some(End::NotStarted(failure)) => {
+            let message = format!("`{what}` could not be started: {}", failure.message);
+            Err(failed(message, failure.suggestion))
+        }
+    }
+}
+
+/// Notes how a fill has ended. `None`: it was killed, and may have come as far as anything.
+fn settle(notes: &mut Notes, filled: Filled, end: Option<&End>) {
+    let folder = &filled.folder;
+    let is_known = match end {
+        Some(End::Exited(ExitStatus::Code(0))) => return notes.filled(filled),
+        Some(End::Exited(ExitStatus::Code(_)) | End::NotStarted(_)) => true,
+        _ => false,
+    };
+    let is_begun = notes.source(folder).is_some_and(|known| known.begun);
+    let came_to_nothing = is_empty(folder).unwrap_or(false) || is_torn(folder) || is_known;
+    if is_begun && came_to_nothing && !folder.join(WHOLE).exists() {
+        notes.not_filled(folder);
+    }
+}
+
+/// A fill that was killed on its way has left something, so that what else is there is somebody's.
+fn is_torn(folder: &Path) -> bool {
+    folder.join(UNFINISHED).exists() || beside(folder).exists()
 }
 
 /// Writes those that are not what they should be: whether there were any. `live`: only those that are reloaded.
@@ -281,17 +315,20 @@ fn plan_to_fill(service: &Service, notes: &mut Notes) -> Fill {
         Err(error) => return Fill::Refused(failed(format!("{}: {error}", folder.display()), None)),
     };
     let target = folder.display().to_string();
-    // Its end was not seen, but it appeared, and only what is whole does.
-    let known = notes.source(folder).cloned().filter(|known| !known.begun || !is_empty);
-    if let Some(known) = known.as_ref().filter(|known| known.begun) {
-        let done = Filled {
-            begun: false,
-            ..known.clone()
-        };
-        if folder.join(WHOLE).exists() {
+    let mut known = notes.source(folder).cloned().filter(|known| !known.begun || !is_empty);
+    if let Some(begun) = known.clone().filter(|known| known.begun) {
+        let is_whole = folder.join(WHOLE).exists();
+        let done = Filled { begun: false, ..begun };
+        if is_whole {
             return Fill::With(vec!["finish".to_owned(), target], done);
         }
-        notes.filled(done);
+        if is_torn(folder) {
+            notes.not_filled(folder);
+            known = None;
+        } else {
+            // Its end was not seen, but it appeared, and only what is whole does.
+            notes.filled(done);
+        }
     }
     let from = source.text();
     let archive = match source {
@@ -426,5 +463,59 @@ mod tests {
         assert!(plan("b").contains("another one is wanted"));
         notes().not_filled(&folder);
         assert_eq!(plan("b"), "nothing", "somebody else's");
+    }
+
+    #[test]
+    fn what_somebody_puts_where_a_fill_came_to_nothing_is_theirs() {
+        let bed = tempfile::tempdir().unwrap();
+        let folder = bed.path().join("site");
+        let service = Service {
+            working_dir: folder.clone(),
+            source: Some(Source::Git {
+                url: "a".to_owned(),
+                rev: None,
+            }),
+            ..build::service("web")
+        };
+        let notes = || Notes::read(Some(bed.path()), &service.name);
+        let filled = |begun| Filled {
+            folder: folder.clone(),
+            from: service.source.as_ref().unwrap().text(),
+            archive: None,
+            begun,
+        };
+        let is_ours = || {
+            assert!(matches!(plan_to_fill(&service, &mut notes()), Fill::Nothing));
+            notes().source(&folder).is_some_and(|filled| !filled.begun)
+        };
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("page"), "").unwrap();
+        // Killed with the daemon: what it had made so far is still there.
+        for torn in [beside(&folder), folder.join(UNFINISHED)] {
+            notes().filled(filled(true));
+            std::fs::create_dir(&torn).unwrap();
+            assert!(!is_ours(), "{}", torn.display());
+            std::fs::remove_dir(&torn).unwrap();
+        }
+        // It has failed by itself, and says so.
+        let exited = |code| Some(End::Exited(ExitStatus::Code(code)));
+        notes().filled(filled(true));
+        settle(&mut notes(), filled(false), exited(1).as_ref());
+        assert!(!is_ours());
+        // Nobody knows how far it came.
+        notes().filled(filled(true));
+        settle(&mut notes(), filled(false), None);
+        assert!(is_ours());
+        // It goes on with what is whole.
+        notes().filled(filled(true));
+        std::fs::create_dir(folder.join(WHOLE)).unwrap();
+        settle(&mut notes(), filled(false), exited(1).as_ref());
+        assert!(notes().source(&folder).unwrap().begun);
+        settle(&mut notes(), filled(false), exited(0).as_ref());
+        assert!(!notes().source(&folder).unwrap().begun);
+        // Another revision that can't be had changes nothing.
+        std::fs::remove_dir(folder.join(WHOLE)).unwrap();
+        settle(&mut notes(), filled(false), exited(1).as_ref());
+        assert!(is_ours());
     }
 }

@@ -15,3 +15,5 @@ mod chaos;
 mod enumerate;
 mod oracles;
 mod scenario;
+#[cfg(feature = "source")]
+mod source;
