@@ -92,6 +92,73 @@ fn a_repository_fills_the_folder_and_another_revision_is_checked_out() {
     assert!(project.run(&["down"]).status.success());
 }
 
+fn git(folder: &Path, script: &str) {
+    let user = "export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always && \
+                export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b";
+    let done = Command::new("sh")
+        .args(["-c", &format!("{user} && {script}")])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{script}: {}", stderr(&done));
+}
+
+#[test]
+fn submodules_go_along_and_commits_without_a_branch_are_not_dropped() {
+    let project = Project::new("");
+    let (upstream, part, site) = (project.file("upstream"), project.file("part"), project.file("site"));
+    repository(&part);
+    repository(&upstream);
+    git(
+        &upstream,
+        "git submodule add -q ../part part && git -C part checkout -q v1 && git add part && git commit -q -m with && git tag w1 && \
+         git -C part checkout -q main && git commit -q -a -m later && git tag w2",
+    );
+    let with = |rev: &str| {
+        let url = upstream.display();
+        format!(
+            "[services.web]\ncommand = 'exec sleep 1000'\nrestart = 'no'\nworking_dir = 'site'\nsource = {{ git = '{url}', rev = '{rev}' }}\n\
+             [services.web.env]\nGIT_CONFIG_COUNT = '1'\nGIT_CONFIG_KEY_0 = 'protocol.file.allow'\nGIT_CONFIG_VALUE_0 = 'always'\n"
+        )
+    };
+    project.write("services.toml", &with("w1"));
+    ups(&project);
+    assert_eq!(project.read("site/part/page"), "one\n");
+    project.write("services.toml", &with("w2"));
+    eventually("the submodule goes along", || project.read("site/part/page") == "two\n");
+    assert!(project.run(&["wait", "web"]).status.success());
+    // Nobody would find a commit again that no branch has.
+    git(
+        &site,
+        "echo ours > page && git commit -q -a -m ours && git rev-parse HEAD > ../kept",
+    );
+    project.write("services.toml", &with("w1"));
+    eventually("it is refused", || {
+        project.service("web")["failure"]["reason"] == "prepare_failed"
+    });
+    let logs = stdout(&project.run(&["logs", "-n", "5", "web"]));
+    assert!(
+        logs.contains("has commits that no branch has") && logs.contains("branch NAME"),
+        "{logs}"
+    );
+    git(&site, "test $(git rev-parse HEAD) = $(cat ../kept) && git branch mine");
+    assert!(project.run(&["start", "web"]).status.success());
+    assert_eq!(project.read("site/part/page"), "one\n");
+    git(&site, "test $(git rev-parse mine) = $(cat ../kept)");
+    // What the repository itself has dropped was never anybody's here.
+    git(
+        &upstream,
+        "git tag -d w1 && git tag -d w2 && git commit -q --amend -m other && git tag w3",
+    );
+    project.write("services.toml", &with("w3"));
+    eventually("it goes on", || {
+        let web = project.service("web");
+        assert!(web["failure"].is_null(), "{web}");
+        project.read("site/part/page") == "two\n"
+    });
+    assert!(project.run(&["down"]).status.success());
+}
+
 #[test]
 fn a_repository_that_is_not_there_leaves_nothing() {
     let project = Project::new(

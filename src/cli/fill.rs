@@ -146,8 +146,15 @@ fn clone(fresh: &Path, url: &str, rev: &str) -> Words<()> {
 }
 
 /// Another revision of what was cloned: git(1) itself refuses to overwrite what was changed here. A branch goes on to where the
-/// repository has it, unless it has commits of its own here.
+/// repository has it, unless it has commits of its own here; and what was committed here on no branch is not left behind.
 fn checkout(folder: &Path, url: &str, rev: &str) -> Words<()> {
+    // Before the repository is asked: what it has dropped since was never made here.
+    if !holds(git(Some(folder)).args(["symbolic-ref", "--quiet", "HEAD"])) && !is_named(folder)? {
+        let folder = folder.display();
+        return Err(format!(
+            "{folder} has commits that no branch has, and {rev} is wanted: `git -C {folder} branch NAME` keeps them"
+        ));
+    }
     run(git(Some(folder)).args(["fetch", "--tags", "--", url, "+refs/heads/*:refs/remotes/origin/*"]))?;
     let (ours, theirs) = (format!("refs/heads/{rev}"), format!("refs/remotes/origin/{rev}"));
     let is_there = |name: &str| holds(git(Some(folder)).args(["rev-parse", "--quiet", "--verify", name]));
@@ -169,6 +176,18 @@ fn checkout(folder: &Path, url: &str, rev: &str) -> Words<()> {
     run(git(Some(folder)).args(["submodule", "update", "--init", "--recursive"]))
 }
 
+/// Whether a branch or a tag has what is checked out.
+fn is_named(folder: &Path) -> Words<bool> {
+    let mut refs = git(Some(folder));
+    refs.args(["for-each-ref", "--count=1", "--contains=HEAD"])
+        .stderr(Stdio::inherit());
+    let answer = refs.output().map_err(unasked)?;
+    match answer.status.success() {
+        true => Ok(!answer.stdout.is_empty()),
+        false => Err(format!("git: {}", answer.status)),
+    }
+}
+
 /// What git(1) says of a question, and nothing else.
 fn holds(command: &mut Command) -> bool {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -188,10 +207,16 @@ fn run(command: &mut Command) -> Words<()> {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("git: {status}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err("there is no `git` in the PATH of the service: install it, or use `archive`".to_owned())
+        Err(error) => Err(unasked(error)),
+    }
+}
+
+fn unasked(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "there is no `git` in the PATH of the service: install it, or use `archive`".to_owned()
         }
-        Err(error) => Err(format!("git: {error}")),
+        _ => format!("git: {error}"),
     }
 }
 
