@@ -65,6 +65,20 @@ fn a_step_is_run_once_until_its_inputs_change_and_its_output_is_in_the_log() {
 }
 
 #[test]
+fn a_step_that_others_followed_is_run_again_whatever_a_former_replica_did() {
+    let with = |step: &str| format!("{SERVICE}replicas = 2\nprepare = [{{ run = 'echo {step} >> runs' }}]\n");
+    let project = up(&with("a"));
+    assert_eq!(project.read("runs"), "a\n", "once for both");
+    assert!(project.run(&["scale", "web=1"]).status.success());
+    project.write("services.toml", &with("b"));
+    eventually("the other step is run", || project.read("runs") == "a\nb\n");
+    assert!(project.run(&["wait", "web"]).status.success());
+    project.write("services.toml", &with("a"));
+    eventually("the first one is run again", || project.read("runs") == "a\nb\na\n");
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
 fn a_step_that_fails_is_a_typed_reason_and_the_service_is_not_started() {
     let project = Project::new(&format!("{SERVICE}restart = 'no'\nprepare = ['first', 'second']\n"));
     let check = project.run(&["check"]);

@@ -120,6 +120,27 @@ impl Notes {
         self
     }
 
+    /// Only what still counts: of the replicas that there are (`None`: nobody knows), and of the steps that this one has. Else an
+    /// old note would come to life again with the replica or with the step.
+    #[must_use]
+    pub fn still(mut self, replicas: Option<&[ServiceName]>, folder: &Path, steps: &[PrepareStep]) -> Notes {
+        let keys: Vec<String> = steps.iter().map(|step| key(step, folder)).collect();
+        let count =
+            |steps: &BTreeMap<String, BTreeMap<String, Inputs>>| steps.values().map(|steps| 1 + steps.len()).sum();
+        let before: usize = count(&self.noted.steps);
+        let own = &self.service;
+        self.noted
+            .steps
+            .retain(|name, _| name == own || replicas.is_none_or(|all| all.iter().any(|one| one.as_str() == name)));
+        if let Some(steps) = self.noted.steps.get_mut(own) {
+            steps.retain(|known, _| keys.contains(known));
+        }
+        if count(&self.noted.steps) != before {
+            self.write();
+        }
+        self
+    }
+
     /// Forgets all of it.
     ///
     /// # Errors
@@ -194,20 +215,34 @@ impl Notes {
         let (mut now, is_there) = self.reader.read(look)?;
         let read = |files: &BTreeMap<PathBuf, Stamp>| self.reader.read(|ended| content(files, ended));
         match known.filter(|_| is_there) {
-            Some(known) if known.is_untouched(&now) => return Ok(None),
+            Some(known) if known.is_untouched(&now) => now = known.clone(),
             Some(known) => {
                 now.content = read(&now.files)?;
-                if now.content == known.content {
-                    for steps in self.noted.steps.values_mut().filter(|steps| steps.contains_key(&key)) {
-                        steps.insert(key.clone(), now.clone());
-                    }
-                    self.write();
-                    return Ok(None);
+                if now.content != known.content {
+                    return Ok(Some(now));
                 }
             }
-            None => now.content = read(&now.files)?,
+            None => {
+                now.content = read(&now.files)?;
+                return Ok(Some(now));
+            }
         }
-        Ok(Some(now))
+        if self.put(&key, &now) {
+            self.write();
+        }
+        Ok(None)
+    }
+
+    /// For this replica, so that it counts when the one that did it is no more, and for all that have the same step: whether
+    /// that is new.
+    fn put(&mut self, key: &str, inputs: &Inputs) -> bool {
+        let own = self.noted.steps.entry(self.service.clone()).or_default();
+        let mut is_new = own.insert(key.to_owned(), inputs.clone()).as_ref() != Some(inputs);
+        for noted in self.noted.steps.values_mut().filter_map(|steps| steps.get_mut(key)) {
+            is_new |= noted != inputs;
+            noted.clone_from(inputs);
+        }
+        is_new
     }
 
     /// It was done in this folder with these inputs, for all replicas that have the same step. Steps of this replica that are no
@@ -219,10 +254,7 @@ impl Notes {
         );
         let steps = self.noted.steps.entry(self.service.clone()).or_default();
         steps.retain(|known, _| keys.contains(known));
-        steps.insert(own.clone(), Inputs::default());
-        for noted in self.noted.steps.values_mut().filter_map(|steps| steps.get_mut(&own)) {
-            *noted = inputs.clone();
-        }
+        self.put(&own, &inputs);
         self.write();
     }
 
@@ -652,5 +684,52 @@ mod tests {
         };
         assert!(due(rights).unwrap().is_some());
         assert_eq!(due(none).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_replica_that_is_no_more_says_nothing_of_what_is_done() {
+        let mut bed = Bed::with(&[], None);
+        let (folder, replicas) = (Path::new("/"), ["web@1", "web@2"].map(ServiceName::new));
+        let notes = |bed: &Bed, name: &str, replicas: &[ServiceName]| {
+            let steps = std::slice::from_ref(&bed.step);
+            Notes::read(Some(bed.folder.path()), &ServiceName::new(name)).still(Some(replicas), folder, steps)
+        };
+        let is_due = |bed: &Bed, name: &str, replicas: &[ServiceName]| {
+            notes(bed, name, replicas).is_due(&bed.step, folder).unwrap().is_some()
+        };
+        let run = |bed: &Bed, name: &str, replicas: &[ServiceName]| {
+            let steps = std::slice::from_ref(&bed.step);
+            notes(bed, name, replicas).done(&bed.step, folder, Inputs::default(), steps);
+        };
+        run(&bed, "web@2", &replicas);
+        assert!(!is_due(&bed, "web@1", &replicas));
+        // What the other did still counts without it.
+        let one = &replicas[..1];
+        assert!(!is_due(&bed, "web@1", one));
+        // There and back again, with nobody who does the first one meanwhile.
+        run(&bed, "web@2", &replicas);
+        bed.step.run.words.push("--force".into());
+        run(&bed, "web@1", one);
+        bed.step.run.words.pop();
+        assert!(is_due(&bed, "web@1", one), "another step was done since");
+        assert!(is_due(&bed, "web@1", &replicas), "nor does it come to life again");
+    }
+
+    #[test]
+    fn a_step_that_is_no_more_is_forgotten_though_nothing_was_run() {
+        let mut bed = Bed::with(&[], None);
+        let (folder, replicas) = (Path::new("/"), ["web@1", "web@2"].map(ServiceName::new));
+        let notes = |bed: &Bed, name: &str| {
+            let steps = std::slice::from_ref(&bed.step);
+            Notes::read(Some(bed.folder.path()), &ServiceName::new(name)).still(Some(&replicas), folder, steps)
+        };
+        let first = std::slice::from_ref(&bed.step).to_vec();
+        notes(&bed, "web@1").done(&first[0], folder, Inputs::default(), &first);
+        bed.step.run.words.push("--force".into());
+        let second = std::slice::from_ref(&bed.step).to_vec();
+        notes(&bed, "web@2").done(&second[0], folder, Inputs::default(), &second);
+        assert!(notes(&bed, "web@1").is_due(&bed.step, folder).unwrap().is_none());
+        bed.step.run.words.pop();
+        assert!(notes(&bed, "web@1").is_due(&bed.step, folder).unwrap().is_some());
     }
 }

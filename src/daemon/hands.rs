@@ -50,7 +50,7 @@ use crate::guardian::records::Launched;
 use crate::logs::{LogFact, Pump};
 use crate::probe::Notification;
 use crate::reconcile::{Action, ExitStatus, Fact, Failure, Incarnation, ProbeKind, Purpose, ServiceId};
-use crate::spec::{Check, Given, Service, ServiceName};
+use crate::spec::{Check, Given, Project, Service, ServiceName};
 use crate::sys;
 use crate::sys::places::nameless;
 use crate::sys::ports::PortTrouble;
@@ -179,7 +179,8 @@ pub struct Hands {
     /// Of the fingerprints of this session.
     salt: String,
     conflicts: HashMap<ServiceId, Conflict>,
-    /// Of the definition in force, where ports of it may move.
+    /// The definition in force, and how it is made again where ports of it may move.
+    project: Option<Arc<Project>>,
     recipe: Option<Arc<Recipe>>,
     moved: MovedPorts,
     sockets: Sockets,
@@ -220,6 +221,7 @@ impl Hands {
             finds: Finds::new(),
             salt,
             conflicts: HashMap::new(),
+            project: None,
             recipe: None,
             moved: MovedPorts::new(),
             sockets: Sockets::default(),

@@ -16,7 +16,7 @@ use super::turns::{Turn, Turns};
 use crate::api::prepared::{Filled, Notes, Reader, UNFINISHED, WHOLE, WithTheirRights, beside};
 use crate::fault::point;
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation, Reason};
-use crate::spec::{Argv, OutputName, Service, Source};
+use crate::spec::{Argv, OutputName, Service, ServiceName, Source};
 use crate::sys;
 use crate::sys::users::Ids;
 
@@ -28,6 +28,8 @@ pub struct Preparation {
     pub service: Arc<Service>,
     /// Who writes the files; `None`: we do.
     pub ids: Option<Ids>,
+    /// All that are declared together with it; `None`: nobody knows them.
+    pub replicas: Option<Vec<ServiceName>>,
     /// `None`: nothing can be kept.
     pub state_dir: Option<PathBuf>,
     pub tickets: Rc<Tickets>,
@@ -153,14 +155,16 @@ impl Preparation {
         cancelled: &mut oneshot::Receiver<()>,
         ask: impl FnOnce(&Service, &mut Notes) -> T + Send + 'static,
     ) -> Result<(Notes, T), Failure> {
-        let (service, state_dir) = (self.service.clone(), self.state_dir.clone());
+        let (service, state_dir, replicas) = (self.service.clone(), self.state_dir.clone(), self.replicas.clone());
         let reader = Reader {
             rights: self.rights(),
             ended: Arc::default(),
         };
         let ended = reader.ended.clone();
         let asked = blocking(move || {
-            let mut notes = Notes::read(state_dir.as_deref(), &service.name).read_by(reader);
+            let mut notes = Notes::read(state_dir.as_deref(), &service.name)
+                .still(replicas.as_deref(), &service.working_dir, &service.prepare)
+                .read_by(reader);
             let answer = ask(&service, &mut notes);
             (notes, answer)
         });

@@ -11,7 +11,7 @@ use crate::daemon::errand::{self, Beside, Underway};
 use crate::daemon::launch::Setting;
 use crate::daemon::preparation::{self, Preparation};
 use crate::reconcile::{Fact, Failure, Incarnation, Purpose};
-use crate::spec::{Given, Service};
+use crate::spec::{Given, Service, ServiceName};
 use crate::sys::places::nameless;
 use crate::sys::users::Ids;
 
@@ -31,6 +31,7 @@ impl Hands {
             id,
             service: service.clone(),
             ids,
+            replicas: self.replicas_of(&service.name),
             state_dir: (!nameless::is_nowhere(&self.state_dir)).then(|| self.state_dir.clone()),
             tickets: self.tickets.clone(),
             turns: self.turns.clone(),
@@ -46,6 +47,13 @@ impl Hands {
             let result = preparation.perform(cancelled).await;
             let _ = inbox.send(Inbox::Fact(Fact::Prepared { id, result }));
         });
+    }
+
+    /// `None`: no definition says it.
+    fn replicas_of(&self, service: &ServiceName) -> Option<Vec<ServiceName>> {
+        let names = self.project.as_ref()?.services.keys();
+        let is_one = |name: &&ServiceName| name.base() == service.base();
+        Some(names.filter(is_one).cloned().collect())
     }
 
     pub(super) fn cancel_prepare(&mut self, id: Incarnation) {

@@ -8,13 +8,13 @@ use super::Hands;
 use super::refusals::check;
 use crate::config::{MovedPorts, Recipe};
 use crate::reconcile::{Fact, Failure, Incarnation, Reason};
-use crate::spec::{Port, Service};
+use crate::spec::{Port, Project, Service};
 use crate::sys::ports::{self, PortTrouble};
 
 impl Hands {
     /// A definition is about to come into force.
-    pub fn follow(&mut self, recipe: Option<Arc<Recipe>>) {
-        self.recipe = recipe;
+    pub fn follow(&mut self, project: Arc<Project>, recipe: Option<Arc<Recipe>>) {
+        (self.project, self.recipe) = (Some(project), recipe);
     }
 
     /// What the ports of living services are, where that is not what their definitions say.

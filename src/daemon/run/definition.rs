@@ -458,7 +458,7 @@ impl Daemon {
         self.definition.project = Some(project.clone());
         self.definition.ends = Some(ends);
         self.definition.recipe = recipe.clone();
-        self.hands.follow(recipe);
+        self.hands.follow(project.clone(), recipe);
         self.hands.declare_sockets(&project);
         self.definition.watching.look_at(watching::of(&project));
         if let Err(error) = self.definition.ports.keep(&project) {
