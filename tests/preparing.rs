@@ -132,6 +132,25 @@ fn a_stop_ends_a_step_as_a_tree_and_nothing_is_noted() {
 }
 
 #[test]
+fn a_stop_ends_the_reading_of_inputs() {
+    let project = Project::new(&format!(
+        "{SERVICE}prepare = [{{ run = 'touch done', inputs = ['large'] }}]\n"
+    ));
+    let large = std::fs::File::create(project.file("large")).unwrap();
+    // Nothing on the disk, and hours to read.
+    large.set_len(1 << 42).unwrap();
+    assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+    eventually("it is preparing", || project.service("web")["state"] == "preparing");
+    assert!(project.run(&["stop", "web"]).status.success());
+    assert_eq!(project.service("web")["state"], "stopped");
+    assert!(project.run(&["start", "--no-wait", "web"]).status.success());
+    eventually("it is preparing", || project.service("web")["state"] == "preparing");
+    assert!(project.run(&["down"]).status.success());
+    assert!(!project.file("done").exists());
+    project.assert_nothing_is_left();
+}
+
+#[test]
 fn a_killed_daemon_begins_the_step_anew_and_a_killed_guardian_s_is_not_doubled() {
     let step = "echo x >> runs; while ! test -e go; do read line < gate; done; rm go";
     let project = Project::new(&format!("{SERVICE}prepare = [{{ run = '{step}' }}]\n"));
@@ -248,11 +267,15 @@ fn files_are_written_by_the_user_of_the_service() {
     let toml = project.read("services.toml");
     for (umask, mode) in [("", 0o644), ("umask = '077'\n", 0o600), ("umask = '002'\n", 0o664)] {
         std::fs::remove_file(project.file("theirs/a.conf")).unwrap();
-        project.write(
-            "services.toml",
-            &toml.replace("user = 'nobody'\n", &format!("user = 'nobody'\n{umask}")),
-        );
+        let _ = std::fs::remove_dir_all(project.file("theirs/x"));
+        let toml = toml.replace("user = 'nobody'\n", &format!("user = 'nobody'\n{umask}"));
+        let also = "files = { 'theirs/x/y/b.conf' = { content = 'x' }, ";
+        project.write("services.toml", &toml.replace("files = { ", also));
         assert!(project.run(&["restart", "web"]).status.success());
+        for folder in ["theirs/x", "theirs/x/y"] {
+            let made = project.file(folder).metadata().unwrap().permissions().mode();
+            assert_eq!(made & 0o777, mode | (mode & 0o444) >> 2, "{folder}, {umask}");
+        }
         let made = project.file("theirs/a.conf").metadata().unwrap().permissions().mode();
         assert_eq!(made & 0o777, mode, "{umask}");
     }

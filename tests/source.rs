@@ -232,6 +232,18 @@ fn archives_fill_the_folder() {
 }
 
 #[test]
+fn an_archive_that_is_no_file_is_not_waited_for() {
+    let project = Project::new(
+        "[services.web]\ncommand = 'exec sleep 1000'\nrestart = 'no'\nworking_dir = 'site'\nsource = { archive = 'pipe' }\n",
+    );
+    nix::unistd::mkfifo(&project.file("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let message = fails(&project, "prepare_failed");
+    assert!(message.contains("pipe: it is no regular file"), "{message}");
+    assert!(!project.file("site").exists());
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
 fn archives_that_would_leave_the_folder_leave_nothing() {
     let zip = |entries: &str| {
         format!("z = zipfile.ZipFile('bad', 'w', zipfile.ZIP_DEFLATED)\nz.writestr('fine', 'x')\n{entries}\nz.close()")

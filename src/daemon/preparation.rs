@@ -291,12 +291,12 @@ fn write_file(path: &Path, content: &[u8], service: &Service) -> io::Result<bool
     if is_same_size && std::fs::read(path)? == content {
         return Ok(false);
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
     // As the service would make it.
-    let mode = 0o666 & !service.umask.unwrap_or(DEFAULT_UMASK);
-    sys::files::replace_as(path, content, Some(mode))?;
+    let umask = service.umask.unwrap_or(DEFAULT_UMASK);
+    if let Some(folder) = path.parent() {
+        sys::files::create_folders(folder, 0o777 & !umask)?;
+    }
+    sys::files::replace_as(path, content, Some(0o666 & !umask))?;
     Ok(true)
 }
 

@@ -89,6 +89,27 @@ pub fn replace_private(path: &Path, text: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Makes a folder with those on the way to it; what is new gets these permission bits, whatever our own umask is, and is ours
+/// to write.
+///
+/// # Errors
+/// One of them can't be made; those before it stay.
+pub fn create_folders(path: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folders(parent, mode)?;
+    }
+    match std::fs::create_dir(path) {
+        Ok(()) => std::fs::set_permissions(path, PermissionsExt::from_mode(mode | 0o700)),
+        // Somebody was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 fn write_new(fresh: &Path, like: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
