@@ -71,6 +71,8 @@ fn a_repository_fills_the_folder_and_another_revision_is_checked_out() {
     eventually("the tag is there", || project.read("site/page") == "one\n");
     project.write("services.toml", &with(", rev = 'main'"));
     eventually("the branch has gone on", || project.read("site/page") == "three\n");
+    // The page is there before git is through.
+    assert!(project.run(&["wait", "web"]).status.success());
     commit("site", "ours");
     commit("upstream", "theirs");
     project.write("services.toml", &with(", rev = 'v1'"));
