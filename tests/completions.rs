@@ -168,3 +168,17 @@ fn bash_understands_its_lines() {
         .unwrap();
     assert_eq!(lines(&output), ["web", "worker"]);
 }
+
+#[test]
+fn every_verb_has_a_manual_page() {
+    let project = Project::new(FILE);
+    let page = project.run(&["man"]);
+    assert!(page.status.success(), "{}", stderr(&page));
+    let page = stdout(&page);
+    assert!(page.contains(".TH runner 1") && page.contains("EXIT STATUS"), "{page}");
+    for verb in ["up", "attach", "man", "shell"] {
+        let page = stdout(&project.run(&["man", verb]));
+        assert!(page.contains(&format!(".TH runner-{verb} 1")), "{page}");
+    }
+    assert_eq!(project.run(&["man", "nothing"]).status.code(), Some(2));
+}

@@ -349,3 +349,20 @@ fn a_hook_that_fails_or_hangs_holds_nothing_up_but_a_start() {
     assert_eq!(web["failure"]["reason"], "prepare_failed", "{web}");
     assert!(project.run(&["down"]).status.success());
 }
+
+#[test]
+fn a_second_ctrl_c_ends_the_hook_that_the_end_waits_for() {
+    let project = Project::new(&format!(
+        "{SERVICE}[services.fails]\ncommand = 'exit 3'\nrestart = 'no'\nhooks = {{ on_failure = 'echo it pages; exec sleep 1000' }}\n"
+    ));
+    let mut up = project.up(&[]);
+    up.wait_for("it pages");
+    up.signal("INT");
+    up.wait_for("once more to kill");
+    eventually("it is waited for", || {
+        project.processes().len() == 4 && project.service("web")["state"] == "stopped"
+    });
+    up.signal("INT");
+    up.end();
+    project.assert_nothing_is_left();
+}

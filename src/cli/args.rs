@@ -19,9 +19,9 @@ use super::completions;
 use crate::api::boot::ConsoleFormat;
 use crate::spec::ExitPolicy;
 pub use attaching::Attach;
-pub use completing::Completions;
 #[cfg(feature = "completions")]
 pub use completing::ShellArg;
+pub use completing::{Completions, Man};
 pub use converting::{Import, Init};
 pub use editing::{Add, Rm};
 pub use graphing::{Graph, GraphFormat};
@@ -161,6 +161,8 @@ pub enum Verb {
     Schema,
     /// Print the lines that make a shell complete verbs, flags and live names
     Completions(Completions),
+    /// Print a manual page: `runner man VERB | man -l -`
+    Man(Man),
     /// Print the lines that start and stop projects as a shell enters and leaves their folders
     Shell(Shell),
     /// Let the shell integration start a project, until one of its files changes

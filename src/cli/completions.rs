@@ -4,6 +4,7 @@
 //! then is kept to ourselves: the user is in the middle of a line.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,9 +13,9 @@ use clap_complete::CompletionCandidate;
 use clap_complete::engine::ArgValueCompleter;
 use clap_complete::env::{CompleteEnv, Shells};
 
-use super::args::{Cli, Completions, Global, ShellArg};
+use super::args::{Cli, Completions, Global, Man, ShellArg};
 use super::outcome::Outcome;
-use super::{Result, project, reach};
+use super::{Result, help, project, reach};
 use crate::api::wire;
 use crate::config;
 
@@ -44,6 +45,32 @@ pub fn completions(args: &Completions) -> Result<u8> {
     project::print(&String::from_utf8_lossy(&lines));
     Ok(0)
 }
+
+/// Prints a manual page, as roff(7).
+pub fn man(args: &Man) -> Result<u8> {
+    let mut command = Cli::command();
+    command.build();
+    let command = match &args.verb {
+        None => command,
+        Some(verb) => match command.find_subcommand(verb) {
+            // `runner up` is what it is called in its own page, and runner-up its name.
+            Some(found) => found.clone().name(format!("runner-{}", found.get_name())),
+            None => return help::unknown_verb(&[verb.into()]),
+        },
+    };
+    let mut page = Vec::new();
+    let man = clap_mangen::Man::new(command).manual("Runner");
+    let rendered = man.render(&mut page).and_then(|()| page.write_all(STATUS));
+    rendered.map_err(Outcome::io("make the page"))?;
+    project::print(&String::from_utf8_lossy(&page));
+    Ok(0)
+}
+
+/// As docs/exit-codes-and-signals.md has it in full.
+const STATUS: &[u8] = b".SH EXIT STATUS\n\
+.TP\n0\ndone\n.TP\n1\nthe operation failed\n.TP\n2\nwrong usage, or an invalid file\n\
+.TP\n3\nthere is no such service\n.TP\n4\nno runner is up for this project\n\
+.TP\n124\ntimed out\n.TP\n130\ninterrupted while waiting; what was asked for goes on\n";
 
 /// What the shell will call: runner by its name, or by its path when it was typed as one.
 fn program() -> Result<String> {

@@ -66,7 +66,7 @@ fn help_of(words: &[OsString]) -> super::Result<u8> {
 }
 
 /// Verbs of the contract that later steps bring.
-const LATER: &[&str] = &["tui", "open", "export", "man"];
+const LATER: &[&str] = &["tui", "open", "export"];
 
 /// Words that other tools use.
 const OTHERS: &[(&str, &str)] = &[

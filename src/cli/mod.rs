@@ -131,6 +131,7 @@ pub fn run() -> u8 {
         Verb::Allow(args) => shell::allow(&cli.global, args),
         Verb::Deny(args) => shell::deny(&cli.global, args),
         Verb::Completions(args) => completions::completions(args),
+        Verb::Man(args) => completions::man(args),
         Verb::Other(words) => help::unknown_verb(words),
     };
     match outcome {

@@ -116,7 +116,7 @@ impl Preparation {
             Fill::With(words, filled) => (words, filled),
         };
         let what = format!("source: {}", filled.from);
-        let is_fresh = matches!(words.first().map(String::as_str), Some("git" | "archive"));
+        let meanwhile = meanwhile(words.first().map_or("", String::as_str), &filled);
         let mut command = vec![own_program(), FILL_VERB.to_owned()];
         command.extend(words);
         let command = Argv {
@@ -130,13 +130,8 @@ impl Preparation {
             told: vec![("GIT_TERMINAL_PROMPT", "0".to_owned())],
             ..beside
         };
-        if is_fresh {
-            // What appears while nobody looks is known to be ours, whatever was there before.
-            let begun = Filled {
-                begun: true,
-                ..filled.clone()
-            };
-            notes = blocking(move || notes.with(begun)).await;
+        if let Some(meanwhile) = meanwhile {
+            notes = blocking(move || notes.with(meanwhile)).await;
         }
         let end = self.ended(&what, &command, beside, cancelled).await;
         point!("daemon.folder-filled");
@@ -298,6 +293,22 @@ fn write_file(path: &Path, content: &[u8], service: &Service) -> io::Result<bool
     }
     sys::files::replace_as(path, content, Some(0o666 & !umask))?;
     Ok(true)
+}
+
+/// What is noted until it is known how it ended: nobody may see that.
+fn meanwhile(verb: &str, filled: &Filled) -> Option<Filled> {
+    let filled = filled.clone();
+    match verb {
+        // What appears while nobody looks is known to be ours, whatever was there before.
+        "git" | "archive" => Some(Filled { begun: true, ..filled }),
+        // One that ended halfway is at no revision that anybody asks for: the next start checks out again.
+        "checkout" => {
+            let url = filled.from.split(" at ").next().unwrap_or_default();
+            let from = format!("{url} at an unknown revision");
+            Some(Filled { from, ..filled })
+        }
+        _ => None,
+    }
 }
 
 /// Or not there. What a try has left that was killed is nobody's.
@@ -521,5 +532,33 @@ mod tests {
         std::fs::remove_dir(folder.join(WHOLE)).unwrap();
         settle(&mut notes(), filled(false), exited(1).as_ref());
         assert!(is_ours());
+    }
+    #[test]
+    fn a_checkout_that_ended_halfway_is_done_again_whatever_is_asked_for() {
+        let bed = tempfile::tempdir().unwrap();
+        let folder = bed.path().join("site");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("page"), "").unwrap();
+        let at = |rev: &str| Source::Git {
+            url: "https://a.b/c".to_owned(),
+            rev: Some(rev.to_owned()),
+        };
+        let service = |rev: &str| Service {
+            working_dir: folder.clone(),
+            source: Some(at(rev)),
+            ..build::service("web")
+        };
+        let notes = || Notes::read(Some(bed.path()), &service("v1").name);
+        let filled = |rev: &str| Filled {
+            folder: folder.clone(),
+            from: at(rev).text(),
+            archive: None,
+            begun: false,
+        };
+        let is_due = |rev: &str| matches!(plan_to_fill(&service(rev), &mut notes()), Fill::With(words, _) if words[0] == "checkout");
+        notes().filled(filled("v1"));
+        assert!(!is_due("v1") && is_due("v2"));
+        notes().filled(meanwhile("checkout", &filled("v2")).unwrap());
+        assert!(is_due("v1") && is_due("v2"));
     }
 }

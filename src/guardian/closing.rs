@@ -2,7 +2,7 @@
 //! and somebody has to clean up.
 
 use super::guard::Guard;
-use super::held::Life;
+use super::held::{Held, Life};
 use super::orders::{Target, Ticket};
 use crate::reconcile::ExitStatus;
 use crate::sys::clock;
@@ -28,6 +28,18 @@ impl Closing {
 }
 
 impl Guard {
+    /// Services have ended. A hook or a probe that nobody waits for any more may still run.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+        self.end_errands();
+    }
+
+    /// SIGKILL was not in vain yet.
+    fn is_ending_errands(&self) -> bool {
+        let has_hope = |held: &Held| held.killing.as_ref().is_some_and(|kill| !kill.given_up);
+        self.held.values().any(|held| held.reap_tree && has_hope(held))
+    }
+
     /// Our exit code once there is nothing more to do.
     pub(super) fn over(&mut self) -> Option<i32> {
         let gone = match self.revival {
@@ -39,6 +51,9 @@ impl Guard {
             return None;
         }
         if self.finished {
+            if self.is_ending_errands() {
+                return None;
+            }
             return Some(self.daemon_ended.map_or(0, code));
         }
         match self.revival {

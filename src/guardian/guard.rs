@@ -341,7 +341,7 @@ impl Guard {
             Order::CloseSocket(to) => self.sockets.close(to),
             Order::Adopt(orphans) => self.adopt(orphans),
             Order::Renew { program } => self.renewal = Some(program),
-            Order::Finish => self.finished = true,
+            Order::Finish => self.finish(),
         }
     }
 

@@ -48,7 +48,7 @@ pub enum Order {
     Adopt(Vec<Orphan>),
     /// The daemon is about to end: become this program, which holds everything as we did and starts a daemon of its own.
     Renew { program: Vec<u8> },
-    /// The daemon is about to end because everything is over: end too.
+    /// The daemon is about to end because everything is over: end too, and with it what is only run beside services.
     Finish,
 }
 

@@ -175,8 +175,8 @@ impl Guard {
         self.greet_anew(GuardianLink::over(ours.into()), before)
     }
 
-    /// What the dead one had under way beside services (probes, stop commands): nobody waits for it any more.
-    fn end_errands(&mut self) {
+    /// What the daemon had under way beside services (probes, stop commands): nobody waits for it any more.
+    pub(super) fn end_errands(&mut self) {
         let errands = self.held.values().filter(|held| held.reap_tree);
         let errands: Vec<Ticket> = errands.map(|held| held.ticket).collect();
         for ticket in errands {

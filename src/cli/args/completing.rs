@@ -17,3 +17,10 @@ pub enum ShellArg {
     Elvish,
     Powershell,
 }
+
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The page of this verb; else the one of runner itself
+    #[arg(value_name = "VERB")]
+    pub verb: Option<String>,
+}

@@ -2,11 +2,15 @@
 
 use clap::builder::ArgExt;
 
-use super::args::Completions;
+use super::args::{Completions, Man};
 use super::{Result, help};
 
 pub fn completions(_: &Completions) -> Result<u8> {
     Err(help::left_out("completions", "completions"))
+}
+
+pub fn man(_: &Man) -> Result<u8> {
+    Err(help::left_out("man", "completions"))
 }
 
 /// No shell is answered.

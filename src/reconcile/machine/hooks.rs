@@ -51,6 +51,7 @@ impl Machine {
             began: step.now.mono_ns,
             then: then.clone(),
             phase: Phase::PostStop,
+            killed: None,
         };
         self.enter(Life::Stopping(Box::new(stopping)), self.cause.clone(), step);
         true

@@ -9,7 +9,7 @@ use crate::reconcile::failure::{Failure, Reason};
 use crate::reconcile::health::Probing;
 use crate::reconcile::ports::Tried;
 use crate::reconcile::snapshot::StateName;
-use crate::spec::{Probe, Rung, Service};
+use crate::spec::{Probe, Rung, Service, StopScope};
 
 #[derive(Clone, Debug)]
 pub(in crate::reconcile) enum Life {
@@ -146,6 +146,8 @@ pub(in crate::reconcile) struct Stopping {
     pub then: Then,
     pub ladder: Vec<Rung>,
     pub phase: Phase,
+    /// Whom SIGKILL was ordered for last.
+    pub killed: Option<StopScope>,
 }
 
 /// What of the incarnation is known to exist.

@@ -282,6 +282,7 @@ pub(super) fn life(lived: &Lived, spec: &Arc<Service>, now: u64) -> Life {
             then: then.clone(),
             ladder: spec.stop.clone(),
             phase: phase.clone(),
+            killed: None,
         })),
         Lived::Completed { status } => Life::Completed { status: *status },
         Lived::Failed {

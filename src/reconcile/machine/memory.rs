@@ -254,7 +254,7 @@ impl Machine {
         {
             self.on_spawned(pid, step);
         }
-        if executed && matches!(self.life, Life::Executing { .. }) {
+        if executed && matches!(self.life, Life::Executing { .. } | Life::Stopping(_)) {
             self.on_executed(step);
         }
         if let Some(process) = self.life.process_mut() {

@@ -240,6 +240,22 @@ impl Machine {
                 self.enter(life, cause.clone(), step);
                 self.publish(EventKind::Started { pid }, cause, step);
             }
+            Life::Stopping(mut stopping) => {
+                // From now on it may put itself into the background.
+                if let Body::Embryo { pid } = stopping.body {
+                    stopping.body = Body::Alive(Process {
+                        spec: Arc::clone(&stopping.spec),
+                        pid,
+                        launched: pid,
+                        spawned_at: stopping.began,
+                        executed_at: mono,
+                        executed_wall: wall,
+                        status_text: None,
+                    });
+                    self.moves += 1;
+                }
+                self.life = Life::Stopping(stopping);
+            }
             other => self.life = other,
         }
     }

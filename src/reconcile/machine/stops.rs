@@ -19,6 +19,15 @@ const STUCK_REST: Duration = Duration::from_secs(30);
 /// `stop_command` runs.
 const COMMAND: Phase = Phase::Command { ended: false };
 
+/// How far SIGKILL goes.
+fn reach(scope: StopScope) -> u8 {
+    match scope {
+        StopScope::Process => 0,
+        StopScope::Group => 1,
+        StopScope::Tree => 2,
+    }
+}
+
 impl Phase {
     /// The command that is under way.
     pub(super) fn command(&self) -> Option<Purpose> {
@@ -122,6 +131,7 @@ impl Machine {
             then,
             ladder,
             phase: Phase::Unborn,
+            killed: None,
         };
         self.enter(Life::Stopping(Box::new(stopping)), cause, step);
         if unborn {
@@ -204,6 +214,7 @@ impl Machine {
         stopping.phase = Phase::Killing {
             until: after(now, KILL_ANSWER),
         };
+        stopping.killed = Some(scope);
         step.out.push(Action::Kill { id, scope });
         let waited = Duration::from_nanos(now.saturating_sub(stopping.began));
         let words = format!("SIGKILL was needed after {}", words::duration(waited));
@@ -221,6 +232,7 @@ impl Machine {
         // A group does not outlive SIGKILL without a `KillFailed`, and who left it is none of ours.
         let is_rest_of_group = scope == StopScope::Group && matches!(stopping.body, Body::Leftovers);
         let due = stopping.deadline(patience).is_some_and(|at| at <= now);
+        let is_wider = stopping.killed.is_some_and(|killed| reach(scope) > reach(killed));
         match &mut stopping.phase {
             Phase::Unborn => {}
             Phase::PreStop | Phase::Command { .. } if due || step.hasten => {
@@ -240,6 +252,14 @@ impl Machine {
             Phase::Rung { index, .. } if due || step.hasten => {
                 let next = *index + 1;
                 self.climb(next, step);
+            }
+            Phase::Killing { .. } | Phase::Stuck { .. } if is_wider => {
+                // What an edit has added, or a launcher has left, was not reached.
+                stopping.phase = Phase::Killing {
+                    until: after(now, KILL_ANSWER),
+                };
+                stopping.killed = Some(scope);
+                step.out.push(Action::Kill { id, scope });
             }
             Phase::Killing { .. } if due && is_rest_of_group => {
                 self.finish_stopping(step);

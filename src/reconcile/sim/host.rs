@@ -75,7 +75,9 @@ impl Host {
             Coming::Born(id, pid) => self.born(id, pid, dice),
             Coming::Executed(id) => self.executed(id, dice),
             Coming::Refused(id, failure) => {
-                let Some(body) = self.bodies.get_mut(&id).filter(|body| body.is_alive()) else {
+                // What was killed meanwhile may have left a daemon.
+                let is_refused = |body: &&mut Body| body.is_alive() && !body.executed;
+                let Some(body) = self.bodies.get_mut(&id).filter(is_refused) else {
                     return Vec::new();
                 };
                 (body.stage, body.failed, body.rest) = (Stage::Ended, true, Rest::None);

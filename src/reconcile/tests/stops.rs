@@ -8,7 +8,7 @@ use crate::reconcile::failure::Reason;
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, depend, spawns, touches};
 use crate::reconcile::snapshot::StateName;
-use crate::spec::{Argv, Condition, Kind, Restart, Rung, Service, Signal, StopScope};
+use crate::spec::{Argv, Condition, Kind, PidFile, PidFileMode, Restart, Rung, Service, Signal, StopScope};
 
 fn running(change: impl FnOnce(&mut Service)) -> Stage {
     let mut web = build::service("web");
@@ -194,4 +194,50 @@ fn who_needs_a_oneshot_that_is_done_stops_before_what_that_one_needed() {
     );
     stage.exited("web", ExitStatus::Code(0));
     assert_eq!(stage.state("db"), StateName::Stopping);
+}
+
+#[test]
+fn a_wider_stop_scope_reaches_what_a_narrower_kill_has_left() {
+    let scoped = |scope: StopScope| {
+        let mut web = build::service("web");
+        web.stop = Vec::new();
+        web.stop_scope = scope;
+        web
+    };
+    let mut stage = Stage::up([scoped(StopScope::Process)]);
+    stage.executed("web");
+    assert_eq!(kills(&stage.stop("web")), 1);
+    let id = stage.id("web");
+    for scope in [StopScope::Group, StopScope::Tree] {
+        let actions = stage.save([scoped(scope)]);
+        assert!(actions.contains(&Action::Kill { id, scope }), "{actions:?}");
+    }
+    assert_eq!(kills(&stage.save([scoped(StopScope::Group)])), 0, "it was reached");
+}
+
+#[test]
+fn a_launcher_that_is_stopped_before_it_is_executed_may_leave_a_daemon() {
+    let mut stage = running(|_| {});
+    stage.save([build::service("web"), {
+        let mut daemon = build::service("daemon");
+        daemon.stop_scope = StopScope::Process;
+        daemon.pid_file = Some(PidFile {
+            path: "/run/daemon.pid".into(),
+            mode: PidFileMode::Follow,
+        });
+        daemon
+    }]);
+    stage.start("daemon");
+    stage.spawned("daemon");
+    stage.stop("daemon");
+    stage.fact(Fact::Executed { id: stage.id("daemon") });
+    stage.left("daemon", ExitStatus::Code(0));
+    assert_eq!(stage.state("daemon"), StateName::Stopping);
+    let actions = stage.pass(Duration::from_secs(60));
+    let id = stage.id("daemon");
+    let kill = Action::Kill {
+        id,
+        scope: StopScope::Tree,
+    };
+    assert!(actions.contains(&kill), "{actions:?}");
 }

@@ -6,10 +6,16 @@ impl Host {
     /// The daemon dies, and what it had under way with it. Numbers of services mean nothing to the next one. What nobody will
     /// claim, because its end was taken into account, is let go of.
     pub fn lose_daemon(&mut self, living: &BTreeSet<(ServiceName, u32)>) {
+        let before: Vec<Incarnation> = self.bodies.keys().copied().collect();
         self.bodies.retain(|_, body| {
             let is_claimed = living.contains(&(body.service.name.clone(), body.run));
             is_claimed || !(body.failed || body.may_be_released())
         });
+        // Its number will be another's.
+        let gone = before.into_iter().filter(|id| !self.bodies.contains_key(id));
+        for id in gone.collect::<Vec<_>>() {
+            self.queue.retain(|_, coming| !coming.is_about(id));
+        }
         for coming in self.queue.values() {
             // The hands had found its port taken: it was never forked.
             if let Coming::Taken(id, _) = coming {
