@@ -181,7 +181,9 @@ impl Host {
             }
             Fact::Exited { id, left, .. } => {
                 if let Some(body) = self.bodies.get_mut(id) {
-                    (body.exited, body.left) = (true, *left && body.answers_for_rest());
+                    // Told again after a takeover, what was ours is so still, whatever an edit says meanwhile.
+                    let was_ours = body.exited && body.left;
+                    (body.exited, body.left) = (true, *left && (was_ours || body.answers_for_rest()));
                 }
             }
             Fact::MainPidTold { id, pid } => match self.bodies.get_mut(id) {
