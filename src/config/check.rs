@@ -228,6 +228,7 @@ impl<'a> Walk<'a> {
             (Shape::Any(shapes), Value::Text(text)) if shapes.iter().any(|shape| matches!(shape, Shape::List(_))) => {
                 Some(format!("did you mean `[\"{text}\"]`?"))
             }
+            (Shape::Table(table), _) => Some(keys_of(table)),
             (Shape::Map(_), Value::Array(_)) => Some("a table is written `{ NAME = \"value\" }`".into()),
             (Shape::Octal, Value::Integer(number)) if value::octal(&format!("{number:03}")).is_ok() => {
                 Some(format!("did you mean `\"{number:03}\"`?"))
@@ -426,4 +427,20 @@ fn inside(sink: &Sink, place: Place, text: &str, range: std::ops::Range<usize>) 
         },
         None => place,
     }
+}
+
+/// What is said to who wrote something else than a table.
+fn keys_of(table: &TableShape) -> String {
+    const MOST: usize = 6;
+    let names: Vec<String> = table
+        .keys
+        .iter()
+        .take(MOST)
+        .map(|key| format!("`{}`", key.name))
+        .collect();
+    let more = if table.keys.len() > MOST { ", ..." } else { "" };
+    format!(
+        "write `{{ KEY = VALUE }}` with keys of these: {}{more}",
+        names.join(", ")
+    )
 }

@@ -265,7 +265,11 @@ impl Daemon {
         let lines = match &why.wrote {
             Some((culprit, run)) => {
                 let (pump, since_ns) = (self.hands.pump(), self.session.began_ns);
-                reading::last_lines(pump, Some(&project), Some(culprit), *run, since_ns)()
+                let of = |run| reading::last_lines(pump, Some(&project), Some(culprit), run, since_ns)();
+                match (of(*run), why.wrote_before) {
+                    (lines, Some(before)) if lines.is_empty() => of(before),
+                    (lines, _) => lines,
+                }
             }
             None => Vec::new(),
         };

@@ -280,6 +280,31 @@ fn why_leads_from_what_waits_over_what_crashes_to_what_was_done() {
 }
 
 #[test]
+fn what_begins_again_in_a_crash_loop_is_told_by_the_run_that_failed_before() {
+    let mut web = build::service("web");
+    web.ready = Some(build::probe());
+    let mut stage = Stage::up([web]);
+    let wrote = |stage: &Stage| {
+        let now = Now {
+            mono_ns: stage.now,
+            wall_ns: 0,
+        };
+        let why = stage.world.why(now, &build::name("web")).expect("there is one");
+        (why.wrote.map(|(_, run)| run), why.wrote_before)
+    };
+    stage.executed("web");
+    assert_eq!(wrote(&stage), (Some(1), None));
+    stage.exited("web", ExitStatus::Code(1));
+    assert_eq!(wrote(&stage), (Some(1), None));
+    stage.pass(SEC);
+    stage.executed("web");
+    assert_eq!(stage.state("web"), StateName::Starting);
+    assert_eq!(wrote(&stage), (Some(2), Some(1)));
+    stage.probed("web", ProbeKind::Ready, Outcome::Success);
+    assert_eq!(wrote(&stage), (None, None));
+}
+
+#[test]
 fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signal() {
     let mut services = pair();
     let mut probe = build::probe();

@@ -23,6 +23,8 @@ pub struct Why {
     pub suggestion: Option<String>,
     /// Whose last lines tell more, and of which run; where all is as somebody wished, none do.
     pub wrote: Option<(ServiceName, u32)>,
+    /// The run that failed before that one, which may have written nothing yet.
+    pub wrote_before: Option<u32>,
 }
 
 /// `what` because `because`.
@@ -61,6 +63,7 @@ impl World {
             chain,
             suggestion: self.advice(now, node),
             wrote: is_troubled(machine).then(|| (machine.name().clone(), machine.run)),
+            wrote_before: failed_before(machine),
         })
     }
 
@@ -353,6 +356,13 @@ fn is_troubled(machine: &Machine) -> bool {
         machine.life.name(),
         StateName::Failed | StateName::Backoff | StateName::Unhealthy | StateName::Starting
     )
+}
+
+/// It is started again because this run of it failed.
+fn failed_before(machine: &Machine) -> Option<u32> {
+    let is_again = machine.life.name() == StateName::Starting && machine.history.restarts > 0;
+    let end = machine.last_end.filter(|end| is_again && end.run < machine.run)?;
+    (end.status != ExitStatus::Code(0)).then_some(end.run)
 }
 
 /// The end that was asked for came by SIGKILL, which is not its stop signal.
