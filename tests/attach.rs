@@ -11,8 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use common::roles::{Roles, send};
-use common::{Project, eventually, stderr, stdout};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::{Project, eventually, stderr, stdout, terminal};
 use nix::sys::signal::Signal;
 use runner::sys::pty::{self, Size};
 
@@ -47,19 +46,7 @@ impl Viewer {
         let end = || Stdio::from(pty.slave.try_clone().unwrap());
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (master, sink) = (pty.master.try_clone().unwrap(), seen.clone());
-        std::thread::spawn(move || {
-            let mut piece = [0; 4096];
-            loop {
-                let mut polled = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-                let _ = poll(&mut polled, PollTimeout::NONE);
-                match nix::unistd::read(&master, &mut piece) {
-                    Ok(count) if count > 0 => sink.lock().unwrap().extend_from_slice(&piece[..count]),
-                    Err(nix::errno::Errno::EAGAIN) => {}
-                    _ => return,
-                }
-            }
-        });
+        terminal::read(&pty.master, &seen);
         Viewer {
             child,
             master: pty.master,

@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use common::roles::send;
-use common::{eventually, stderr, stdout};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use common::{eventually, stderr, stdout, terminal};
 use nix::sys::signal::Signal;
 use runner::sys::pty::{self, Size};
 
@@ -136,19 +135,7 @@ impl Shell {
         command.arg("-c").args(words).current_dir(folder);
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (master, sink) = (pty.master.try_clone().unwrap(), seen.clone());
-        let reader = std::thread::spawn(move || {
-            let mut piece = [0; 4096];
-            loop {
-                let mut polled = [PollFd::new(master.as_fd(), PollFlags::POLLIN)];
-                let _ = poll(&mut polled, PollTimeout::NONE);
-                match nix::unistd::read(&master, &mut piece) {
-                    Ok(count) if count > 0 => sink.lock().unwrap().extend_from_slice(&piece[..count]),
-                    Err(nix::errno::Errno::EAGAIN) => {}
-                    _ => return,
-                }
-            }
-        });
+        let reader = terminal::read(&pty.master, &seen);
         Shell {
             child,
             master: pty.master,

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test binary uses its part of it
 
 pub mod roles;
+pub mod terminal;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};

@@ -51,7 +51,11 @@ impl Hands {
 
     /// `None`: no definition says it.
     fn replicas_of(&self, service: &ServiceName) -> Option<Vec<ServiceName>> {
-        let names = self.project.as_ref()?.services.keys();
+        let project = self.project.as_ref()?;
+        if service.group().is_none() {
+            return Some(vec![service.clone()]);
+        }
+        let names = project.services.keys();
         let is_one = |name: &&ServiceName| name.base() == service.base();
         Some(names.filter(is_one).cloned().collect())
     }

@@ -1,6 +1,6 @@
 //! What is looked for in the output of a run: the lines of its `log` checks, and its `outputs`.
 
-use super::{Hands, Inbox, checks};
+use super::{Hands, Inbox, Run, checks};
 use crate::logs::{self, LogFact, Query, Which};
 use crate::reconcile::{Fact, Incarnation};
 use crate::spec::{Check, Service, ServiceName};
@@ -78,7 +78,9 @@ impl Hands {
     /// A live edit may ask for another line, which the run may have printed long ago: whoever mends a pattern that never
     /// matched has seen it.
     pub(super) fn expect_patterns(&mut self, id: Incarnation, service: &Service) {
-        let Some(run) = self.runs.get_mut(&id).filter(|run| run.logged) else {
+        // What is prepared is looked at by what it is spawned with: what a step prints does not count.
+        let looked_at = |run: &&mut Run| run.logged && run.preparing.is_none();
+        let Some(run) = self.runs.get_mut(&id).filter(looked_at) else {
             return;
         };
         let (first, fresh) = run.patterns.change(of(service));

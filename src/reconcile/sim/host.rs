@@ -4,11 +4,13 @@ mod coming;
 mod daemons;
 mod errands;
 mod losses;
+mod outcomes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use coming::{Coming, Name};
+use outcomes::{port_in_use, refusal, status};
 
 use super::body::{Body, Rest, Stage};
 use super::dice::Dice;
@@ -489,38 +491,5 @@ impl Host {
             let stuck_for = body.stuck_until.saturating_sub(self.now);
             self.plan(stuck_for + dice.delay(5), Coming::Empty(id));
         }
-    }
-}
-
-fn status(dice: &mut Dice) -> ExitStatus {
-    match dice.below(5) {
-        0 | 1 => ExitStatus::Code(0),
-        2 => ExitStatus::Code(dice.below(256) as i32),
-        3 => ExitStatus::Signal(dice.pick(&[Signal::KILL, Signal::TERM, Signal::QUIT])),
-        _ => dice.pick(&[ExitStatus::Code(3), ExitStatus::Unknown, ExitStatus::Code(1)]),
-    }
-}
-
-fn port_in_use() -> Failure {
-    Failure {
-        reason: Reason::PortInUse,
-        message: "port 3000 is in use".to_owned(),
-        suggestion: None,
-    }
-}
-
-fn refusal(dice: &mut Dice) -> Failure {
-    let reason = dice.pick(&[
-        Reason::Busy,
-        Reason::Busy,
-        Reason::OutOfResources,
-        Reason::CommandNotFound,
-        Reason::WorkingDirMissing,
-        Reason::PortInUse,
-    ]);
-    Failure {
-        reason,
-        message: reason.as_str().to_owned(),
-        suggestion: None,
     }
 }

@@ -1,20 +1,22 @@
 //! What must hold in every history, whatever people, services and the machine do. Each law is judged from outside: by
 //! what the simulated machine knows, by the reference of wishes, and by what `ps` would show.
 
+mod ends;
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::body::{Body, Stage};
 use super::host::Preparing;
-use super::sight::{View, code_of, has_ended, is_final, is_met, is_open, never_gets_ready};
+use super::sight::{View, has_ended, is_open};
 use super::text::words;
 use super::wishes::Wishes;
 use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::event::{Author, Cause, Event, EventKind};
 use crate::reconcile::fact::{Incarnation, Request, ServiceId};
-use crate::reconcile::failure::Reason;
 use crate::reconcile::snapshot::{ServiceSnapshot, StateName};
-use crate::spec::{Condition, ExitPolicy, Project, Restart, Service, ServiceName};
+use crate::spec::{Condition, ExitPolicy, Project, Service, ServiceName};
 
 /// The longest answer to SIGKILL with a second order of it, and what a spawn may take.
 const SLACK: Duration = Duration::from_secs(23);
@@ -423,169 +425,4 @@ impl Laws {
         }
         Ok(())
     }
-
-    /// The project ends by itself exactly when the policy says so.
-    pub fn ends(&mut self, actions: &[Action], view: &View) -> Verdict {
-        let events = || {
-            actions.iter().filter_map(|action| match action {
-                Action::Publish(event) => Some(event),
-                _ => None,
-            })
-        };
-        let ending = events().find(|event| matches!(event.kind, EventKind::Ending { .. }));
-        if self.codes.is_some() {
-            return Ok(());
-        }
-        if let Some(event) = ending.filter(|event| event.cause.by != Author::Exit) {
-            self.wishes.end();
-            self.codes = Some(BTreeSet::from([0]));
-            return match event.cause.by {
-                Author::User => Ok(()),
-                other => broken("an end has an author", format!("{other:?}")),
-            };
-        }
-        let ended: Vec<&ServiceSnapshot> = events()
-            .filter(|event| matches!(event.kind, EventKind::Completed { .. } | EventKind::Failed { .. }))
-            .filter_map(|event| view.service(event.service.as_ref()?))
-            .filter(|service| has_ended(service) && self.is_wanted(&service.name))
-            .filter(|service| !is_scheduled(&service.name, view))
-            .collect();
-        let codes = self.codes_of(&ended, view);
-        match (ending, codes.is_empty()) {
-            (None, true) => Ok(()),
-            (Some(_), false) => {
-                self.wishes.end();
-                self.codes = Some(codes);
-                Ok(())
-            }
-            (Some(_), true) => broken("the exit policy", "it ends without a reason"),
-            (None, false) => broken("the exit policy", format!("it should have ended with {codes:?}")),
-        }
-    }
-
-    fn codes_of(&self, ended: &[&ServiceSnapshot], view: &View) -> BTreeSet<u8> {
-        let mut codes = BTreeSet::new();
-        for service in ended {
-            let spec = &view.project.services[&service.name];
-            if spec.essential || self.code_from.as_ref() == Some(&service.name) {
-                codes.insert(code_of(service));
-                // A loop may have ended in a run that runner itself ended.
-                let looped = service
-                    .failure
-                    .as_ref()
-                    .is_some_and(|failure| failure.reason == Reason::CrashLoop);
-                codes.extend(looped.then_some(1));
-            }
-        }
-        if !codes.is_empty() || ended.is_empty() {
-            return codes;
-        }
-        let failed = |service: &&ServiceSnapshot| service.state == StateName::Failed;
-        match self.exit {
-            Some(ExitPolicy::Never) | None => {}
-            Some(ExitPolicy::Any) => codes.extend(ended.iter().map(|service| u8::from(failed(service)))),
-            Some(ExitPolicy::Failure) => codes.extend(ended.iter().any(failed).then_some(1)),
-            Some(ExitPolicy::All) => {
-                let desired = &self.wishes.desired;
-                let counts = desired.iter().filter(|name| !is_scheduled(name, view));
-                let all: Vec<&ServiceSnapshot> = counts.filter_map(|name| view.service(name)).collect();
-                // A quiet try that was under way is stopped by the end itself.
-                if all
-                    .iter()
-                    .all(|service| has_ended(service) || self.ended.contains_key(&service.name))
-                {
-                    let wanted = |s: &&&ServiceSnapshot| !self.wishes.stopped.contains(&s.name);
-                    let had_failed = |s: &ServiceSnapshot| self.ended.get(&s.name) == Some(&true);
-                    codes.insert(u8::from(all.iter().filter(wanted).any(|s| failed(s) || had_failed(s))));
-                }
-            }
-        }
-        codes
-    }
-
-    /// Judges what has come to rest on a machine where nothing goes wrong any more.
-    pub fn at_rest(&self, view: &View) -> Verdict {
-        let desired = &self.wishes.desired;
-        let mut quiet = true;
-        for service in &view.now.services {
-            let name = &service.name;
-            let stuck = service
-                .failure
-                .as_ref()
-                .is_some_and(|f| f.reason.as_str() == "stop_failed");
-            let id = view.world.id_of(name);
-            let body = view
-                .host
-                .bodies
-                .iter()
-                .find(|(body, _)| Some(body.service) == id)
-                .map(|(_, body)| body);
-            quiet &= !matches!(
-                service.state,
-                StateName::Starting | StateName::Backoff | StateName::Stopping
-            ) && !awaits_an_end(service, view);
-            let fine = match service.state {
-                _ if stuck => true,
-                _ if !desired.contains(name) || self.wishes.stopped.contains(name) => body.is_none(),
-                StateName::Ready | StateName::Completed => true,
-                StateName::Starting | StateName::Backoff => body.is_some_and(never_gets_ready),
-                StateName::Waiting => self.really_waits(service, view)?,
-                StateName::Failed => {
-                    body.is_some_and(|body| !body.executed) || is_final(service, &view.project.services[name])
-                }
-                StateName::Stopped | StateName::Unhealthy | StateName::Stopping => false,
-                StateName::Preparing | StateName::Orphaned => false,
-            };
-            if !fine {
-                return broken("no wish is forgotten", format!("{name} rests as {service:?}"));
-            }
-        }
-        if quiet && !(view.now.settled && self.settled == view.now.generation) {
-            return broken("settled", "it is quiet and nobody was told");
-        }
-        Ok(())
-    }
-
-    fn really_waits(&self, service: &ServiceSnapshot, view: &View) -> Result<bool, String> {
-        let spec = &view.project.services[&service.name];
-        for blocker in &service.waiting_on {
-            let real = match &blocker.service {
-                Some(on) => {
-                    let dependency = &spec.depends_on[on];
-                    let is_untold = |on: &ServiceSnapshot| {
-                        let mut named = spec.awaits.iter().filter(|name| name.service == on.name);
-                        named.any(|name| !on.outputs.contains_key(&name.output))
-                    };
-                    view.service(on).is_some_and(|on| {
-                        !is_met(dependency.condition, on, view) || on.stopped_by_hand || is_untold(on)
-                    })
-                }
-                None => {
-                    blocker.what.contains("let go of port") && !view.host.bodies.is_empty()
-                        || view.host.bodies.values().any(|body| body.kill_failed)
-                }
-            };
-            if !real {
-                return Err(format!("{} waits for what is there: {}", service.name, blocker.what));
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// It waits for the end of a run that will come by itself, whenever that is.
-fn awaits_an_end(service: &ServiceSnapshot, view: &View) -> bool {
-    let Some(spec) = view.project.services.get(&service.name) else {
-        return false;
-    };
-    service.state == StateName::Waiting
-        && spec.depends_on.iter().any(|(on, dependency)| {
-            let waits = matches!(
-                dependency.condition,
-                Condition::Completed | Condition::CompletedSuccessfully
-            );
-            let ends = |on: &std::sync::Arc<Service>| on.restart != Restart::Always;
-            let runs = |on: &ServiceSnapshot| matches!(on.state, StateName::Ready | StateName::Unhealthy);
-            waits && view.project.services.get(on).is_some_and(ends) && view.service(on).is_some_and(runs)
-        })
 }
