@@ -52,6 +52,8 @@ pub fn attach(global: &Global, args: &args::Attach) -> Result<u8> {
     let end = reach::converse(async {
         let Call { location, client } = Call::begin(global).await?;
         let mut stream = call::in_time(&location, client.upgrade(&path(name, None), PROTOCOL)).await?;
+        // From here on every signal gives the terminal back.
+        let signals = Signals::new()?;
         let screen = Screen::take()?;
         let keys = match screen {
             Some(_) => args.detach_keys.clone(),
@@ -61,7 +63,7 @@ pub fn attach(global: &Global, args: &args::Attach) -> Result<u8> {
         if screen.is_some() {
             say(&format!("attached to {name}; {} leaves it", args.detach_keys), "\r\n");
         }
-        let mut viewer = Viewer::new(typed(), Watch::of(&keys))?;
+        let mut viewer = Viewer::new(signals, typed(), Watch::of(&keys));
         loop {
             let end = viewer.converse(stream).await?;
             // A pipe has every byte once, in order: what was printed meanwhile can't be told from what came before.
@@ -182,14 +184,14 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn new(typed: mpsc::Receiver<Vec<u8>>, watch: Watch) -> Result<Viewer> {
-        Ok(Viewer {
-            signals: Signals::new()?,
+    fn new(signals: Signals, typed: mpsc::Receiver<Vec<u8>>, watch: Watch) -> Viewer {
+        Viewer {
+            signals,
             printer: Printer::new(),
             typed: Some(typed),
             watch,
             run: None,
-        })
+        }
     }
 
     async fn converse(&mut self, stream: impl AsyncRead + AsyncWrite) -> Result<End> {
@@ -294,7 +296,7 @@ mod tests {
         sink.try_send(b"one\n".to_vec()).unwrap();
         drop(sink);
         let (near, mut far) = tokio::io::duplex(64);
-        let mut viewer = Viewer::new(typed, Watch::of(&DetachKeys::none())).unwrap();
+        let mut viewer = Viewer::new(Signals::new().unwrap(), typed, Watch::of(&DetachKeys::none()));
         let service = async {
             let mut came = BytesMut::new();
             loop {
