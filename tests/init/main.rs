@@ -63,8 +63,11 @@ impl Init {
         found[0]
     }
 
+    /// Sends what has an effect on it: until its program is loaded and runs, the kernel drops every signal but SIGKILL.
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.pid() as i32), signal).unwrap();
+        let pid = self.pid();
+        eventually("the init can be met", || hears(pid, signal));
+        kill(Pid::from_raw(pid as i32), signal).unwrap();
     }
 
     /// The exit code, once all of it is over.
@@ -86,6 +89,16 @@ fn children(pid: u32) -> Vec<u32> {
 
 fn name(pid: u32) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default()
+}
+
+/// Whether a process holds a signal back or has a handler for it.
+fn hears(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let sets = status
+        .lines()
+        .filter_map(|line| line.strip_prefix("SigBlk:").or_else(|| line.strip_prefix("SigCgt:")));
+    sets.map(|set| u64::from_str_radix(set.trim(), 16).unwrap())
+        .any(|set| set >> (signal as i32 - 1) & 1 == 1)
 }
 
 /// Those children that have ended and were not reaped.
