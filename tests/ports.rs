@@ -184,6 +184,28 @@ fn next_takes_a_free_port_that_everybody_sees_and_that_is_no_change() {
 }
 
 #[test]
+fn a_hook_that_outlives_its_run_takes_no_port_from_the_next_one() {
+    let port = free_port();
+    let _stranger = Stranger::on(port);
+    let project = Project::new(&format!(
+        "[services.web]\ncommand = 'test -e fine || exit 3; exec {} hold $PORT wait'\nports = {{ http = {port} }}\n\
+         on_port_conflict = 'next'\nrestart = 'no'\nstop_timeout = '60s'\n\
+         hooks = {{ on_failure = 'while ! test -e go; do sleep 0.02; done; exit 7' }}\n",
+        fixture::program().display()
+    ));
+    assert_eq!(project.run(&["up", "-d"]).status.code(), Some(1));
+    project.write("fine", "");
+    up(&project);
+    let real = project.service("web")["ports"]["http"].clone();
+    assert!(real.as_u64() > Some(u64::from(port)));
+    project.write("go", "");
+    eventually("the hook has ended", || {
+        events(&project).contains("on_failure exited with code 7")
+    });
+    assert_eq!(project.service("web")["ports"]["http"], real);
+}
+
+#[test]
 fn kill_ends_a_process_of_the_same_user_and_says_so() {
     let (port, stubborn) = (free_port(), free_port());
     let mut polite = Stranger::on(port);
@@ -386,7 +408,14 @@ fn po_05_a_store_that_can_not_be_read_is_set_aside_and_told() {
     std::fs::create_dir(project.file(".runner")).unwrap();
     project.write(".runner/ports.json", "{\"version\":1,\"ports\":");
     up(&project);
-    assert_eq!(project.read(".runner/ports.json.corrupt"), "{\"version\":1,\"ports\":");
+    let names = std::fs::read_dir(project.file(".runner")).unwrap();
+    let aside = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let aside: Vec<_> = aside.filter(|name| name.starts_with("ports.json.corrupt-")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert_eq!(
+        project.read(&format!(".runner/{}", aside[0])),
+        "{\"version\":1,\"ports\":"
+    );
     assert!(events(&project).contains("ports.json could not be read"));
 }
 

@@ -117,6 +117,29 @@ fn another_program_takes_over_and_what_makes_no_sense_is_refused() {
 }
 
 #[test]
+fn edits_that_wait_are_not_applied_by_an_upgrade() {
+    let project = Project::new(TWO);
+    assert!(project.run(&["up", "-d", "--no-reload"]).status.success());
+    let pids = (pid(&project, "one"), pid(&project, "two"));
+    project.write("services.toml", &TWO.replace("sleep 1000", "sleep 1001"));
+    eventually("the edit is read", || project.service("one")["drift"].is_string());
+    let upgrade = project.run(&["upgrade"]);
+    assert_eq!(upgrade.status.code(), Some(1));
+    assert!(
+        stderr(&upgrade).contains("edits wait") && stderr(&upgrade).contains("runner plan"),
+        "{}",
+        stderr(&upgrade)
+    );
+    assert_eq!((pid(&project, "one"), pid(&project, "two")), pids);
+    project.write("services.toml", TWO);
+    eventually("it is taken back", || project.service("one")["drift"].is_null());
+    let upgrade = project.run(&["upgrade"]);
+    assert!(upgrade.status.success(), "{}", stderr(&upgrade));
+    assert_eq!((pid(&project, "one"), pid(&project, "two")), pids);
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
 fn an_up_in_the_foreground_goes_on_over_the_death_of_each_role_and_over_an_upgrade() {
     let project = Project::new(TWO);
     let mut up = project.up(&[]);

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::wire::{Event, Service};
 use crate::reconcile::{Goal, StateName};
 
-/// `POST /v1/start`, `stop`, `restart`, `reload`, `kill`; and, without `names`, `POST /v1/services/NAME/start` and so on.
 /// When a scheduled service runs next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NextRun {
@@ -20,6 +19,7 @@ pub struct NextRun {
     pub clock: String,
 }
 
+/// `POST /v1/start`, `stop`, `restart`, `reload`, `kill`; and, without `names`, `POST /v1/services/NAME/start` and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {

@@ -54,15 +54,7 @@ fn take_over(global: &Global, names: &[String]) -> Result<()> {
         terminal::say("`runner down` needs no file: it stops all that a runner that was killed has left");
     })?;
     config::select(&loaded.project, names)?;
-    let start = Start {
-        location: &loaded.location,
-        state_dir: &loaded.project.state_dir,
-        foreground: false,
-        colour: false,
-        ends: false,
-        given: &[],
-        console: None,
-    };
+    let start = Start::background(&loaded.location, &loaded.project.state_dir);
     reach::or_start(&start).map(drop)
 }
 

@@ -16,7 +16,7 @@ use crate::api::{boot, history, wishes};
 use crate::config::KeptPorts;
 use crate::config::find::Location;
 use crate::sys::lock::Lock;
-use crate::sys::places::{self, Place, nameless};
+use crate::sys::places::{self, Place, nameless, state};
 use crate::view::words;
 
 /// Of a project's lock, and of what is taken first by whoever starts it.
@@ -189,8 +189,8 @@ fn delete_state(state_dir: &Path) -> io::Result<()> {
         [".json", ".json.new", ".lock"].iter().any(|end| name.ends_with(end))
     })?;
     // Git looks away only as long as runner has something here.
-    let ignore = state_dir.join(reach::IGNORE);
-    if fs::read(&ignore).is_ok_and(|text| text == reach::IGNORE_ALL) && holds_only_ours(state_dir) {
+    let ignore = state_dir.join(state::IGNORE);
+    if fs::read(&ignore).is_ok_and(|text| text == state::IGNORE_ALL) && holds_only_ours(state_dir) {
         fs::remove_file(&ignore)?;
     }
     delete_in(state_dir, &is_state)
@@ -221,7 +221,7 @@ fn holds_only_ours(folder: &Path) -> bool {
     entries.all(|entry| {
         let name = entry.file_name();
         name.to_str()
-            .is_some_and(|name| name == reach::IGNORE || is_state(name))
+            .is_some_and(|name| name == state::IGNORE || is_state(name))
     })
 }
 

@@ -231,13 +231,8 @@ impl Orphans {
         }
         let state_dir = self.state_dir(location);
         let start = Start {
-            location,
-            state_dir: &state_dir,
-            foreground: false,
-            colour: false,
             ends: true,
-            given: &[],
-            console: None,
+            ..Start::background(location, &state_dir)
         };
         let (Reached::Joined(stream) | Reached::Started { stream, .. }) = reach::or_start(&start)?;
         Ok((stream, Holder::of(&state_dir.join("lock"))))

@@ -1,8 +1,7 @@
 //! From a project's place to a connection: finds its running daemon, or starts guardian and daemon.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -19,14 +18,11 @@ use crate::fault::point;
 use crate::guardian::{self, Passed, Voice};
 use crate::sys::detach::{become_detached, start_detached};
 use crate::sys::lock::{Lock, LockText};
-use crate::sys::places::{self, Place, loss, nameless};
+use crate::sys::places::{self, Place, loss, nameless, state};
 use crate::sys::{self};
 
 /// Where sockets live when no better place can be written.
 pub use crate::config::find::STATE_DIR;
-/// In the state folder, so that git looks away.
-pub const IGNORE: &str = ".gitignore";
-pub const IGNORE_ALL: &[u8] = b"*\n";
 
 /// A connection, and what holding on to it means.
 pub enum Reached {
@@ -86,6 +82,21 @@ pub struct Start<'a> {
     pub console: Option<Console>,
 }
 
+impl<'a> Start<'a> {
+    /// In the background, with nobody who stays with it.
+    pub fn background(location: &'a Location, state_dir: &'a Path) -> Start<'a> {
+        Start {
+            location,
+            state_dir,
+            foreground: false,
+            colour: false,
+            ends: false,
+            given: &[],
+            console: None,
+        }
+    }
+}
+
 /// We are the first process of a container.
 pub fn is_init() -> bool {
     std::process::id() == 1
@@ -98,7 +109,10 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
     if nameless::is_nowhere(start.state_dir) {
         return nowhere::or_start(start);
     }
-    prepare_state_dir(start.state_dir)?;
+    state::make(start.state_dir).map_err(Outcome::io(format_args!(
+        "make the state folder {}",
+        start.state_dir.display()
+    )))?;
     loop {
         let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
         let project_lock = start.state_dir.join("lock");
@@ -208,34 +222,15 @@ pub(super) fn launch(start: &Start<'_>, runtime_dir: &Path, held: Lock) -> Resul
         let error = become_detached(&program, &words, &descriptors);
         return Err(Outcome::io("become the guardian")(error));
     }
+    // `TW-10`: in its queue before it begins, as somebody who is quicker may end it and with it the socket's name.
+    let stream = connect(&runtime_dir.join(SOCKET)).map_err(Outcome::io("reach the runner that is being started"))?;
     start_detached(&program, &words, &descriptors, &[guardian::MARK])
         .map_err(Outcome::io("start runner in the background"))?;
     point!("client.guardian-started");
-    let stream = connect(&runtime_dir.join(SOCKET)).map_err(Outcome::io("reach the runner that was just started"))?;
     Ok(Reached::Started {
         stream,
         owner: owner.into(),
     })
-}
-
-/// The state folder ignores itself in git, whoever commits everything.
-fn prepare_state_dir(state_dir: &Path) -> Result<()> {
-    let make = || -> io::Result<()> {
-        fs::create_dir_all(state_dir)?;
-        match fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(state_dir.join(IGNORE))
-        {
-            Ok(mut file) => file.write_all(IGNORE_ALL),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
-        }
-    };
-    make().map_err(Outcome::io(format_args!(
-        "make the state folder {}",
-        state_dir.display()
-    )))
 }
 
 /// Who holds a project's lock at some moment, to wait for exactly that runner's end: waiting for the lock could last as long

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::fault::point;
 use crate::guardian::seal::checksum;
 use crate::reconcile::{Ends, Memory, Remembered, Wishes};
 use crate::spec::{ExitPolicy, Fingerprint, ServiceName};
-use crate::sys::files::set_aside;
+use crate::sys::files::{is_deleted, set_aside};
 use crate::sys::identity;
 use crate::sys::places::nameless;
 
@@ -219,10 +219,8 @@ impl Book {
         outcome
     }
 
-    /// Somebody may have deleted it, with its folder (`CR-10`).
     fn is_in_place(&self) -> bool {
-        let named = self.file.as_ref().and_then(|file| file.metadata().ok());
-        named.is_some_and(|found| found.nlink() > 0)
+        self.file.as_ref().is_some_and(|file| !is_deleted(file))
     }
 
     fn append(&mut self, text: &[u8]) -> io::Result<()> {

@@ -438,7 +438,7 @@ impl Hands {
             self.cancel(id, task);
         }
         let Some(run) = self.runs.remove(&id) else { return };
-        self.moved.remove(&run.service.name);
+        self.forget_moved(&run);
         if let Some(terminal) = &run.terminal {
             terminal.close();
         }

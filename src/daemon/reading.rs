@@ -60,8 +60,8 @@ pub fn stream(sources: Vec<Source>, request: wire::LogsRequest, pump: &Pump) -> 
         let filter = Filter {
             // Nothing named: also what a later edit adds.
             services: (!services.is_empty()).then_some(names),
-            console_only: false,
             stream: query.stream,
+            ..Filter::default()
         };
         let (subscription, seams) = pump.follow(filter, FOLLOWER_BUDGET, sources.clone());
         (Some(subscription), seams)

@@ -399,10 +399,8 @@ impl Daemon {
 
     /// Writes and tells what has happened so far.
     fn tell_story(&mut self) {
-        if let Some(error) = self.story.flush() {
-            self.warn(format!(
-                "the history can't be written: {error}; `events` will have a gap"
-            ));
+        if let Some(words) = self.story.flush() {
+            self.warn(words);
             // Its trouble was just told.
             self.story.flush();
         }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::api::wishes::{FILE, OLDER, Stored, VERSION, read};
 use crate::fault::point;
 use crate::reconcile::Wishes;
+use crate::sys::files::set_aside;
 use crate::sys::places::nameless;
 
 pub struct Store {
@@ -73,7 +74,7 @@ pub(super) fn newest<T>(
         match read(&path) {
             Ok(found) => found,
             Err(error) => {
-                complaints.push(set_aside(&path, &error));
+                complaints.push(set_aside(&path, &error.to_string()));
                 None
             }
         }
@@ -116,16 +117,6 @@ fn sync_beside(file: File, folder: PathBuf, what: &'static str) {
             tracing::warn!(%error, "{what} may not outlive the machine");
         }
     });
-}
-
-fn set_aside(path: &Path, why: &io::Error) -> String {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".corrupt");
-    let kept = match fs::rename(path, &aside) {
-        Ok(()) => format!("kept as {}", Path::new(&aside).display()),
-        Err(error) => format!("could not be set aside: {error}"),
-    };
-    format!("{} could not be read ({why}); {kept}", path.display())
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::api::{history, wire};
 use crate::config::Mask;
 use crate::fault::point;
 use crate::reconcile::{Cause, Event, EventKind, ExitStatus, Failure, Intent, Step};
-use crate::sys::places::nameless;
+use crate::sys::files::is_deleted;
+use crate::sys::places::{nameless, state};
 
 /// A follower that is this many events behind reads them from the history.
 const FOLLOWER_BACKLOG: usize = 1024;
@@ -80,12 +81,18 @@ impl Story {
         self.fresh.push(Arc::new(event));
     }
 
-    /// Writes and tells what one turn of the loop has brought. The answer: the history has begun to fail.
-    pub fn flush(&mut self) -> Option<io::Error> {
+    /// Writes and tells what one turn of the loop has brought. The answer: what people should hear of the history itself.
+    pub fn flush(&mut self) -> Option<String> {
         if self.fresh.is_empty() {
             return None;
         }
-        let trouble = self.history.append(&self.fresh).err();
+        let trouble = match self.history.append(&self.fresh) {
+            Ok(Appended::Anew) => Some("the history was deleted; what `events` has begins here".to_owned()),
+            Ok(Appended::Further) => None,
+            Err(error) => Some(format!(
+                "the history can't be written: {error}; `events` will have a gap"
+            )),
+        };
         for event in self.fresh.drain(..) {
             // Nobody listening is not an error.
             let _ = self.followers.send(event);
@@ -97,6 +104,12 @@ impl Story {
     pub fn follow(&self) -> (broadcast::Receiver<Arc<wire::Event>>, u64) {
         (self.followers.subscribe(), self.cursor - self.fresh.len() as u64)
     }
+}
+
+enum Appended {
+    Further,
+    /// Somebody had deleted what was there.
+    Anew,
 }
 
 /// The file that events are appended to.
@@ -155,9 +168,9 @@ impl History {
         Ok(())
     }
 
-    fn append(&mut self, events: &[Arc<wire::Event>]) -> io::Result<()> {
+    fn append(&mut self, events: &[Arc<wire::Event>]) -> io::Result<Appended> {
         if nameless::is_nowhere(&self.folder) {
-            return Ok(());
+            return Ok(Appended::Further);
         }
         let mut lines = Vec::with_capacity(events.len() * 256);
         for event in events {
@@ -165,16 +178,22 @@ impl History {
             lines.push(b'\n');
         }
         match self.write(&lines) {
-            Ok(()) => {
+            Ok(appended) => {
                 self.failing = false;
-                Ok(())
+                Ok(appended)
             }
-            Err(_) if std::mem::replace(&mut self.failing, true) => Ok(()),
+            Err(_) if std::mem::replace(&mut self.failing, true) => Ok(Appended::Further),
             Err(error) => Err(error),
         }
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<Appended> {
+        let mut appended = Appended::Further;
+        if self.file.as_ref().is_some_and(is_deleted) {
+            state::make(&self.folder)?;
+            self.reopened()?;
+            appended = Appended::Anew;
+        }
         if self.length + lines.len() as u64 > HISTORY_SIZE && self.length > 0 {
             std::fs::rename(self.folder.join(history::FILE), self.folder.join(history::OLDER))?;
             point!("history.rotated");
@@ -194,7 +213,7 @@ impl History {
                 self.length
             }
         };
-        written
+        written.map(|()| appended)
     }
 }
 
@@ -405,6 +424,23 @@ mod tests {
         tell(&mut story, "kept");
         assert!(story.flush().is_none());
         assert_eq!(cursors(&state), [2]);
+    }
+
+    #[test]
+    fn cr_10_a_history_that_was_deleted_begins_anew_and_says_so_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("state");
+        state::make(&state).expect("made");
+        let mut story = Story::open(&state);
+        tell(&mut story, "deleted");
+        assert_eq!(story.flush(), None);
+        std::fs::remove_dir_all(&state).expect("removed");
+        tell(&mut story, "kept");
+        assert!(story.flush().is_some_and(|words| words.contains("was deleted")));
+        tell(&mut story, "and further");
+        assert_eq!(story.flush(), None);
+        assert_eq!(cursors(&state), [2, 3]);
+        assert!(state.join(state::IGNORE).exists(), "git looks away");
     }
 
     #[test]

@@ -175,8 +175,9 @@ impl Terminal {
 pub fn attach(terminal: Rc<Terminal>, name: &ServiceName, run: u32, place: LogPlace, pump: &Pump) -> Attached {
     let filter = Filter {
         services: Some(vec![name.clone()]),
-        console_only: false,
         stream: Some(Stream::Out),
+        latest: true,
+        ..Filter::default()
     };
     let (subscription, seams) = pump.follow(filter, BUDGET, vec![(name.clone(), place.clone())]);
     let (sink, shown) = mpsc::channel(4);

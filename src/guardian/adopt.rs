@@ -205,7 +205,6 @@ impl Guard {
     }
 }
 
-/// Takes the pidfds out of what was held for us, by their inodes.
 /// The terminals among what was held, by the session that each controls.
 fn masters_among(spare: &mut Vec<OwnedFd>) -> HashMap<u32, OwnedFd> {
     let masters = spare.extract_if(.., |held| pty::is_master(held.as_fd()));
@@ -214,6 +213,7 @@ fn masters_among(spare: &mut Vec<OwnedFd>) -> HashMap<u32, OwnedFd> {
         .collect()
 }
 
+/// Takes the pidfds out of what was held for us, by their inodes.
 fn pidfds_among(spare: &mut Vec<OwnedFd>) -> HashMap<u64, OwnedFd> {
     let pidfds = spare.extract_if(.., |held| identity::inode_of(held.as_fd()).is_some());
     let pidfds: Vec<OwnedFd> = pidfds.collect();

@@ -116,13 +116,13 @@ impl Guard {
         let written = record.map(|record| record::write(&record, &found)).transpose();
         let written = written.map_err(|error| format!("its record can't be written: {error}"))?;
         self.watch_followed(&held_process, ticket);
-        self.mains.insert(pid, ticket);
         let launcher = Launcher {
             born_ticks: stat.start_ticks,
             pid_file: true,
             ..Launcher::default()
         };
         let held = Held {
+            pidfd: held_process.try_clone().ok(),
             followed: Some(held_process),
             leader_reaped: true,
             record: written,
@@ -134,7 +134,7 @@ impl Guard {
             run,
             ..Held::new(ticket, found.clone(), uid)
         };
-        self.held.insert(ticket, held);
+        self.hold(held);
         self.report(&Report::TakenOver {
             ticket,
             identity: found,

@@ -1,10 +1,13 @@
 //! Exits: reaped at once, and for each batch one look at what the ended left behind.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::os::fd::AsFd;
 
 use super::guard::Guard;
-use super::held::Life;
+use super::held::{Held, Life};
 use super::orders::{Report, Target, Ticket};
+use super::record;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::reap::{self, Child};
@@ -203,9 +206,7 @@ impl Guard {
             reap::one(held.leader);
         }
         for session in held.sessions.drain(..) {
-            if self.sessions.get(&session) == Some(&ticket) {
-                self.sessions.remove(&session);
-            }
+            let_go(&mut self.sessions, &session, ticket);
         }
         if held.killing.take().is_some() {
             self.killing.retain(|killed| *killed != ticket);
@@ -217,13 +218,57 @@ impl Guard {
             return false;
         };
         if held.adopted {
+            // A group in the session of somebody else can't be named where the kernel takes no pidfd for it.
+            let reaches = self.groups_by_pidfd || held.sessions.contains(&held.leader);
             // Its ended leader waits for a parent that may never look.
-            return self.is_its_own(ticket, held.leader) && !group_is_empty(held.leader);
+            return reaches && self.is_its_own(ticket, held.leader) && !group_is_empty(held.leader);
         }
         if self.groups_by_pidfd {
             return held.has_group(true);
         }
         !held.leader_reaped && !group_is_empty(held.leader)
+    }
+
+    /// Nothing of a ticket stays with us, except what still runs of a tree that was left on purpose.
+    pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Held> {
+        let mut held = self.held.remove(&ticket)?;
+        let_go(&mut self.mains, &held.main, ticket);
+        for session in &held.sessions {
+            let_go(&mut self.sessions, session, ticket);
+        }
+        if let Some(mark) = &held.mark {
+            let_go(&mut self.marks, mark, ticket);
+        }
+        for (_, place) in &held.fifos {
+            self.fifos.remove(*place, ticket);
+        }
+        if let Some(channel) = &held.channel {
+            let _ = self.epoll.delete(channel);
+        }
+        if let Some(followed) = &held.followed {
+            let _ = self.epoll.delete(followed);
+        }
+        if let Some(written) = &held.record {
+            record::remove(written);
+            point!("guardian.record-removed");
+        }
+        if held.life == Life::Left {
+            self.left.retain(|left| *left != ticket);
+        }
+        if held.killing.is_some() {
+            self.killing.retain(|killed| *killed != ticket);
+        }
+        if let Some(cgroup) = held.cgroup.take() {
+            self.cgroups.let_go(cgroup);
+        }
+        Some(held)
+    }
+}
+
+/// What is another's by now stays.
+fn let_go<K: Hash + Eq>(owners: &mut HashMap<K, Ticket>, key: &K, ticket: Ticket) {
+    if owners.get(key) == Some(&ticket) {
+        owners.remove(key);
     }
 }
 

@@ -15,10 +15,10 @@ use super::held::{Held, Life};
 use super::kin::Stray;
 use super::link::GuardianLink;
 use super::orders::{Before, Order, Report, Target, Ticket};
-use super::record;
 use super::revival::Revival;
 use super::sockets::Sockets;
 use super::terminal;
+use super::writers::Writers;
 use crate::fault::point;
 use crate::reconcile::ExitStatus;
 use crate::sys::processes::OwnChildren;
@@ -54,7 +54,7 @@ pub(super) struct Guard {
     /// Of whoever is in ours, that says nothing.
     pub own_session: u32,
     pub marks: HashMap<Vec<u8>, Ticket>,
-    pub fifos: HashMap<(u64, u64), Ticket>,
+    pub fifos: Writers,
     /// Children of ours that are no main process: orphans of services.
     pub strays: HashMap<u32, Stray>,
     pub children: OwnChildren,
@@ -137,7 +137,7 @@ impl Guard {
             sessions: HashMap::new(),
             own_session: nix::unistd::getsid(None).map_or(0, |session| session.as_raw().unsigned_abs()),
             marks: HashMap::new(),
-            fifos: HashMap::new(),
+            fifos: Writers::default(),
             strays: HashMap::new(),
             children: OwnChildren::default(),
             list: Vec::new(),
@@ -375,45 +375,6 @@ impl Guard {
         }
     }
 
-    /// Nothing of a ticket stays with us, except what still runs of a tree that was left on purpose.
-    pub(super) fn forget(&mut self, ticket: Ticket) -> Option<Held> {
-        let mut held = self.held.remove(&ticket)?;
-        if self.mains.get(&held.main) == Some(&ticket) {
-            self.mains.remove(&held.main);
-        }
-        for session in &held.sessions {
-            if self.sessions.get(session) == Some(&ticket) {
-                self.sessions.remove(session);
-            }
-        }
-        if let Some(mark) = &held.mark {
-            self.marks.remove(mark);
-        }
-        for (_, place) in &held.fifos {
-            self.fifos.remove(place);
-        }
-        if let Some(channel) = &held.channel {
-            let _ = self.epoll.delete(channel);
-        }
-        if let Some(followed) = &held.followed {
-            let _ = self.epoll.delete(followed);
-        }
-        if let Some(written) = &held.record {
-            record::remove(written);
-            point!("guardian.record-removed");
-        }
-        if held.life == Life::Left {
-            self.left.retain(|left| *left != ticket);
-        }
-        if held.killing.is_some() {
-            self.killing.retain(|killed| *killed != ticket);
-        }
-        if let Some(cgroup) = held.cgroup.take() {
-            self.cgroups.let_go(cgroup);
-        }
-        Some(held)
-    }
-
     pub(super) fn watch_channel(&self, channel: &impl AsFd, ticket: Ticket) -> bool {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, ticket.0 << KINDS | CHANNEL);
         self.epoll.add(channel, event).is_ok()
@@ -469,7 +430,7 @@ impl Guard {
         }
     }
 
-    /// The descriptor limit and the like are settled: what came beside an order that is not used is closed here.
+    /// A descriptor that came beside an order.
     pub(super) fn claim(&mut self) -> Option<std::os::fd::OwnedFd> {
         self.link.take_descriptor()
     }

@@ -173,7 +173,7 @@ impl Guard {
     }
 
     fn by_hold(&self, pid: u32) -> Option<Ticket> {
-        let by_fifo = (0..3).find_map(|number| self.fifos.get(&processes::descriptor(pid, number)?).copied());
+        let by_fifo = (0..3).find_map(|number| self.fifos.of(processes::descriptor(pid, number)?));
         by_fifo.or_else(|| self.by_cgroup(pid))
     }
 

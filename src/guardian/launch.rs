@@ -128,7 +128,7 @@ impl Guard {
             self.marks.insert(mark.clone(), ticket);
         }
         for (_, place) in &held.fifos {
-            self.fifos.insert(*place, ticket);
+            self.fifos.add(*place, ticket, held.reap_tree);
         }
         self.held.insert(ticket, held);
     }

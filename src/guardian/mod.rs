@@ -35,6 +35,7 @@ pub mod seal;
 mod sockets;
 mod sweep;
 mod terminal;
+mod writers;
 
 pub use begin::{BARE_VERB, ORDER_DESCRIPTOR, Passed, VERB, Voice, run_bare, run_verb, words};
 

@@ -11,7 +11,7 @@
 //! In memory it is the same, but that a full file is not renamed: another one is begun, and the oldest is forgotten.
 //!
 //! Someone else's rotation: a rename is safe (logrotate's default; runner writes to the renamed file until it opens
-//! the path anew: at the next rotation, the next run, or [`Journal::reopen`]). Do not use `copytruncate`: it loses what is
+//! the path anew: at the next rotation, the next run, or SIGHUP; see [`Journal::reopen`]). Do not use `copytruncate`: it loses what is
 //! written between its copy and its truncation.
 
 use std::fs::{self, File, OpenOptions};
@@ -26,6 +26,7 @@ use super::index::{self, Entry, Index, Source};
 use super::place::LogPlace;
 use crate::fault::point;
 use crate::spec::LogTarget;
+use crate::sys::files::is_deleted;
 
 /// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
 const NEAR: u64 = 64 << 10;
@@ -98,6 +99,11 @@ impl Journal {
     fn index_is_full(&self) -> bool {
         let in_memory = matches!(self.place, LogPlace::Memory(_));
         in_memory && self.index.as_ref().is_some_and(|index| index.length() >= self.max_size)
+    }
+
+    /// Somebody has deleted the file; what comes would be nobody's to read.
+    pub fn is_deleted(&self) -> bool {
+        matches!(self.place, LogPlace::Files(_)) && is_deleted(&self.file)
     }
 
     /// How many bytes the next chunk, which is from `next`, may have: at least 1. Rotates when the file is full.

@@ -74,6 +74,8 @@ pub enum LogFact {
     },
     /// Everything written before the question was asked is in the log (the answer to `drain`).
     Drained { service: ServiceName, run: u32 },
+    /// Somebody has deleted the log; it goes on in a new file.
+    Deleted { service: ServiceName },
     /// The log could not be written (disk full, say), or can be again (`None`). Services wait meanwhile.
     Trouble {
         service: ServiceName,

@@ -22,6 +22,8 @@ pub struct Filter {
     pub console_only: bool,
     /// `None`: both.
     pub stream: Option<Stream>,
+    /// Who is too slow misses what waits longest instead of what comes: a screen is as its last bytes leave it.
+    pub latest: bool,
 }
 
 impl Filter {
@@ -91,40 +93,39 @@ impl Queue {
 
     /// Queues the chunk, or counts it as skipped. Never waits for the reader.
     pub fn offer(&self, service: &ServiceName, run: u32, stream: Stream, time_ns: i64, bytes: &Bytes) {
-        let mut state = self.lock();
-        if !state.has_room(bytes.len(), self.budget) {
-            let gap = state.skipped.entry((service.clone(), stream)).or_default();
-            gap.run = run;
-            gap.time_ns = time_ns;
-            gap.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
-            gap.bytes += bytes.len() as u64;
-            gap.within_line = bytes.last() != Some(&b'\n');
-            return;
-        }
-        state.tell_missed(Some(service));
-        state.push(Output::Chunk {
+        let chunk = Output::Chunk {
             service: service.clone(),
             run,
             stream,
             time_ns,
             bytes: bytes.clone(),
-        });
+        };
+        let mut state = self.lock();
+        if self.filter.latest {
+            state.make_room(bytes.len(), self.budget);
+        } else if !state.has_room(bytes.len(), self.budget) {
+            return state.skip(chunk);
+        }
+        state.tell_missed(Some(service));
+        state.push(chunk);
         drop(state);
         self.arrived.notify_one();
     }
 
     /// Nothing more will come of this run.
     pub fn offer_end(&self, service: &ServiceName, run: u32) {
-        let mut state = self.lock();
-        if !state.has_room(0, self.budget) {
-            state.ended.insert(service.clone(), run);
-            return;
-        }
-        state.tell_missed(Some(service));
-        state.push(Output::Ended {
+        let end = Output::Ended {
             service: service.clone(),
             run,
-        });
+        };
+        let mut state = self.lock();
+        if self.filter.latest {
+            state.make_room(0, self.budget);
+        } else if !state.has_room(0, self.budget) {
+            return state.skip(end);
+        }
+        state.tell_missed(Some(service));
+        state.push(end);
         drop(state);
         self.arrived.notify_one();
     }
@@ -164,6 +165,71 @@ impl State {
             self.resume_at = Some(self.bytes / 2);
         }
         self.resume_at.is_none()
+    }
+
+    /// As [`Self::has_room`] does it, at the expense of the oldest.
+    fn make_room(&mut self, bytes: usize, budget: usize) {
+        if self.bytes + bytes + OVERHEAD <= budget {
+            return;
+        }
+        while self.bytes > budget / 2 {
+            let Some(oldest) = self.outputs.pop_front() else { break };
+            self.bytes -= cost(&oldest);
+            self.skip(oldest);
+        }
+        let kept = std::mem::take(&mut self.outputs);
+        self.tell_missed(None);
+        self.outputs.extend(kept);
+    }
+
+    /// Keeps in mind that this is not going to be told.
+    fn skip(&mut self, output: Output) {
+        let (key, missed) = match output {
+            Output::Chunk {
+                service,
+                run,
+                stream,
+                time_ns,
+                bytes,
+            } => {
+                let missed = Gap {
+                    run,
+                    time_ns,
+                    lines: memchr::memchr_iter(b'\n', &bytes).count() as u64,
+                    bytes: bytes.len() as u64,
+                    within_line: bytes.last() != Some(&b'\n'),
+                };
+                ((service, stream), missed)
+            }
+            Output::Skipped {
+                service,
+                run,
+                stream,
+                time_ns,
+                lines,
+                bytes,
+                within_line,
+            } => {
+                let missed = Gap {
+                    run,
+                    time_ns,
+                    lines,
+                    bytes,
+                    within_line,
+                };
+                ((service, stream), missed)
+            }
+            Output::Ended { service, run } => {
+                self.ended.insert(service, run);
+                return;
+            }
+        };
+        let gap = self.skipped.entry(key).or_default();
+        *gap = Gap {
+            lines: gap.lines + missed.lines,
+            bytes: gap.bytes + missed.bytes,
+            ..missed
+        };
     }
 
     fn push(&mut self, output: Output) {
@@ -251,6 +317,44 @@ mod tests {
         assert!(next().is_none());
         drop(subscription);
         assert!(queue.is_closed());
+    }
+
+    #[test]
+    fn lg_14_a_screen_that_is_too_slow_misses_what_is_old_once_and_shows_the_latest() {
+        let web = ServiceName::new("web");
+        let latest = Filter {
+            latest: true,
+            ..Filter::default()
+        };
+        let queue = Queue::new(latest, 8 * (4 + OVERHEAD));
+        let mut subscription = Subscription(queue.clone());
+        queue.offer_end(&web, 6);
+        for number in 0..100 {
+            queue.offer(&web, 7, Stream::Out, number, &Bytes::from(format!("{number:03}\n")));
+            assert!(queue.lock().bytes <= 8 * (4 + OVERHEAD));
+        }
+        queue.offer_end(&web, 7);
+        let all: Vec<Output> = std::iter::from_fn(|| subscription.try_next()).collect();
+        let [
+            Output::Skipped { lines, bytes, .. },
+            Output::Ended { run: 6, .. },
+            kept @ ..,
+            Output::Ended { run: 7, .. },
+        ] = &all[..]
+        else {
+            panic!("{all:?}")
+        };
+        let kept: Vec<i64> = kept
+            .iter()
+            .map(|output| match output {
+                Output::Chunk { time_ns, .. } => *time_ns,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(kept.len() >= 4, "{kept:?}");
+        assert_eq!(kept, Vec::from_iter(*lines as i64..100));
+        assert_eq!(*bytes, 4 * lines);
+        assert_eq!(queue.lock().bytes, 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One stream of one run: takes its bytes into the log and shows them to whoever waits for them.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -38,7 +39,7 @@ pub(super) struct Log {
     pub journal: Journal,
     pub trouble: Option<Trouble>,
     /// Streams that wait until the trouble is over.
-    pub suspended: Vec<usize>,
+    pub suspended: VecDeque<usize>,
 }
 
 pub(super) struct Trouble {
@@ -137,13 +138,22 @@ impl Tap {
         let mut taken = 0;
         let turn = if self.on_console { self.shown } else { TURN };
         while taken < turn {
-            // No rotation for the sake of nothing.
-            if journal.is_full() {
+            // No new file for the sake of nothing.
+            let is_deleted = taken == 0 && journal.is_deleted();
+            if is_deleted || journal.is_full() {
                 let now = self.readiness();
                 if !now.contains(PollFlags::POLLIN) {
                     let ended = now.contains(PollFlags::POLLHUP);
                     return (taken, if ended { Taken::Ended } else { Taken::All });
                 }
+            }
+            if is_deleted {
+                if let Err(error) = journal.reopen() {
+                    return (taken, Taken::Failed(error));
+                }
+                (around.facts)(LogFact::Deleted {
+                    service: self.run.service.clone(),
+                });
             }
             let room = match journal.room(source) {
                 Ok(room) => usize::try_from(room).unwrap_or(usize::MAX),

@@ -8,7 +8,7 @@ mod look;
 mod showing;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -231,7 +231,7 @@ impl Turn {
     fn keep(&mut self, journal: Journal) {
         let log = Log {
             trouble: None,
-            suspended: Vec::new(),
+            suspended: VecDeque::new(),
             journal,
         };
         let place = log.journal.place().clone();
@@ -335,7 +335,7 @@ impl Turn {
         if let Some(tap) = &self.taps[slot] {
             let suspended = &mut tap.log.borrow_mut().suspended;
             if !suspended.contains(&slot) {
-                suspended.push(slot);
+                suspended.push_back(slot);
             }
         }
     }
@@ -360,7 +360,8 @@ impl Turn {
             return true;
         };
         loop {
-            let Some(slot) = log.borrow_mut().suspended.pop() else {
+            // An earlier run has the word before a later one.
+            let Some(slot) = log.borrow_mut().suspended.pop_front() else {
                 break;
             };
             let Some(tap) = self.taps[slot].as_mut() else { continue };
@@ -375,7 +376,7 @@ impl Turn {
                     trouble.delay = (trouble.delay * 2).min(RETRY.1);
                     trouble.retry_at = Instant::now() + trouble.delay;
                     let mut log = log.borrow_mut();
-                    log.suspended.push(slot);
+                    log.suspended.push_front(slot);
                     log.trouble = Some(trouble);
                     return false;
                 }

@@ -1,7 +1,9 @@
 //! What the kernel says of files and their file systems, and what is done with broken ones.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Whether changes that others make here are told to nobody: the other end of a network or of a shared folder writes
 /// without this kernel's knowledge.
@@ -28,12 +30,26 @@ pub fn tells_no_changes(_: &Path) -> bool {
     false
 }
 
+/// Whether somebody has deleted the file that we hold open, with its folder perhaps (`CR-10`).
+pub fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() == 0)
+}
+
 /// Puts a file away that can't be understood, and says so: it is never deleted, never taken for nothing.
 pub fn set_aside(path: &Path, why: &str) -> String {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".corrupt-{}", super::clock::now().wall_ns / 1_000_000_000));
+    let seconds = super::clock::now().wall_ns / 1_000_000_000;
+    let name = |number: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(match number {
+            0 => format!(".corrupt-{seconds}"),
+            _ => format!(".corrupt-{seconds}-{number}"),
+        });
+        PathBuf::from(name)
+    };
+    let is_free = |aside: &PathBuf| aside.symlink_metadata().is_err();
+    let aside = (0..).map(name).find(is_free).unwrap_or_default();
     let kept = match std::fs::rename(path, &aside) {
-        Ok(()) => format!("kept as {}", Path::new(&aside).display()),
+        Ok(()) => format!("kept as {}", aside.display()),
         Err(error) => format!("could not be set aside: {error}"),
     };
     format!("{} could not be read ({why}); {kept}", path.display())
@@ -131,4 +147,25 @@ fn write_new(fresh: &Path, like: &Path, text: &[u8], mode: Option<u32>) -> io::R
     }
     file.write_all(text)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cr_07_each_broken_file_is_kept_under_a_name_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wishes.json");
+        for text in ["one", "two", "three"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(set_aside(&path, "it is torn").contains("kept as"));
+        }
+        let mut kept: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        kept.sort();
+        assert_eq!(kept, ["one", "three", "two"]);
+    }
 }

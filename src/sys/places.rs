@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub mod loss;
 pub mod nameless;
 pub mod spare;
+pub mod state;
 
 /// The longest path that fits into `sockaddr_un` with its closing NUL.
 pub const SOCKET_PATH_MAX: usize = 107;

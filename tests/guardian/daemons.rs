@@ -1,9 +1,10 @@
 //! Daemons that leave no trace, numbers that PID files hold, and what is taken over.
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 
-use runner::guardian::orders::{Adoption, Identity, Order, Report};
+use runner::guardian::orders::{Adoption, Identity, Order, Report, Stdio as Output};
 use runner::reconcile::ExitStatus;
 use runner::spec::Signal;
 use runner::sys::processes;
@@ -312,6 +313,68 @@ fn what_is_taken_over_is_killed_with_all_that_is_below_it() {
         assert!(std::time::Instant::now() < deadline, "its children live");
         std::thread::yield_now();
     }
+}
+
+/// As daemons do it: a session of its own, which outlives its leader.
+#[test]
+fn what_a_daemon_that_was_taken_over_leaves_is_ended_too() {
+    let mut nest = Nest::new();
+    for is_killed in [true, false] {
+        let file = nest.path(if is_killed { "killed" } else { "ended" });
+        let orders = [
+            "setsid", "fork", "{", "ignore", "TERM", "write", &file, "%", "say", "ready", "wait", "}", "catch", "TERM",
+            "6", "wait",
+        ];
+        let mut child = stranger(&orders);
+        let below = number_in(&file);
+        let run = adopt(&mut nest, child.id(), |_| {}).unwrap();
+        match is_killed {
+            true => end(child.id()),
+            false => nest.signal(run.ticket, libc::SIGTERM),
+        }
+        child.wait().unwrap();
+        assert!(nest.exit(run.ticket).1, "it has left something");
+        assert!(lives(below));
+        nest.kill(run.ticket);
+        nest.emptied(run.ticket);
+        assert!(!lives(below));
+        nest.release(run.ticket);
+    }
+    nest.settle();
+}
+
+/// By nothing but its output it is known whose it is.
+#[test]
+fn what_a_hook_leaves_alone_stays_with_its_service() {
+    // A control group would tell.
+    let mut nest = Nest::without(&["cgroup"]);
+    let (file, out) = (nest.path("pid"), nest.file("out"));
+    runner::sys::fifo::make(&out, None).unwrap();
+    let output = || Output::Fifo(out.as_os_str().as_bytes().to_vec());
+    let script = format!(
+        "(env -i /usr/bin/setsid {} write {file} % wait &); exec /bin/sleep 1000",
+        fixture::program().display()
+    );
+    let mut launch = nest.program(std::path::Path::new("/bin/sh"), &["sh", "-c", &script]);
+    launch.env.push(b"PATH=/usr/bin:/bin".to_vec());
+    launch.stdio[1] = output();
+    let service = nest.spawn(launch);
+    let pid = number_in(&file);
+    for _ in 0..2 {
+        let mut hook = nest.fixture(&["exit", "0"]);
+        hook.stdio[1] = output();
+        hook.reap_tree = true;
+        let hook = nest.spawn(hook);
+        assert_eq!(nest.exit(hook), (FINE, false));
+        nest.release(hook);
+        nest.settle();
+        assert!(lives(pid), "the helper was the hook's");
+    }
+    nest.kill(service);
+    if nest.exit(service).1 {
+        nest.emptied(service);
+    }
+    assert!(!lives(pid));
 }
 
 #[test]

@@ -12,15 +12,7 @@ use crate::cli::{Result, project};
 pub fn up(global: &Global) -> Result<Option<u32>> {
     let loaded = project::load_for_up(global, &[])?;
     project::check_profiles(global, &loaded.project)?;
-    let start = Start {
-        location: &loaded.location,
-        state_dir: &loaded.project.state_dir,
-        foreground: false,
-        colour: false,
-        ends: false,
-        given: &[],
-        console: None,
-    };
+    let start = Start::background(&loaded.location, &loaded.project.state_dir);
     let request = UpRequest {
         profiles: global.profiles.clone(),
         detach: true,

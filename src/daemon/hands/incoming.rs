@@ -84,6 +84,10 @@ impl Hands {
                 let words = format!("the log can't be written: {problem}; the service waits when its pipe is full");
                 self.troubles.push((service, words));
             }
+            LogFact::Deleted { service } => {
+                let words = "its log was deleted; it goes on in a new file".to_owned();
+                self.troubles.push((service, words));
+            }
             LogFact::Trouble { service, problem: None } => {
                 self.troubles.push((service, "the log is written again".to_owned()));
             }

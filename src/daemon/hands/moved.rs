@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Hands;
 use super::refusals::check;
+use super::{Hands, Run};
 use crate::config::{MovedPorts, Recipe};
 use crate::reconcile::{Fact, Failure, Incarnation, Reason};
 use crate::spec::{Port, Project, Service};
@@ -53,6 +53,14 @@ impl Hands {
             moved.insert(name.clone(), next);
         }
         Ok(words)
+    }
+
+    /// A run is over, and the next one begins at the declared numbers. A hook that has outlived its run says nothing of those that
+    /// a later one has by now.
+    pub(super) fn forget_moved(&mut self, run: &Run) {
+        if !run.is_reopened {
+            self.moved.remove(&run.service.name);
+        }
     }
 
     /// The World shows real numbers to people, though it compares the declared ones.

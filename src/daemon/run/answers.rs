@@ -171,7 +171,7 @@ impl Daemon {
     }
 
     /// What an `up` would do about a file that waits for one.
-    fn drift(&self) -> present::Drift {
+    pub(super) fn drift(&self) -> present::Drift {
         let Some(pending) = &self.definition.pending else {
             return present::Drift::default();
         };

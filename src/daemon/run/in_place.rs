@@ -50,6 +50,8 @@ impl Daemon {
             .as_ref()
             .is_some_and(|console| console.terminal && !console.init);
         if !has_terminal {
+            // As every daemon does it for logrotate(8).
+            self.hands.pump().reopen();
             self.read_for_hangup();
         } else if !self.stop_asked {
             self.stop(Cause::new(Author::Signal, "the terminal is closed"));

@@ -226,6 +226,14 @@ impl Daemon {
             refusal.suggestion = Some("`runner down`, then `runner up` with the other version".to_owned());
             return Err(refusal);
         }
+        if !self.drift().is_empty() {
+            let mut refusal = refused(
+                "edits wait that nobody has applied (`--no-reload`), and a daemon that takes over applies what stands in the file"
+                    .to_owned(),
+            );
+            refusal.suggestion = Some("see `runner plan`; `runner up` applies them, then upgrade".to_owned());
+            return Err(refusal);
+        }
         let is_program = std::fs::metadata(&request.program)
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
         if !request.program.is_absolute() || !is_program {

@@ -158,6 +158,29 @@ fn lg_07_a_rotation_that_was_cut_short_is_completed() {
 }
 
 #[test]
+fn cr_10_a_log_that_was_deleted_goes_on_in_a_new_file_and_says_so() {
+    for max_files in [1, 4] {
+        let bench = Bench::new();
+        let target = bench.target("web", 1000, max_files);
+        let (mut out, _err) = bench.open("web", 1, &target, &[]);
+        out.write.write_all(b"1\n").expect("write");
+        bench.drain("web", 1);
+        let folder = target.file.parent().expect("a folder");
+        fs::remove_dir_all(folder).expect("removed");
+        // Nothing is made for the sake of nothing.
+        bench.drain("web", 1);
+        assert!(!folder.exists());
+        out.write.write_all(b"2\n").expect("write");
+        bench.await_fact(|fact| matches!(fact, LogFact::Deleted { .. }));
+        bench.drain("web", 1);
+        out.write.write_all(b"3\n").expect("write");
+        bench.drain("web", 1);
+        assert_eq!(fs::read(&target.file).expect("read"), b"2\n3\n");
+        assert_index_is_whole(&target.file);
+    }
+}
+
+#[test]
 fn lg_08_a_renamed_log_is_written_until_it_is_opened_anew() {
     let bench = Bench::new();
     let target = bench.target("web", 1000, 4);

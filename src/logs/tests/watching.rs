@@ -17,7 +17,7 @@ async fn lg_14_subscribers_see_what_they_asked_for_and_hold_up_nobody() {
         Filter {
             services: names("db"),
             console_only: true,
-            stream: None,
+            ..Filter::default()
         },
         1 << 20,
     );
