@@ -326,3 +326,67 @@ fn a_later_up_may_change_when_the_project_ends() {
     eventually("one has ended, so all end", || project.processes().is_empty());
     project.assert_nothing_is_left();
 }
+
+const NEVER: &str = "[services.never]\ncommand = 'exec sleep 1000'\nready = { file = 'go' }\n";
+
+/// `up -d` under way: what it waits for does not come.
+fn up_that_waits(project: &Project) -> common::Up {
+    let up = project.up(&["-d"]);
+    eventually("it waits", || {
+        let ps = project.run(&["ps", "--json"]);
+        stdout(&ps).contains("\"starting\"")
+    });
+    up
+}
+
+#[test]
+fn up_d_has_not_succeeded_where_the_project_ends_instead() {
+    // Somebody else stops it.
+    let project = Project::new(NEVER);
+    let mut up = up_that_waits(&project);
+    assert!(project.run(&["down"]).status.success());
+    assert_eq!(up.end().code(), Some(1), "{}", up.text());
+    assert!(!up.text().contains("all is up"), "{}", up.text());
+    // Whoever typed it does.
+    let mut up = up_that_waits(&project);
+    up.signal("INT");
+    assert_eq!(up.end().code(), Some(130), "{}", up.text());
+    assert!(!up.text().contains("all is up"), "{}", up.text());
+    project.assert_nothing_is_left();
+    // What it is all about has ended.
+    let essential = "[services.main]\ncommand = 'exit 5'\nessential = true\nrestart = 'no'\n";
+    let project = Project::new(&format!("{NEVER}{essential}"));
+    let up = project.run(&["up", "-d"]);
+    assert_eq!(up.status.code(), Some(5), "{}", stderr(&up));
+    assert!(!stderr(&up).contains("all is up"), "{}", stderr(&up));
+    // That all has completed is what was asked for.
+    let project = Project::new("[project]\nexit = 'all'\n[services.once]\ntype = 'oneshot'\ncommand = 'exit 0'\n");
+    let up = project.run(&["up", "-d"]);
+    assert_eq!(up.status.code(), Some(0), "{}", stderr(&up));
+}
+
+#[test]
+fn a_start_of_everything_has_failed_where_something_was_stopped_meanwhile() {
+    let project = Project::new(&format!("{NEVER}[services.web]\ncommand = 'exec sleep 1000'\n"));
+    assert!(project.run(&["up", "-d", "--no-wait"]).status.success());
+    assert!(project.run(&["stop", "web"]).status.success());
+    let mut start = project.command(&["start"]);
+    let start = start.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    eventually("it is started again", || project.service("web")["state"] == "ready");
+    assert!(project.run(&["stop", "never"]).status.success());
+    let start = start.wait_with_output().unwrap();
+    assert_eq!(start.status.code(), Some(1), "{}", stdout(&start));
+    // Without it everything is up.
+    let wait = project.run(&["wait"]);
+    assert_eq!(wait.status.code(), Some(0), "{}", stderr(&wait));
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn where_nothing_starts_by_itself_up_says_so() {
+    let project = Project::new("[services.web]\ncommand = 'exec sleep 1000'\nautostart = false\n");
+    let up = project.run(&["up", "-d"]);
+    assert_eq!(up.status.code(), Some(0), "{}", stderr(&up));
+    assert!(stderr(&up).contains("nothing starts by itself"), "{}", stderr(&up));
+    assert!(project.run(&["down"]).status.success());
+}

@@ -25,6 +25,7 @@ use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
 use crate::config;
 use crate::config::find::Location;
 use crate::logs::{Origin, Stream};
+use crate::reconcile::Author;
 use crate::sys;
 use crate::view::{json, words};
 use arrival::{Arrival, arrival, arrived};
@@ -229,6 +230,7 @@ enum End {
     Project {
         code: u8,
         because: String,
+        by: Author,
     },
     /// `-d`: all is as it should be, or settled with a failure.
     Settled(wire::Acted),
@@ -260,8 +262,12 @@ impl Session<'_> {
         };
         screen.finish().await;
         match end {
-            End::Project { code, because } => {
+            End::Project { code, because, by } => {
                 self.holder.wait();
+                let code = match self.arrival {
+                    Some(_) => arrival::code_of_an_end(code, by, self.asked_to_stop),
+                    None => code,
+                };
                 screen.last_words(code, &because);
                 Ok(code)
             }
@@ -270,7 +276,7 @@ impl Session<'_> {
                 if failed {
                     screen.troubles(&acted);
                 } else if !screen.is_quiet() {
-                    self.say("all is up: `runner logs -f` shows the output, `runner down` stops it");
+                    self.say(arrival::words(&acted));
                 }
                 Ok(u8::from(failed))
             }
@@ -403,7 +409,8 @@ impl Session<'_> {
                     _ => screen.event(&event),
                 }
                 if let EventKind::Ended { code, because } = event.kind {
-                    return Some(End::Project { code, because });
+                    let by = event.cause.by;
+                    return Some(End::Project { code, because, by });
                 }
             }
         }

@@ -30,7 +30,7 @@ use super::waiting::Waiting;
 use super::{present, reading};
 use crate::api::boot::{Boot, for_daemon};
 use crate::api::server::Call;
-use crate::api::wire::{self};
+use crate::api::wire;
 use crate::guardian;
 use crate::guardian::orders::Report;
 use crate::logs::Pump;
@@ -338,6 +338,7 @@ impl Daemon {
     fn stop(&mut self, cause: Cause) {
         if self.definition.project.is_none() && self.world.is_void() {
             self.ending = Some(Ending {
+                by: cause.by,
                 code: 0,
                 because: cause.detail,
             });
@@ -392,7 +393,10 @@ impl Daemon {
             self.warn(complaint);
         }
         for (waiter, outcome) in self.waiting.over(now, &self.world) {
-            let answer = self.acted(waiter.names.as_deref(), outcome);
+            let answer = match outcome {
+                Some(outcome) => self.acted(waiter.names.as_deref(), outcome),
+                None => Err(wire::Refusal::ending()),
+            };
             drop(waiter.reply.send(answer));
         }
     }

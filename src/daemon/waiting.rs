@@ -19,6 +19,16 @@ pub struct Waiter {
     pub reply: Reply<wire::Acted>,
 }
 
+impl Waiter {
+    /// What an edit has brought since the project was asked to come to rest belongs to it.
+    fn counts_newcomers(&mut self, world: &World) {
+        if let (Aim::Settled, Some(names)) = (&self.aim, &mut self.names) {
+            let known: BTreeSet<ServiceName> = names.iter().cloned().collect();
+            names.extend(world.wanted().into_iter().filter(|name| !known.contains(name)));
+        }
+    }
+}
+
 /// What is waited for.
 pub enum Aim {
     /// Each of these at its goal. What has been seen there is looked at once more at the end.
@@ -29,7 +39,7 @@ pub enum Aim {
     },
     /// These have stopped, and then that.
     Scaled { gone: Vec<ServiceName>, then: Box<Aim> },
-    /// The whole project comes to rest.
+    /// The whole project comes to rest; the names are those that were to run when that was asked.
     Settled,
     /// Each of these tells how its reload went, or ends.
     Reload { left: BTreeSet<ServiceName>, failed: bool },
@@ -44,10 +54,21 @@ impl Aim {
         }
     }
 
+    /// Everything is being stopped, and this can't come any more.
+    fn is_lost(&self, world: &World) -> bool {
+        let is_to_run = match self {
+            Aim::Settled | Aim::Goal { goal: Goal::Up, .. } => true,
+            Aim::Scaled { then, .. } => return then.is_lost(world),
+            Aim::Goal { .. } | Aim::Reload { .. } => false,
+        };
+        is_to_run && world.is_ending()
+    }
+
     /// How it came out; `None`: not yet. Costs as much as has come since the last look.
     fn outcome(&mut self, names: &[ServiceName], world: &World) -> Option<Outcome> {
         let failed = match self {
-            Aim::Settled => !world.is_settled()?,
+            // Who was stopped by somebody else meanwhile is missed.
+            Aim::Settled => !world.is_settled()? || names.iter().any(|name| world.is_stopped_by_hand(name)),
             Aim::Scaled { gone, then } => {
                 while let Some(name) = gone.last() {
                     match world.progress(name, Goal::Stopped) {
@@ -119,8 +140,8 @@ impl Waiting {
         }
     }
 
-    /// Those that wait no longer, with how it came out. Who has hung up is forgotten.
-    pub fn over(&mut self, now: u64, world: &World) -> Vec<(Waiter, Outcome)> {
+    /// Those that wait no longer, with how it came out; `None`: all is being stopped. Who has hung up is forgotten.
+    pub fn over(&mut self, now: u64, world: &World) -> Vec<(Waiter, Option<Outcome>)> {
         let mut over = Vec::new();
         let mut at = 0;
         while at < self.0.len() {
@@ -129,8 +150,12 @@ impl Waiting {
             let outcome = waiter.aim.outcome(waiter.names.as_deref().unwrap_or_default(), world);
             if waiter.reply.is_closed() {
                 self.0.swap_remove(at);
+            } else if waiter.aim.is_lost(world) {
+                over.push((self.0.swap_remove(at), None));
             } else if let Some(outcome) = outcome.or(late.then_some(Outcome::TimedOut)) {
-                over.push((self.0.swap_remove(at), outcome));
+                let mut waiter = self.0.swap_remove(at);
+                waiter.counts_newcomers(world);
+                over.push((waiter, Some(outcome)));
             } else {
                 at += 1;
             }

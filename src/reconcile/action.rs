@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::Event;
+use super::event::{Author, Event};
 use super::fact::{Incarnation, ProbeKind};
 use crate::spec::{Argv, Given, Rung, Service, ServiceName, Signal, StopScope};
 
@@ -61,6 +61,7 @@ impl Purpose {
 /// How the project ended, for the exit code of `up` and its last line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
+    pub by: Author,
     /// Exit code as `cli.md` defines it.
     pub code: u8,
     /// Fits after "ended: ".

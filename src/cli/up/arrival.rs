@@ -1,8 +1,10 @@
 //! `up -d` waits for the start to come out, beside the output.
 
 use crate::api::{client, wire};
+use crate::cli::outcome::Outcome;
 use crate::cli::{Result, act, call, reach};
 use crate::config::find::Location;
+use crate::reconcile::Author;
 
 /// Answers with the outcome of the start.
 pub type Arrival = tokio::task::JoinHandle<Result<wire::Acted>>;
@@ -34,4 +36,22 @@ pub async fn arrived(arrival: &mut Option<Arrival>) -> Result<wire::Acted> {
         }
     }
     std::future::pending().await
+}
+
+pub fn words(acted: &wire::Acted) -> &'static str {
+    match acted.services.is_empty() {
+        true => {
+            "nothing starts by itself here (`autostart = false`, `profiles`): `runner start NAME`, or `runner --profile NAME up`"
+        }
+        false => "all is up: `runner logs -f` shows the output, `runner down` stops it",
+    }
+}
+
+/// For who waited until all was there. Had somebody the project stopped instead, that has not come.
+pub fn code_of_an_end(code: u8, by: Author, asked_ourselves: bool) -> u8 {
+    match by {
+        Author::User | Author::Signal if asked_ourselves => Outcome::Interrupted.code(),
+        Author::User | Author::Signal => code.max(1),
+        _ => code,
+    }
 }

@@ -230,7 +230,10 @@ impl Screen {
     pub fn troubles(&self, acted: &wire::Acted) {
         let is_up = |service: &wire::Service| matches!(service.state, StateName::Ready | StateName::Completed);
         let mut troubles = acted.clone();
-        troubles.services.retain(|service| service.wanted && !is_up(service));
+        let is_asked = |service: &wire::Service| service.wanted || service.state == StateName::Stopped;
+        troubles
+            .services
+            .retain(|service| is_asked(service) && !is_up(service));
         terminal::say_raw(&acted::lines(&troubles, "up", &self.style));
     }
 

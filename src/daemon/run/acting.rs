@@ -69,6 +69,7 @@ impl Daemon {
         // The file broke between the client's look and ours: there is nothing to stay for.
         if refused && self.definition.project.is_none() && self.world.is_void() {
             self.ending = Some(Ending {
+                by: Author::Runner,
                 code: 2,
                 because: "the first `up` was refused".to_owned(),
             });
@@ -161,7 +162,7 @@ impl Daemon {
                     no_deps: false,
                     profiles: Vec::new(),
                 };
-                (None, asked, Some(Aim::Settled))
+                (Some(self.world.selected()), asked, Some(Aim::Settled))
             }
             Act::Start => {
                 let aim = Aim::goal(Goal::Up, &named);
@@ -260,7 +261,7 @@ impl Daemon {
         match names {
             Err(refusal) => drop(reply.send(Err(refusal))),
             Ok(names) if names.is_empty() && request.goal == Goal::Up => {
-                self.hold(None, Aim::Settled, request.timeout_ms, reply);
+                self.hold(Some(self.world.wanted()), Aim::Settled, request.timeout_ms, reply);
             }
             Ok(names) => {
                 let names = if names.is_empty() { self.world.wanted() } else { names };

@@ -8,7 +8,7 @@ use super::door::remove_places;
 use super::{Daemon, Inputs};
 use crate::api::wire;
 use crate::guardian::orders::Order;
-use crate::reconcile::{Author, Cause, Ending};
+use crate::reconcile::{Cause, Ending};
 use crate::sys;
 
 /// How long the end waits for clients to read the last words.
@@ -19,8 +19,8 @@ const REPLY: Duration = Duration::from_millis(200);
 impl Daemon {
     pub(super) async fn say_farewell(mut self, inputs: Inputs) -> u8 {
         let ending = self.ending.take().expect("the loop ends with one");
-        let Ending { code, because } = ending;
-        let cause = Cause::new(Author::Runner, because.clone());
+        let Ending { by, code, because } = ending;
+        let cause = Cause::new(by, because.clone());
         let ended = wire::EventKind::Ended { code, because };
         self.story.tell_kind(sys::clock::now().wall_ns, None, 0, ended, cause);
         // The project came to its end: nothing that was wished of it is left. One that never began leaves wishes alone.

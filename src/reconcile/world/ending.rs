@@ -65,6 +65,7 @@ impl World {
             && self.tally.living == 0
         {
             out.push(Action::End(Ending {
+                by: ends.by,
                 code: self.code_of_command_line().unwrap_or(ends.code),
                 because: ends.because.clone(),
             }));

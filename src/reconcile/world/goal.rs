@@ -70,6 +70,11 @@ impl World {
         wanted.map(|machine| machine.name().clone()).collect()
     }
 
+    pub fn is_stopped_by_hand(&self, name: &ServiceName) -> bool {
+        let node = self.by_name.get(name).and_then(|&id| self.node(id));
+        node.is_some_and(|node| node.machine.wish.stopped)
+    }
+
     /// What the file and the selection ask for, also where somebody has stopped it by hand.
     pub fn selected(&self) -> Vec<ServiceName> {
         let selected = self
