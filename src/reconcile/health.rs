@@ -9,6 +9,9 @@ use crate::spec::Probe;
 /// The shortest rest between two attempts while something is expected to become ready.
 const EAGER: Duration = Duration::from_millis(50);
 
+/// Of an attempt that could not be made.
+const UNKNOWN: &str = "unknown: ";
+
 /// One probe of one incarnation: what was asked, what was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Probing {
@@ -91,9 +94,14 @@ impl Probing {
         self.message = match outcome {
             Outcome::Success => None,
             Outcome::Failure(words) => Some(words.clone()),
-            Outcome::Unknown(words) => Some(format!("unknown: {words}")),
+            Outcome::Unknown(words) => Some(format!("{UNKNOWN}{words}")),
         };
         true
+    }
+
+    /// What the last attempt said, if it could not be made.
+    pub fn unknown(&self) -> Option<&str> {
+        self.message.as_deref()?.strip_prefix(UNKNOWN)
     }
 
     /// Counts one outcome. `failures_count`: not within `start_period`.

@@ -144,6 +144,25 @@ fn pf_02_a_file_that_names_a_bystander_is_reported_and_nobody_is_signalled() {
 }
 
 #[test]
+fn pf_02_a_file_that_lies_once_it_is_up_is_shown_until_it_is_good_again() {
+    let project = Project::new(&daemon(""));
+    up(&project);
+    let pid = number_in(&project, "web.pid");
+    let note = || project.service("web")["note"].as_str().unwrap_or_default().to_owned();
+    for (lie, words) in [
+        (std::process::id().to_string(), "was not started by this service"),
+        ("garbage".to_owned(), "invalid pid file"),
+    ] {
+        project.write("web.pid", &lie);
+        eventually(&format!("{lie} is doubted"), || note().contains(words));
+        assert!(is(&project, "ready", Some(pid)));
+        project.write("web.pid", &pid.to_string());
+        eventually("it is good again", || note().is_empty());
+    }
+    down(&project);
+}
+
+#[test]
 fn pf_04_garbage_is_shown_and_means_nobody() {
     for (text, shown) in [
         ("-1", "-1"),

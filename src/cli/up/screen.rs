@@ -231,9 +231,7 @@ impl Screen {
         let is_up = |service: &wire::Service| matches!(service.state, StateName::Ready | StateName::Completed);
         let mut troubles = acted.clone();
         let is_asked = |service: &wire::Service| service.wanted || service.state == StateName::Stopped;
-        troubles
-            .services
-            .retain(|service| is_asked(service) && !is_up(service));
+        troubles.services.retain(|service| is_asked(service) && !is_up(service));
         terminal::say_raw(&acted::lines(&troubles, "up", &self.style));
     }
 

@@ -18,7 +18,7 @@ use crate::guardian::orders::{Adoption, Identity, Order};
 use crate::reconcile::{ExitStatus, Fact, Failure, Incarnation};
 use crate::spec::{Given, PidFileMode, Service};
 use crate::sys;
-use crate::sys::pid_file::Written;
+use crate::sys::pid_file::{Fault, Written};
 
 /// Somebody who makes and removes folders all the time does not hold up the loop.
 const MOST_LOOKS: u32 = 16;
@@ -37,6 +37,8 @@ pub(super) struct Followed {
     told: Arc<AtomicBool>,
     /// Whom it named when it was believed last.
     believed: Option<u32>,
+    /// What it held when it was read last was not.
+    doubted: bool,
     /// The process that was forked, until another is the main process.
     launcher: Option<u32>,
     /// The end of a main process, while it is asked whether the file names its successor.
@@ -68,6 +70,7 @@ impl RunFile {
             user,
             told,
             believed: None,
+            doubted: false,
             launcher: None,
             end: None,
         })))
@@ -92,6 +95,7 @@ impl RunFile {
             user: setting.credentials().map(|credentials| credentials.uid),
             told,
             believed: (launched != main).then_some(main),
+            doubted: false,
             launcher: Some(launched),
             end: None,
         }))
@@ -140,13 +144,22 @@ impl Hands {
             return;
         }
         match sys::pid_file::read(&file.path, file.user) {
-            Ok(pid) if file.believed == Some(pid) && main == Some(pid) => {}
+            Ok(pid) if file.believed == Some(pid) && main == Some(pid) => {
+                if std::mem::take(&mut file.doubted) {
+                    self.known.push_back(Fact::MainPidTold { id, pid });
+                }
+            }
             Ok(pid) => self.order(&Order::Follow { ticket, pid }, &[]),
-            Err(fault) => self.known.push_back(Fact::PidFileDoubted {
-                id,
-                why: fault.to_string(),
-            }),
+            Err(Fault::Missing) if file.believed.is_some() => self.doubt_pid_file(id, "it is gone".to_owned()),
+            Err(fault) => self.doubt_pid_file(id, fault.to_string()),
         }
+    }
+
+    fn doubt_pid_file(&mut self, id: Incarnation, why: String) {
+        if let Some(file) = self.runs.get_mut(&id).and_then(followed) {
+            file.doubted = true;
+        }
+        self.known.push_back(Fact::PidFileDoubted { id, why });
     }
 
     /// The process of a run exists.
@@ -215,7 +228,7 @@ impl Hands {
         // An end that was not told yet was that of a predecessor, and so none of the service.
         run.end = None;
         if let Some(file) = followed(run) {
-            (file.believed, file.end) = (Some(pid), None);
+            (file.believed, file.doubted, file.end) = (Some(pid), false, None);
         }
     }
 
@@ -225,8 +238,7 @@ impl Hands {
             return false;
         };
         let end = file.end.take();
-        let why = why.to_owned();
-        self.known.push_back(Fact::PidFileDoubted { id, why });
+        self.doubt_pid_file(id, why.to_owned());
         if let Some((status, left)) = end {
             self.main_ended(id, status, left);
         }

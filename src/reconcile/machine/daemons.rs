@@ -59,6 +59,7 @@ impl Machine {
 
     /// The main process is this one from now on.
     pub fn on_main_pid_told(&mut self, pid: u32, step: &mut Step) {
+        self.doubt = None;
         match self.take_life() {
             Life::Launching { mut process, .. } | Life::Detached { mut process, .. } => {
                 process.pid = pid;
@@ -105,6 +106,8 @@ impl Machine {
     pub fn on_pid_file_doubted(&mut self, why: String) {
         if let Life::Launching { doubt, .. } | Life::Detached { doubt, .. } = &mut self.life {
             *doubt = Some(why);
+        } else {
+            self.doubt = Some((self.run, why));
         }
     }
 

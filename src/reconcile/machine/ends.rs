@@ -205,6 +205,9 @@ impl Machine {
             took_ns,
             ready_for,
         } = judgement;
+        if let (Err(failure), None) = (&result, status) {
+            self.failed_for = Some((self.run, failure.message.clone()));
+        }
         match (result, self.spec.restart) {
             (Ok(status), Restart::No | Restart::OnFailure) => self.complete(status, took_ns, step),
             (Ok(_), Restart::Always) => self.restart(None, status, ready_for, step),

@@ -39,6 +39,8 @@ pub struct Memory {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent: Option<(u32, Signal, Cause)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    failed_for: Option<(u32, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     calendar: Option<Calendar>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     outputs: BTreeMap<String, String>,
@@ -95,6 +97,7 @@ impl Memory {
             patience: None,
             history: History::default(),
             last_end: None,
+            failed_for: None,
             sent: None,
             calendar: None,
             outputs: BTreeMap::new(),
@@ -153,6 +156,9 @@ impl Memory {
             hide(&mut failure.message);
             failure.suggestion.iter_mut().for_each(hide);
         }
+        if let Some((_, message)) = &mut self.failed_for {
+            hide(message);
+        }
         if let Some(text) = self.life.program_mut().and_then(|program| program.status_text.as_mut()) {
             hide(text);
         }
@@ -183,6 +189,7 @@ impl Memory {
             patience: self.patience,
             history: self.history,
             last_end: self.last_end,
+            failed_for: self.failed_for,
             calendar: self.calendar,
             ..other
         }
@@ -205,6 +212,7 @@ impl Machine {
             history: self.history.clone(),
             last_end: self.last_end,
             sent: self.sent.clone(),
+            failed_for: self.failed_for.clone(),
             calendar: self.calendar.clone(),
             outputs: self.outputs.clone(),
             given: self.given.clone(),
@@ -228,6 +236,7 @@ impl Machine {
         self.history = memory.history.clone();
         self.last_end = memory.last_end;
         self.sent = memory.sent.clone();
+        self.failed_for = memory.failed_for.clone();
         self.calendar = memory.calendar.clone();
         self.outputs = memory.outputs.clone();
         self.given = memory.given.clone();

@@ -55,6 +55,10 @@ pub(super) struct Machine {
     pub last_end: Option<RunEnd>,
     /// The signal that was sent by hand last, to which run, and who did it.
     pub sent: Option<(u32, Signal, Cause)>,
+    /// The run that runner itself has ended for a failure, and what that was.
+    pub failed_for: Option<(u32, String)>,
+    /// What the PID file of a run that is up holds now, where that is not believed.
+    pub doubt: Option<(u32, String)>,
     /// It is remembered as living, and the hands have not said yet what is there: nothing is done about it before.
     pub awaited: bool,
     /// The run that was taken over from an earlier daemon.
@@ -125,6 +129,8 @@ impl Machine {
             history: History::default(),
             last_end: None,
             sent: None,
+            failed_for: None,
+            doubt: None,
             awaited: false,
             adopted_run: 0,
             actual: None,

@@ -337,6 +337,22 @@ impl Machine {
         }
     }
 
+    /// What is not as it should be with a service that is ready, though nothing is done about it.
+    pub fn remark(&self) -> Option<String> {
+        let Life::Ready { process, health, .. } = &self.life else {
+            return None;
+        };
+        let doubt = self.doubt.as_ref().filter(|(run, _)| *run == self.run);
+        match (doubt, health.unknown()) {
+            (Some((_, doubt)), _) => {
+                let file = words::awaited(&process.spec, Some(doubt));
+                file.map(|file| format!("not believed: {file}"))
+            }
+            (None, Some(words)) => Some(format!("its health is not known: {words}")),
+            (None, None) => None,
+        }
+    }
+
     /// How often readiness was tried and what it said last.
     pub fn probe_words(&self) -> (Option<String>, u32) {
         match &self.life {
@@ -355,6 +371,7 @@ impl Machine {
             Life::Launching { process, doubt } | Life::Detached { process, doubt, .. } => {
                 (words::awaited(&process.spec, doubt.as_deref()), 0)
             }
+            Life::Ready { .. } => (self.remark(), 0),
             Life::Stopping(stopping) if matches!(stopping.body, Body::Leftovers) => (Some(words::left_others()), 0),
             _ => (None, 0),
         }

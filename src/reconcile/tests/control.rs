@@ -329,6 +329,12 @@ fn why_counts_restarts_and_names_what_runner_ended_it_for_and_who_sent_the_signa
     );
     stage.pass(SEC);
     stage.executed("web");
+    let (chain, _) = why(&stage, "web");
+    assert!(
+        chain[1].contains("it was restarted once since: ")
+            && chain[1].contains("(no answer); its 1st run was killed by SIGTERM"),
+        "{chain:?}"
+    );
     let names = vec![build::name("web")];
     stage.ask(Request::Signal {
         names,

@@ -82,6 +82,20 @@ fn it_is_not_ready_before_its_file_names_it() {
 }
 
 #[test]
+fn pf_02_a_file_that_lies_later_on_is_shown_until_it_is_good_again() {
+    let mut stage = running();
+    doubted(&mut stage, "process 42 (sshd) was not started by this service");
+    let see = stage.see("web");
+    assert_eq!((see.state, see.pid), (StateName::Ready, Some(500)));
+    assert_eq!(
+        see.probe_message.as_deref(),
+        Some("not believed: pid_file /run/web.pid (process 42 (sshd) was not started by this service)")
+    );
+    named(&mut stage, 500);
+    assert_eq!(stage.see("web").probe_message, None);
+}
+
+#[test]
 fn pf_05_a_late_file_is_waited_for_until_the_start_timeout() {
     let mut stage = launched(daemon());
     stage.left("web", FINE);

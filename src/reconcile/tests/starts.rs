@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::reconcile::fact::{ExitStatus, Fact, Outcome, ProbeKind};
+use crate::reconcile::fact::{ExitStatus, Fact, Now, Outcome, ProbeKind};
 use crate::reconcile::failure::Reason;
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, events, spawns, touches};
@@ -300,6 +300,17 @@ fn hp_16_unknown_results_never_restart() {
         stage.probed("web", ProbeKind::Health, Outcome::Unknown("no descriptors left".into()));
     }
     assert_eq!(stage.state("web"), StateName::Ready);
+    let words = "its health is not known: no descriptors left";
+    assert_eq!(stage.see("web").probe_message.as_deref(), Some(words));
+    let now = Now {
+        mono_ns: stage.now,
+        wall_ns: 0,
+    };
+    let why = stage.world.why(now, &build::name("web")).expect("there is one");
+    assert!(why.chain[0].because.ends_with(words), "{:?}", why.chain);
+    stage.pass(Duration::from_secs(10));
+    stage.probed("web", ProbeKind::Health, Outcome::Success);
+    assert_eq!(stage.see("web").probe_message, None);
 }
 
 #[test]

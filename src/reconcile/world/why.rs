@@ -219,10 +219,16 @@ impl World {
                     false => format!("it serves on and is to be restarted ({why}), after {on}"),
                 }
             }
-            Life::Ready { .. } => match &machine.cause.by {
-                Author::Probe => format!("{} succeeded {} ago", machine.cause.detail, since),
-                _ => format!("it was executed {} ago and has no readiness probe", since),
-            },
+            Life::Ready { .. } => {
+                let up = match &machine.cause.by {
+                    Author::Probe => format!("{} succeeded {} ago", machine.cause.detail, since),
+                    _ => format!("it was executed {} ago and has no readiness probe", since),
+                };
+                match machine.remark() {
+                    Some(remark) => format!("{up}; {remark}"),
+                    None => up,
+                }
+            }
             Life::Unhealthy { .. } => machine.cause.detail.clone(),
             Life::Stopping(_) => match machine.life.failure() {
                 Some(failure) => failure.message.clone(),
@@ -401,7 +407,13 @@ fn restarts_since(now: Now, machine: &Machine) -> String {
     match (done, tells) {
         (0, _) => String::new(),
         (_, true) => format!(", and it was restarted {times} since"),
-        (_, false) => format!(", and it was restarted {times} since: {}", last_end(now, machine)),
+        (_, false) => {
+            // A signal of our own says less than what it was sent for.
+            let ended = machine.last_end.map(|end| end.run);
+            let failure = machine.failed_for.as_ref().filter(|(run, _)| Some(*run) == ended);
+            let why = failure.map_or_else(String::new, |(_, message)| format!("{message}; "));
+            format!(", and it was restarted {times} since: {why}{}", last_end(now, machine))
+        }
     }
 }
 
