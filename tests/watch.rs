@@ -176,3 +176,47 @@ fn its_own_log_and_state_are_never_seen() {
     assert!(!told.contains("web.log") && !told.contains(".runner"), "{told}");
     assert!(project.run(&["down"]).status.success());
 }
+
+/// `later` hears of what `web` does, after it, and of more.
+const LATER: &str =
+    "[services.later]\ncommand = 'echo later >> later; exec sleep 1000'\nwatch = { paths = ['src'], debounce = '600ms' }\n";
+
+fn up_with_later(web: &str) -> Project {
+    let project = Project::new(&format!("{web}{LATER}"));
+    for folder in ["src/web", "src/other"] {
+        std::fs::create_dir_all(project.file(folder)).unwrap();
+    }
+    let up = project.run(&["up", "-d"]);
+    assert!(up.status.success(), "{}", stderr(&up));
+    save_until(&project, "src/other/f", "it is watched", || lines(&project, "later") > 1);
+    project
+}
+
+#[test]
+fn what_changed_before_the_run_began_restarts_nothing() {
+    let project = up_with_later(
+        "[services.web]\ncommand = 'echo web >> ledger; exec sleep 1000'\nwatch = { paths = ['src/web'], debounce = '300ms' }\n",
+    );
+    assert!(project.run(&["stop", "web"]).status.success());
+    let later = lines(&project, "later");
+    project.write("src/web/f", "while it is stopped");
+    assert!(project.run(&["start", "web"]).status.success());
+    eventually("it has started", || lines(&project, "ledger") == 2);
+    eventually("the other one has heard", || lines(&project, "later") > later);
+    assert_eq!(lines(&project, "ledger"), 2);
+    assert!(project.run(&["down"]).status.success());
+}
+
+#[test]
+fn what_runner_writes_for_the_service_is_no_change() {
+    let web = "[services.web]\ncommand = 'echo web >> ledger; exec sleep 1000'\nreload_command = 'echo reloaded >> reloads'\n\
+               files = { 'src/web/conf' = { content = 'one', reload = true } }\nwatch = { paths = ['src/web'], debounce = '20ms' }\n";
+    let project = up_with_later(web);
+    let later = lines(&project, "later");
+    project.write("services.toml", &format!("{}{LATER}", web.replace("'one'", "'two'")));
+    eventually("it is reloaded", || lines(&project, "reloads") == 1);
+    assert_eq!(project.read("src/web/conf"), "two");
+    eventually("the other one has heard", || lines(&project, "later") > later);
+    assert_eq!(lines(&project, "ledger"), 1);
+    assert!(project.run(&["down"]).status.success());
+}

@@ -55,6 +55,16 @@ pub fn set_aside(path: &Path, why: &str) -> String {
     format!("{} could not be read ({why}); {kept}", path.display())
 }
 
+/// Whether a path is what [`replace`] writes before it takes the file's place.
+pub fn is_draft_of(file: &Path, path: &Path) -> bool {
+    let (Some(own), Some(name)) = (file.file_name(), path.file_name()) else {
+        return false;
+    };
+    let rest = name.as_encoded_bytes().strip_prefix(b".");
+    let rest = rest.and_then(|rest| rest.strip_prefix(own.as_encoded_bytes())?.strip_prefix(b"."));
+    file.parent() == path.parent() && rest.is_some_and(|rest| rest.iter().all(u8::is_ascii_digit))
+}
+
 /// Replaces what stands in a file, or makes it: whoever reads it sees the old text or the new one. A link stays a link, and who
 /// could read it still can.
 ///
@@ -152,6 +162,20 @@ fn write_new(fresh: &Path, like: &Path, text: &[u8], mode: Option<u32>) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_draft_is_known_by_its_name() {
+        let is_draft = |path: &str| is_draft_of(Path::new("/p/conf/a.conf"), Path::new(path));
+        assert!(is_draft("/p/conf/.a.conf.4711"));
+        for other in [
+            "/p/conf/a.conf",
+            "/p/conf/.a.conf.x1",
+            "/p/.a.conf.1",
+            "/p/conf/.b.conf.1",
+        ] {
+            assert!(!is_draft(other), "{other}");
+        }
+    }
 
     #[test]
     fn cr_07_each_broken_file_is_kept_under_a_name_of_its_own() {

@@ -42,6 +42,7 @@ struct Armed {
 struct Pending {
     first: Instant,
     last: Instant,
+    last_ns: u64,
     paths: BTreeSet<PathBuf>,
 }
 
@@ -227,9 +228,17 @@ impl Eye {
             // Others come and go beside what is watched, in /tmp say.
             let enters = |armed: &Armed| armed.sieve.enters(path, &self.ignores);
             stale |= is_folder && self.services.iter().any(enters)
-                || path.file_name().is_some_and(|name| name == GITIGNORE)
                 || self.missing.iter().any(|missing| missing.starts_with(path));
-            if !is_folder {
+            if let Some(folder) = path
+                .parent()
+                .filter(|_| path.file_name().is_some_and(|name| name == GITIGNORE))
+            {
+                self.ignores.read_again(folder);
+                stale = true;
+            }
+            // Who makes a file and writes into it closes it in the end.
+            let is_open = || matches!(event.kind, EventKind::Create(_)) && is_new_file(path);
+            if !is_folder && !is_open() {
                 self.take(path);
             }
         }
@@ -253,7 +262,7 @@ impl Eye {
 
     /// It has changed.
     fn take(&mut self, path: &Path) {
-        let now = Instant::now();
+        let (now, now_ns) = (Instant::now(), sys::clock::mono_ns());
         for armed in &mut self.services {
             if !armed.sieve.takes(path, &self.ignores) {
                 continue;
@@ -261,9 +270,10 @@ impl Eye {
             let pending = armed.pending.get_or_insert_with(|| Pending {
                 first: now,
                 last: now,
+                last_ns: 0,
                 paths: BTreeSet::new(),
             });
-            pending.last = now;
+            (pending.last, pending.last_ns) = (now, now_ns);
             pending.paths.insert(path.to_owned());
         }
     }
@@ -306,12 +316,13 @@ impl Eye {
                 continue;
             }
             let Some(pending) = armed.pending.take() else { continue };
-            let more = pending.paths.len().saturating_sub(1);
+            let (more, at_ns) = (pending.paths.len().saturating_sub(1), pending.last_ns);
             if let Some(path) = pending.paths.into_iter().next() {
                 (self.tell)(Seen::Changed {
                     service: armed.name.clone(),
                     path,
                     more,
+                    at_ns,
                 });
             }
         }
@@ -342,7 +353,9 @@ impl Survey {
             }
             match fs::metadata(&glob.base) {
                 Ok(found) if found.is_dir() => {
-                    self.ignores.read_above(&glob.base);
+                    // An edit of what git ignores counts at once.
+                    let above = self.ignores.read_above(&glob.base);
+                    self.folders.extend(above.into_iter().map(Path::to_owned));
                     self.into(sieve, &glob.base);
                 }
                 Ok(_) => {}
@@ -374,6 +387,11 @@ impl Survey {
             }
         }
     }
+}
+
+/// A regular file with one name. Another name of an old file, a link, a socket are as they will be.
+fn is_new_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.nlink() == 1)
 }
 
 fn listing(folder: &Path) -> Listing {

@@ -10,6 +10,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::logs;
 use crate::spec::WatchGlob;
+use crate::sys::files::is_draft_of;
 
 pub const GITIGNORE: &str = ".gitignore";
 
@@ -97,15 +98,22 @@ impl Ignores {
         self.0.insert(folder.to_owned(), found.flatten());
     }
 
-    /// As [`Ignores::read`], for the folders above as well, up to the one that holds the repository.
-    pub fn read_above(&mut self, folder: &Path) {
+    /// What stands in this folder has changed.
+    pub fn read_again(&mut self, folder: &Path) {
+        if self.0.remove(folder).is_some() {
+            self.read(folder);
+        }
+    }
+
+    /// As [`Ignores::read`], for the folders above as well, up to the one that holds the repository. The answer: which.
+    pub fn read_above<'a>(&mut self, folder: &'a Path) -> Vec<&'a Path> {
         let root = folder.ancestors().find(|above| above.join(".git").exists());
-        for above in folder
-            .ancestors()
-            .take_while(|above| root.is_some_and(|root| above.starts_with(root)))
-        {
+        let is_inside = |above: &&Path| root.is_some_and(|root| above.starts_with(root));
+        let folders: Vec<&Path> = folder.ancestors().take_while(is_inside).collect();
+        for above in &folders {
             self.read(above);
         }
+        folders
     }
 
     fn hide(&self, path: &Path, is_folder: bool) -> bool {
@@ -125,7 +133,7 @@ impl Ignores {
 pub struct Sieve {
     pub paths: Globs,
     ignore: Globs,
-    /// Runner's own: its state, the service's log and PID file.
+    /// Runner's own: its state, the service's log, PID file and rendered files.
     own: Vec<PathBuf>,
 }
 
@@ -149,7 +157,7 @@ impl Sieve {
     }
 
     fn leaves_out(&self, path: &Path, is_folder: bool, ignores: &Ignores) -> bool {
-        let own = |own: &PathBuf| path.starts_with(own) || logs::is_file_of(own, path);
+        let own = |own: &PathBuf| path.starts_with(own) || logs::is_file_of(own, path) || is_draft_of(own, path);
         if self.own.iter().any(own) || self.ignore.cover(path) {
             return true;
         }

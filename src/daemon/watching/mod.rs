@@ -30,6 +30,8 @@ pub enum Seen {
         path: PathBuf,
         /// How many others.
         more: usize,
+        /// The last of it, monotonic.
+        at_ns: u64,
     },
     /// The kernel does not tell of changes in this folder, because of that.
     Unseen { folder: PathBuf, why: String },
@@ -51,6 +53,7 @@ pub fn of(project: &Project) -> BTreeMap<ServiceName, Watched> {
             own.push(log.file.clone());
         }
         own.extend(service.pid_file.iter().map(|file| file.path.clone()));
+        own.extend(service.files.keys().map(PathBuf::from));
         own
     };
     let watched = project.services.values().filter_map(|service| {

@@ -139,6 +139,37 @@ fn a_stream_that_never_ends_acts_all_the_same() {
 }
 
 #[test]
+fn an_edit_of_what_git_ignores_above_counts_at_once() {
+    let scene = Scene::new(&[("app/src", "**")], |root| {
+        fs::create_dir_all(root.join(".git")).expect("made");
+        fs::create_dir_all(root.join("app/src")).expect("made");
+        fs::write(root.join(".gitignore"), "*.tmp\n").expect("written");
+    });
+    scene.write("app/src/a.tmp");
+    scene.only("app/src/a");
+    fs::write(scene.root.join(".gitignore"), "*.out\n").expect("written");
+    scene.only("app/src/b.tmp");
+    scene.write("app/src/b.out");
+    scene.only("app/src/c");
+    fs::rename(scene.root.join(".gitignore"), scene.root.join("away")).expect("renamed");
+    scene.only("app/src/d.out");
+}
+
+#[test]
+fn a_new_file_counts_when_it_is_closed() {
+    let scene = Scene::new(&[("src", "")], |root| fs::create_dir(root.join("src")).expect("made"));
+    let open = fs::File::create(scene.root.join("src/open")).expect("made");
+    scene.only("src/other");
+    drop(open);
+    assert_eq!(scene.next(), ("src/open".to_owned(), 0));
+    // What is never opened.
+    fs::hard_link(scene.root.join("src/open"), scene.root.join("src/again")).expect("linked");
+    assert_eq!(scene.next(), ("src/again".to_owned(), 0));
+    std::os::unix::fs::symlink("nowhere", scene.root.join("src/link")).expect("linked");
+    assert_eq!(scene.next(), ("src/link".to_owned(), 0));
+}
+
+#[test]
 fn what_git_ignores_is_not_entered_until_it_does_not() {
     let scene = Scene::new(&[("", "**")], |root| {
         fs::create_dir_all(root.join(".git")).expect("made");

@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub life: Life,
     /// Number of the latest run.
     pub run: u32,
+    /// When its program was to be executed: what has changed before, it has seen. 0: not known.
+    pub ordered_at: u64,
     /// The turn of the wish that the latest run answers.
     pub served: u32,
     pub history: History,
@@ -125,6 +127,7 @@ impl Machine {
             lot: Lot::default(),
             life: Life::Stopped,
             run: 0,
+            ordered_at: 0,
             served: 0,
             history: History::default(),
             last_end: None,

@@ -118,6 +118,7 @@ impl Machine {
 
     pub(super) fn spawn(&mut self, again: Again, step: &mut Step) -> bool {
         let spec = Arc::clone(&self.spec);
+        self.ordered_at = step.now.mono_ns;
         step.out.push(Action::Spawn {
             id: self.incarnation(),
             service: Arc::clone(&spec),

@@ -43,6 +43,12 @@ impl World {
         Some(self.service_snapshot(node))
     }
 
+    /// When the latest run was ordered, monotonic; 0: by an earlier daemon, or there was none.
+    pub fn ordered_at(&self, name: &ServiceName) -> u64 {
+        let node = self.by_name.get(name).and_then(|&id| self.node(id));
+        node.map_or(0, |node| node.machine.ordered_at)
+    }
+
     fn service_snapshot(&self, node: &Node) -> ServiceSnapshot {
         let machine = &node.machine;
         let process = machine.life.process();

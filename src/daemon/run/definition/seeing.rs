@@ -6,14 +6,17 @@ use std::path::Path;
 use crate::api::wire::EventKind;
 use crate::daemon::run::Daemon;
 use crate::daemon::watching::Seen;
-use crate::reconcile::{Author, Cause, Fact, Request};
+use crate::reconcile::{Author, Cause, Fact, Request, StateName};
 use crate::spec::ServiceName;
 use crate::sys;
 
 impl Daemon {
     pub(super) fn see(&mut self, seen: Seen) {
         match seen {
-            Seen::Changed { service, path, more } => self.see_change(service, &path, more),
+            Seen::Changed { service, at_ns, .. } if self.has_begun_since(&service, at_ns) => {}
+            Seen::Changed {
+                service, path, more, ..
+            } => self.see_change(service, &path, more),
             Seen::Unseen { folder, why } => {
                 let folder = folder.display();
                 self.warn(format!(
@@ -21,6 +24,23 @@ impl Daemon {
                 ));
             }
         }
+    }
+
+    /// Whether its latest run has begun after the change and knows of it. A folder that is filled for a service changes while that is
+    /// prepared.
+    fn has_begun_since(&self, name: &ServiceName, at_ns: u64) -> bool {
+        let Some(found) = self.world.service(name) else {
+            return true;
+        };
+        if found.state != StateName::Preparing {
+            return at_ns < self.world.ordered_at(name);
+        }
+        let service = self
+            .definition
+            .project
+            .as_ref()
+            .and_then(|project| project.services.get(name));
+        at_ns < found.since_ns || service.is_some_and(|service| service.source.is_some())
     }
 
     fn see_change(&mut self, service: ServiceName, path: &Path, more: usize) {
