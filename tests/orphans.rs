@@ -478,3 +478,48 @@ fn child_named(parent: u32, name: &str) -> u32 {
     pids.find(|&pid| stat(pid).is_some_and(|found| found == (name.to_owned(), parent)))
         .unwrap()
 }
+
+/// What a hook, a step and a probe run: a shell and what it waits for, with a line in the ledger.
+fn under_way(key: &str) -> String {
+    let command = "echo begun >> ledger; sleep 1000; true";
+    let errand = match key {
+        "prepare" => format!("prepare = [{{ run = '{command}' }}]"),
+        "hook" => format!("hooks = {{ pre_start = '{command}' }}"),
+        "probe" => format!("ready = {{ exec = '{command}', timeout = '1h' }}"),
+        other => panic!("{other}"),
+    };
+    format!("[services.web]\ncommand = 'exec sleep 1000'\n{errand}\n")
+}
+
+#[test]
+fn none_hooks_steps_and_probes_of_a_lost_runner_are_ended_by_down_clean_and_the_next_up() {
+    for key in ["prepare", "hook", "probe"] {
+        let project = Project::new(&under_way(key));
+        let begun = |count: usize| {
+            eventually(&format!("{key} number {count}"), || {
+                project.read("ledger").lines().count() == count
+            });
+        };
+        succeeds(&project.run(&["up", "-d", "--no-wait"]));
+        begun(1);
+        lose(&project);
+        assert!(!project.processes().is_empty(), "{key} goes on");
+        succeeds(&project.run(&["down"]));
+        project.assert_nothing_is_left();
+        // By the next one.
+        succeeds(&project.run(&["up", "-d", "--no-wait"]));
+        begun(2);
+        lose(&project);
+        succeeds(&project.run(&["up", "-d", "--no-wait"]));
+        begun(3);
+        let is_sleep =
+            |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default() == "sleep\n";
+        let services = usize::from(key == "probe");
+        eventually("only one of them is under way", || {
+            project.processes().iter().filter(|pid| is_sleep(pid)).count() == 1 + services
+        });
+        lose(&project);
+        succeeds(&project.run(&["clean", "--yes"]));
+        project.assert_nothing_is_left();
+    }
+}

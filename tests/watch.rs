@@ -178,8 +178,7 @@ fn its_own_log_and_state_are_never_seen() {
 }
 
 /// `later` hears of what `web` does, after it, and of more.
-const LATER: &str =
-    "[services.later]\ncommand = 'echo later >> later; exec sleep 1000'\nwatch = { paths = ['src'], debounce = '600ms' }\n";
+const LATER: &str = "[services.later]\ncommand = 'echo later >> later; exec sleep 1000'\nwatch = { paths = ['src'], debounce = '600ms' }\n";
 
 fn up_with_later(web: &str) -> Project {
     let project = Project::new(&format!("{web}{LATER}"));
@@ -188,7 +187,9 @@ fn up_with_later(web: &str) -> Project {
     }
     let up = project.run(&["up", "-d"]);
     assert!(up.status.success(), "{}", stderr(&up));
-    save_until(&project, "src/other/f", "it is watched", || lines(&project, "later") > 1);
+    save_until(&project, "src/other/f", "it is watched", || {
+        lines(&project, "later") > 1
+    });
     project
 }
 

@@ -15,13 +15,14 @@ use crate::api::prepared::Notes;
 use crate::api::{boot, history, wishes};
 use crate::config::KeptPorts;
 use crate::config::find::Location;
+use crate::guardian::errands;
 use crate::sys::lock::Lock;
 use crate::sys::places::{self, Place, nameless, state};
 use crate::view::words;
 
 /// Of a project's lock, and of what is taken first by whoever starts it.
-const LOCK: &str = "lock";
-const START_LOCK: &str = "start.lock";
+pub(super) const LOCK: &str = "lock";
+pub(super) const START_LOCK: &str = "start.lock";
 
 pub fn clean(global: &Global, args: &Clean) -> Result<u8> {
     match args.all {
@@ -117,6 +118,7 @@ fn lost(folder: PathBuf) -> Option<Lost> {
 }
 
 fn clean_lost(global: &Global, args: &Clean, lost: &Lost) -> Result<()> {
+    orphans::end_errands(&lost.location);
     match &lost.orphans {
         Some(orphans) => down::end_orphans(global, &lost.location, orphans, args.timeout, None),
         None => fs::remove_dir_all(&lost.folder).map_err(Outcome::io(format_args!("remove {}", lost.folder.display()))),
@@ -171,6 +173,8 @@ fn delete(location: &Location, state_dir: &Path) -> Result<()> {
         }
         false => None,
     };
+    // Before the locks that they hold.
+    errands::end_left(&location.key);
     for folder in places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR)) {
         if nameless::is_nowhere(&folder) {
             continue;

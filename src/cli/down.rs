@@ -37,7 +37,7 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
         }
     } else if let Some(orphans) = orphans::of(&location) {
         end_orphans(global, &location, &orphans, args.timeout, None)?;
-    } else {
+    } else if !orphans::end_errands(&location) {
         if !global.quiet {
             terminal::say(format_args!("nothing is running for {}", location.dir.display()));
         }

@@ -4,12 +4,14 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::args::Global;
+use super::clean::{LOCK, START_LOCK};
 use super::outcome::Outcome;
 use super::reach::{Holder, Reached, SOCKET, Start};
 use super::{Result, project, reach, terminal};
 use crate::api::past::Source;
 use crate::api::wire;
 use crate::config::find::Location;
+use crate::guardian::errands;
 use crate::guardian::records::{self, Launched};
 use crate::logs::LogPlace;
 use crate::reconcile::{Memory, Recalled, Recollection, StateName};
@@ -34,6 +36,18 @@ pub struct Orphans {
 pub fn of(location: &Location) -> Option<Orphans> {
     let folders = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
     folders.into_iter().find_map(in_folder)
+}
+
+/// Ends what a lost runner had under way for services: hooks, steps, probe commands. `false`: there was nothing, or a runner lives.
+pub fn end_errands(location: &Location) -> bool {
+    let folders = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
+    let Some(place) = folders.iter().find_map(|folder| Place::read(folder)) else {
+        return false;
+    };
+    // So that none begins meanwhile: its own are no leftovers.
+    let turn = Lock::wait(&place.state_dir.join(START_LOCK));
+    let held = turn.and_then(|turn| Ok((turn, Lock::take(&place.state_dir.join(LOCK))?)));
+    matches!(held, Ok((_, Some(_)))) && errands::end_left(&location.key) > 0
 }
 
 /// The same by the runtime folder.

@@ -6,9 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::guardian::MARK;
 use crate::guardian::orders::{Credentials, Launch, Record, Stdio, Ticket};
 use crate::guardian::records::{cgroup, mark};
+use crate::guardian::{MARK, errands};
 use crate::reconcile::{Failure, Incarnation, Reason};
 use crate::spec::{Argv, Service};
 use crate::sys;
@@ -203,7 +203,12 @@ impl Setting {
             .get(&b"PATH"[..])
             .map_or(OsStr::new(""), |path| OsStr::from_bytes(path));
         let programs = candidates(OsStr::new(&command.words[0]), path);
-        let mark = format!("{MARK}={}", mark(&self.surroundings.instance, ticket));
+        let instance = &self.surroundings.instance;
+        let mark = match is_service {
+            true => self.mark(ticket),
+            false => errands::mark(instance, ticket),
+        };
+        let mark = format!("{MARK}={mark}");
         let mut env: Vec<Vec<u8>> = environment
             .iter()
             .map(|(key, value)| [key, &b"="[..], value].concat())
@@ -223,7 +228,7 @@ impl Setting {
             limits: self.limits(),
             stdio,
             sockets: Vec::new(),
-            cgroup: is_service.then(|| cgroup(&self.surroundings.instance, self.service.name.as_str(), self.id.run)),
+            cgroup: is_service.then(|| cgroup(instance, self.service.name.as_str(), self.id.run)),
             pid_file: is_service && self.service.followed_pid_file().is_some(),
             terminal: is_service && self.service.tty,
             reap_tree: !is_service,

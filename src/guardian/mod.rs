@@ -20,6 +20,7 @@ mod cgroups;
 mod closing;
 mod daemons;
 mod ends;
+pub mod errands;
 mod guard;
 mod held;
 mod kin;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -40,6 +41,18 @@ pub fn open(_: u32) -> io::Result<OwnedFd> {
 pub fn wait_for_exit(held: BorrowedFd) {
     let mut polled = [PollFd::new(held, PollFlags::POLLIN)];
     while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+}
+
+/// The same, until then at the latest.
+pub fn wait_for_exit_until(held: BorrowedFd, deadline: Instant) {
+    let mut polled = [PollFd::new(held, PollFlags::POLLIN)];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        if poll(&mut polled, timeout) != Err(Errno::EINTR) {
+            return;
+        }
+    }
 }
 
 /// Whether the held process has exited; never blocks.

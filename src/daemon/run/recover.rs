@@ -16,6 +16,7 @@ use crate::daemon::recovery::Inherited;
 use crate::daemon::run::definition::Purpose;
 use crate::daemon::{rebirth, recovery};
 use crate::fault::point;
+use crate::guardian::errands;
 use crate::guardian::orders::{Before, Order, Orphan, Report};
 use crate::guardian::records::{self, Launched};
 use crate::reconcile::{Author, Cause, Ends, ExitStatus, Wishes};
@@ -52,6 +53,15 @@ impl Daemon {
                 self.stop(Cause::new(Author::User, ENDS));
             }
             return Ok(());
+        }
+        if before.is_none() {
+            // Of another guardian: what has begun is begun anew, and nothing runs twice at once.
+            let instance = self.boot.location.key.clone();
+            let ended = tokio::task::spawn_blocking(move || errands::end_left(&instance)).await;
+            match ended.map_err(io::Error::other)? {
+                0 => {}
+                count => tracing::info!(count, "processes of hooks, steps and probes were left and are ended"),
+            }
         }
         point!("daemon.witnesses-taken");
         let count = held.iter().filter(|one| one.holding.end.is_none()).count();
