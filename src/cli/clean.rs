@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::args::{Clean, Global};
 use super::orphans::{self, Orphans};
 use super::outcome::Outcome;
-use super::{Result, down, project, reach, terminal};
+use super::{Result, down, elsewhere, project, reach, terminal};
 use crate::api::prepared::Notes;
 use crate::api::{boot, history, wishes};
 use crate::config::KeptPorts;
@@ -126,6 +126,9 @@ fn clean_lost(global: &Global, args: &Clean, lost: &Lost) -> Result<()> {
 }
 
 fn running(location: &Location, state_dir: &Path) -> Outcome {
+    if let Some(outcome) = elsewhere::user_of(location, state_dir) {
+        return outcome;
+    }
     let pid = reach::holder_of(state_dir).map_or_else(String::new, |pid| format!(" (pid {pid})"));
     Outcome::Failed {
         message: format!(
@@ -137,7 +140,7 @@ fn running(location: &Location, state_dir: &Path) -> Outcome {
 }
 
 /// Where the lost runner had its state; else where the file says, or would say.
-fn state_dir(global: &Global, location: &Location, orphans: Option<&Orphans>) -> PathBuf {
+pub(super) fn state_dir(global: &Global, location: &Location, orphans: Option<&Orphans>) -> PathBuf {
     let folders = places::runtime_candidates(&location.key, &location.dir.join(reach::STATE_DIR));
     let left = folders.iter().find_map(|folder| Place::read(folder));
     let known = orphans.and_then(Orphans::place).cloned().or(left);

@@ -8,7 +8,7 @@ use super::orphans::{self, Orphans};
 use super::outcome::Outcome;
 use super::progress::Progress;
 use super::reach::Holder;
-use super::{Result, call, project, reach, terminal};
+use super::{Result, call, clean, elsewhere, project, reach, terminal};
 use crate::api::client;
 use crate::api::wire::{self, DownAnswer, DownRequest};
 use crate::config::find::Location;
@@ -38,6 +38,9 @@ pub fn down(global: &Global, args: &Down) -> Result<u8> {
     } else if let Some(orphans) = orphans::of(&location) {
         end_orphans(global, &location, &orphans, args.timeout, None)?;
     } else if !orphans::end_errands(&location) {
+        if let Some(outcome) = elsewhere::user_of(&location, &clean::state_dir(global, &location, None)) {
+            return Err(outcome);
+        }
         if !global.quiet {
             terminal::say(format_args!("nothing is running for {}", location.dir.display()));
         }

@@ -26,6 +26,7 @@ mod edit;
 #[cfg(not(feature = "editing"))]
 #[path = "edit/absent.rs"]
 mod edit;
+mod elsewhere;
 mod events;
 #[cfg(feature = "source")]
 mod fill;

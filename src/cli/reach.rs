@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::Result;
 use super::call::{PATIENCE, silent};
 use super::outcome::Outcome;
-use super::{nowhere, orphans, terminal};
+use super::{elsewhere, nowhere, orphans, terminal};
 use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
 pub use crate::api::boot::{SOCKET, own_log};
 use crate::api::client::Client;
@@ -120,6 +120,9 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
             let holder = Holder::of(&project_lock);
             if let Some(stream) = running(start.location)? {
                 return Ok(Reached::Joined(stream));
+            }
+            if let Some(outcome) = elsewhere::user_of(start.location, start.state_dir) {
+                return Err(outcome);
             }
             // It holds the lock and no longer answers: it is on its way out. Its end frees the lock.
             drop(turn);

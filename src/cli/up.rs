@@ -6,6 +6,7 @@ pub mod background;
 mod given;
 pub mod in_place;
 mod later;
+mod lost;
 mod screen;
 mod signals;
 
@@ -18,7 +19,7 @@ use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, call, plan, project, reach, shell, terminal};
+use super::{Result, call, orphans, plan, project, reach, shell, terminal};
 use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
@@ -286,13 +287,16 @@ impl Session<'_> {
                 Ok(0)
             }
             End::TimedOut => Err(self.timed_out(screen).await),
-            End::Lost => Err(Outcome::Failed {
-                message: "runner was killed; its services run on, and nobody looks after them".to_owned(),
-                suggestion: Some(format!(
-                    "`runner up` takes them over, `runner down` stops them; what runner said last is in {}",
-                    reach::own_log(self.state_dir).display()
-                )),
-            }),
+            End::Lost => {
+                // A daemon that has replaced a killed one, and was at its end before it could be asked.
+                self.holder.wait();
+                let is_over = orphans::of(self.location).is_none_or(|orphans| orphans.are_gone());
+                if is_over && self.asked_to_stop {
+                    screen.last_words(0, "everything has stopped; a daemon was killed over it");
+                    return Ok(0);
+                }
+                Err(lost::outcome(is_over, self.state_dir))
+            }
         }
     }
 

@@ -142,3 +142,21 @@ fn sg_07_hangup_stops_a_foreground_project_and_reloads_a_detached_one() {
     eventually("SIGTERM is `down`", || project.processes().is_empty());
     assert_eq!(project.read("ledger"), "start\nstop\n".repeat(2));
 }
+
+/// Asked at the instant in which the daemon dies, it is the next one that stops everything, and may be gone before it could say so.
+#[test]
+fn sg_02_a_stop_over_a_dying_daemon_is_a_stop() {
+    for _ in 0..8 {
+        let project = Project::new(WEB);
+        let mut up = project.up(&[]);
+        up.wait_for("| ready");
+        let daemon = Roles::of(&project).daemon;
+        up.signal("STOP");
+        send(daemon, Signal::SIGKILL);
+        up.signal("TERM");
+        up.signal("CONT");
+        assert_eq!(up.end().code(), Some(0), "{}", up.text());
+        assert!(!up.text().contains("run on"), "{}", up.text());
+        project.assert_nothing_is_left();
+    }
+}
