@@ -46,10 +46,11 @@ pub(super) fn names(text: &str) -> Result<Vec<String>, Refusal> {
 /// What an `up` with these words would be.
 pub(super) fn plan(text: &str) -> Result<UpRequest, Refusal> {
     let mut up = UpRequest::default();
-    each(text, &["service", "profile"], |key, value| {
+    each(text, &["service", "profile", "file"], |key, value| {
         match key {
             "service" => up.names.push(value.to_owned()),
             "profile" => up.profiles.push(value.to_owned()),
+            "file" => up.files.push(value.into()),
             "no_deps" => up.no_deps = flag(value)?,
             _ => return Ok(false),
         }

@@ -71,7 +71,7 @@ routes! {
     "GET" "/v1/services/{name}/attach" "Its terminal: an upgrade to `runner-attach`, of which docs/attach.md says what is spoken" [("run", "Of this run, and no other")] "" -> "" "application/vnd.runner.attach";
     "GET" "/v1/logs" "What services have printed, a `LogLine` a line" [] "" -> "LogLine" "application/x-ndjson";
     "GET" "/v1/events" "Server-sent events, each an `Event`; resumes after `Last-Event-ID`" [("since", "Events after this cursor"), ("follow", "`0`: only what has happened so far")] "" -> "Event" "text/event-stream";
-    "GET" "/v1/plan" "What `up` would do now" [NAMES, ("no_deps", "`1`: without dependencies"), ("profile", "On besides, repeatable")] "" -> "Plan" JSON;
+    "GET" "/v1/plan" "What `up` would do now" [NAMES, ("no_deps", "`1`: without dependencies"), ("profile", "On besides, repeatable"), ("file", "The project files that are meant, repeatable; others than the runner's are refused")] "" -> "Plan" JSON;
     "GET" "/v1/health" "200 when all (named) are ready or completed, else 503" [NAMES] "" -> "Health" JSON;
     "GET" "/v1/wait" "Answers when it has come, or can't" [NAMES, ("for", "`ready` (the default), `stopped`, `completed` or `failed`"), ("timeout_ms", "Answer at the latest then")] "" -> "Acted" JSON;
     "GET" "/v1/openapi.json" "This description" [] "" -> "" JSON;

@@ -421,6 +421,9 @@ pub struct UpRequest {
     /// From now on an edit of the file is applied by `up` only.
     #[serde(default)]
     pub no_reload: bool,
+    /// The caller's project files, which have to be the runner's; none: whatever it has.
+    #[serde(default)]
+    pub files: Vec<std::path::PathBuf>,
     /// Asks for nothing but the console: an `up` goes on whose daemon was replaced by another one.
     #[serde(default)]
     pub resume: bool,

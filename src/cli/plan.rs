@@ -7,6 +7,7 @@ use crate::api::wire;
 use crate::api::wire::UpRequest;
 use crate::api::wishes;
 use crate::config;
+use crate::config::find::Location;
 use crate::reconcile::{Author, Cause, Now, Request, World};
 use crate::view::table;
 
@@ -41,7 +42,8 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     if let Some(stream) = stream {
         let plan = reach::converse(async {
             let mut client = reach::client(stream).await?;
-            Ok(call::unless_stopped(&location, client.get(&path(request))).await??)
+            let path = path(request, &location);
+            Ok(call::unless_stopped(&location, client.get(&path)).await??)
         });
         return plan.map_err(|outcome| project::rejected(global, outcome));
     }
@@ -67,10 +69,12 @@ fn foresee(global: &Global, request: &UpRequest) -> Result<wire::Plan> {
     Ok(world.plan(now, &loaded.project, Some(asked), &cause).into())
 }
 
-fn path(request: &UpRequest) -> String {
+fn path(request: &UpRequest, location: &Location) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(request.names.iter().map(|name| ("service", name)));
     query.extend_pairs(request.profiles.iter().map(|name| ("profile", name)));
+    let files = location.files.iter().map(|file| file.display().to_string());
+    query.extend_pairs(files.map(|file| ("file", file)));
     if request.no_deps {
         query.append_pair("no_deps", "1");
     }

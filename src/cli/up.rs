@@ -96,6 +96,7 @@ pub fn up(global: &Global, args: &Up) -> Result<u8> {
         detach: args.detach,
         console: !args.no_wait,
         no_reload: args.no_reload,
+        files: loaded.location.files.clone(),
         resume: false,
     };
     reach::converse(async {

@@ -523,3 +523,26 @@ fn tw_07_a_state_folder_that_another_runner_uses_is_said_to_be_in_use() {
     one.assert_nothing_is_left();
     two.assert_nothing_is_left();
 }
+
+#[test]
+fn tw_01_an_up_with_other_files_is_refused_and_not_taken_for_done() {
+    let project = Project::new(&ledgered("web"));
+    project.write("more.toml", &ledgered("more"));
+    succeeds(&project.run(&["up", "-d"]));
+    let both = ["-f", "services.toml", "-f", "more.toml"];
+    for verb in [&["up", "-d"][..], &["plan"]] {
+        let refused = project.run(&[&both[..], verb].concat());
+        assert_eq!(refused.status.code(), Some(1), "{verb:?}: {}", stderr(&refused));
+        let told = stderr(&refused);
+        assert!(
+            told.contains("is up with services.toml, and not with services.toml, more.toml"),
+            "{told}"
+        );
+    }
+    succeeds(&project.run(&["-f", "services.toml", "up", "-d"]));
+    succeeds(&project.run(&["down"]));
+    succeeds(&project.run(&[&both[..], &["up", "-d"]].concat()));
+    assert_eq!(project.ps()["services"].as_array().unwrap().len(), 2);
+    // Verbs that read no file find it all the same.
+    succeeds(&project.run(&["down"]));
+}

@@ -17,6 +17,7 @@ pub fn up(global: &Global) -> Result<Option<u32>> {
         profiles: global.profiles.clone(),
         detach: true,
         no_reload: true,
+        files: loaded.location.files.clone(),
         ..UpRequest::default()
     };
     reach::converse(async {

@@ -1,6 +1,7 @@
 //! What clients ask to be done: `up`, `down`, `start` and their like, and waiting for it.
 
 use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Daemon;
@@ -27,7 +28,40 @@ impl Daemon {
             // Too late to join: who asks waits for the end and starts anew (`TW-10`).
             return drop(reply.send(Err(Refusal::ending())));
         }
-        self.read(Purpose::Up { request, reply });
+        match self.has_files(&request.files) {
+            Ok(()) => self.read(Purpose::Up { request, reply }),
+            Err(refusal) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// A caller who means other files would be told of another project than his own.
+    pub(super) fn has_files(&self, meant: &[PathBuf]) -> Result<(), Refusal> {
+        let location = &self.boot.location;
+        // By whatever links they were named.
+        let real = |files: &[PathBuf]| -> Vec<PathBuf> {
+            let real = |file: &PathBuf| file.canonicalize().unwrap_or_else(|_| file.clone());
+            files.iter().map(real).collect()
+        };
+        if meant.is_empty() || *meant == location.files || real(meant) == real(&location.files) {
+            return Ok(());
+        }
+        let shown = |files: &[PathBuf]| {
+            let names = files.iter().map(|file| file.strip_prefix(&location.dir).unwrap_or(file));
+            let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
+            match names.is_empty() {
+                true => "without a file".to_owned(),
+                false => format!("with {}", names.join(", ")),
+            }
+        };
+        let detail = format!(
+            "the runner of {} is up {}, and not {}",
+            location.dir.display(),
+            shown(&location.files),
+            shown(meant)
+        );
+        let mut refusal = Refusal::new(409, "other files", detail);
+        refusal.suggestion = Some("`runner down` first; or `-p NAME` for a second project beside it".to_owned());
+        Err(refusal)
     }
 
     /// The files were read for an `up`.

@@ -41,7 +41,10 @@ impl Daemon {
                 Err(refusal) => drop(reply.send(Err(refusal))),
             },
             Call::Health { names, reply } => drop(reply.send(self.health(&names))),
-            Call::Plan { request, reply } => self.read(Purpose::Plan { request, reply }),
+            Call::Plan { request, reply } => match self.has_files(&request.files) {
+                Ok(()) => self.read(Purpose::Plan { request, reply }),
+                Err(refusal) => drop(reply.send(Err(refusal))),
+            },
             Call::Act { act, request, reply } => self.act(act, request, reply),
             Call::Scale { name, request, reply } => self.scale(&name, request, reply),
             Call::Wait { request, reply } => self.wait_for(request, reply),
