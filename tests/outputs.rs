@@ -39,8 +39,17 @@ fn who_names_an_output_waits_for_it_and_restarts_with_its_service() {
         let ps = stdout(&project.run(&["ps"]));
         ps.contains("for tunnel to tell its output")
     });
+    let early = project.run(&["run", "bot", "--", "true"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(
+        stderr(&early).contains("tunnel has not told its output"),
+        "{}",
+        stderr(&early)
+    );
     let_through(&project);
     assert!(project.run(&["wait", "bot"]).status.success());
+    let once = project.run(&["run", "bot", "--", "sh", "-c", "echo $HOOK"]);
+    assert_eq!(stdout(&once), "https://t1.example/hook\n");
     let tunnel = project.service("tunnel");
     assert_eq!(tunnel["url"], "https://t1.example/", "{tunnel}");
     assert_eq!(tunnel["outputs"]["run"], "1", "{tunnel}");

@@ -168,6 +168,8 @@ fn next_takes_a_free_port_that_everybody_sees_and_that_is_no_change() {
     assert!(std::net::TcpStream::connect(("127.0.0.1", real as u16)).is_ok());
     eventually("its user has written", || project.read("url").ends_with('\n'));
     assert_eq!(project.read("url"), format!("http://127.0.0.1:{real}\n"));
+    let once = project.run(&["run", "user", "--", "sh", "-c", "echo $URL"]);
+    assert_eq!(stdout(&once), project.read("url"));
     let told = events(&project);
     assert!(told.contains(&format!("{real} is used instead")), "{told}");
     assert!(

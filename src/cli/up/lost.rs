@@ -12,7 +12,9 @@ pub fn outcome(is_over: bool, state_dir: &Path) -> Outcome {
     match is_over {
         true => Outcome::Failed {
             message: "everything has stopped, and runner was killed before it could say why".to_owned(),
-            suggestion: Some(format!("`runner events` tells what has happened; what runner said last is in {log}")),
+            suggestion: Some(format!(
+                "`runner events` tells what has happened; what runner said last is in {log}"
+            )),
         },
         false => Outcome::Failed {
             message: "runner was killed; its services run on, and nobody looks after them".to_owned(),

@@ -78,7 +78,7 @@ impl Hands {
     }
 
     /// The service with the ports that services really have now.
-    pub(super) fn actual(&self, service: &Arc<Service>) -> Result<Arc<Service>, Failure> {
+    pub fn actual(&self, service: &Arc<Service>) -> Result<Arc<Service>, Failure> {
         let Some(recipe) = self.recipe.as_ref().filter(|_| !self.moved.is_empty()) else {
             return Ok(service.clone());
         };

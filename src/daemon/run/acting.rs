@@ -1,7 +1,7 @@
 //! What clients ask to be done: `up`, `down`, `start` and their like, and waiting for it.
 
-use std::sync::Arc;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Daemon;
@@ -46,7 +46,9 @@ impl Daemon {
             return Ok(());
         }
         let shown = |files: &[PathBuf]| {
-            let names = files.iter().map(|file| file.strip_prefix(&location.dir).unwrap_or(file));
+            let names = files
+                .iter()
+                .map(|file| file.strip_prefix(&location.dir).unwrap_or(file));
             let names: Vec<String> = names.map(|name| name.display().to_string()).collect();
             match names.is_empty() {
                 true => "without a file".to_owned(),

@@ -310,7 +310,17 @@ impl Daemon {
             Some(group) if !group.members.is_empty() => group.members[0].clone(),
             _ => self.one(&request.name)?.1,
         };
-        let service = &project.services[&name];
+        let refused = |failure: crate::reconcile::Failure| Refusal {
+            suggestion: failure.suggestion,
+            ..Refusal::new(409, failure.reason.as_str(), failure.message)
+        };
+        // With the ports that there are, and what others have told.
+        let service = self.hands.actual(&project.services[&name]).map_err(refused)?;
+        let given = self.world.outputs_for(&service).map_err(|output| {
+            let detail = format!("{} has not told its output `{}` yet", output.service, output.output);
+            Refusal::new(409, "can't be run", detail)
+        })?;
+        let service = &Arc::new(service.with_outputs(&given));
         let command = match request.command.as_slice() {
             [] => service.command.clone(),
             words => Argv {
@@ -321,10 +331,6 @@ impl Daemon {
         let nobody = Incarnation {
             service: ServiceId(0),
             run: 0,
-        };
-        let refused = |failure: crate::reconcile::Failure| Refusal {
-            suggestion: failure.suggestion,
-            ..Refusal::new(409, failure.reason.as_str(), failure.message)
         };
         let setting = Setting::of(nobody, service, self.hands.surroundings()).map_err(refused)?;
         let streams = [Stdio::Null, Stdio::Null, Stdio::Null];

@@ -31,6 +31,10 @@ impl Machine {
         if self.spec.hooks.post_stop.is_none() || step.hasten || !self.was_executed() {
             return false;
         }
+        let failure = match then {
+            Then::Judge(judgement) => judgement.result.as_ref().err(),
+            Then::Wish => None,
+        };
         let spec = Arc::clone(&self.spec);
         let timeout = spec.stop.first().map_or(HOOK_TIMEOUT, |rung| rung.wait);
         step.out.push(Action::Run {
@@ -39,10 +43,7 @@ impl Machine {
             service: Arc::clone(&spec),
             given: self.given.clone(),
             timeout: self.wish.patience.map_or(timeout, |whole| whole.min(timeout)),
-            told: match then {
-                Then::Judge(judgement) => told(judgement.result.as_ref().err(), judgement.status),
-                Then::Wish => told(None, self.last_status()),
-            },
+            told: told(failure, self.last_status()),
         });
         let stopping = Stopping {
             ladder: spec.stop.clone(),

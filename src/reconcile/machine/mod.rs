@@ -57,6 +57,8 @@ pub(super) struct Machine {
     pub last_end: Option<RunEnd>,
     /// The signal that was sent by hand last, to which run, and who did it.
     pub sent: Option<(u32, Signal, Cause)>,
+    /// Why the reload command was run that is under way.
+    reloaded_for: Option<Cause>,
     /// The run that runner itself has ended for a failure, and what that was.
     pub failed_for: Option<(u32, String)>,
     /// What the PID file of a run that is up holds now, where that is not believed.
@@ -132,6 +134,7 @@ impl Machine {
             history: History::default(),
             last_end: None,
             sent: None,
+            reloaded_for: None,
             failed_for: None,
             doubt: None,
             awaited: false,
@@ -383,6 +386,7 @@ impl Machine {
             step.out.push(Action::Deliver { id, signal });
             self.publish(EventKind::Reloaded, cause.clone(), step);
         } else if service.reload_command.is_some() {
+            self.reloaded_for = Some(cause.clone());
             step.out.push(self.command(Purpose::Reload, service, RELOAD_TIMEOUT));
         }
     }
@@ -407,7 +411,9 @@ impl Machine {
                 message: format!("reload_command {words}"),
             },
         };
-        self.publish(kind, Cause::new(Author::User, "reload_command"), step);
+        let cause = self.reloaded_for.take();
+        let cause = cause.unwrap_or_else(|| Cause::new(Author::Runner, "reload_command"));
+        self.publish(kind, cause, step);
     }
 
     /// Nothing of it lives and none of its timers runs.

@@ -180,6 +180,23 @@ fn a_reload_goes_by_signal_or_command_and_a_signal_by_hand_is_told() {
     });
     let told: Vec<&EventKind> = events(&actions).map(|event| &event.kind).collect();
     assert!(matches!(told[..], [EventKind::ReloadFailed { .. }]), "{told:?}");
+    // Who asked is told with the end.
+    let name = build::name("command");
+    let asked = Cause::new(Author::Watch, "src/a changed");
+    stage.fact(Fact::Asked {
+        request: Request::Watched {
+            service: name,
+            action: crate::spec::WatchAction::Reload,
+        },
+        cause: asked.clone(),
+    });
+    let actions = stage.fact(Fact::CommandEnded {
+        id: other,
+        purpose: Purpose::Reload,
+        result: Ok(()),
+    });
+    let told: Vec<_> = events(&actions).map(|event| (&event.kind, &event.cause)).collect();
+    assert_eq!(told, [(&EventKind::Reloaded, &asked)]);
     assert_eq!(stage.state("command"), StateName::Ready, "a failed reload ends nothing");
     let actions = stage.ask(Request::Signal {
         names: vec![build::name("neither")],

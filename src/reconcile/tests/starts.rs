@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::reconcile::action::{Action, Purpose};
 use crate::reconcile::fact::{ExitStatus, Fact, Now, Outcome, ProbeKind};
 use crate::reconcile::failure::Reason;
 use crate::reconcile::sim::build;
 use crate::reconcile::sim::stage::{Stage, events, spawns, touches};
 use crate::reconcile::snapshot::StateName;
-use crate::spec::{Gate, Kind};
+use crate::spec::{Argv, Gate, Kind};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -311,6 +312,31 @@ fn hp_16_unknown_results_never_restart() {
     stage.pass(Duration::from_secs(10));
     stage.probed("web", ProbeKind::Health, Outcome::Success);
     assert_eq!(stage.see("web").probe_message, None);
+}
+
+#[test]
+fn who_is_ended_for_its_health_is_told_to_post_stop_with_its_end() {
+    let mut web = build::service("web");
+    web.health = Some(build::probe());
+    web.hooks.post_stop = Some(Argv {
+        words: vec!["true".to_owned()],
+        shell: false,
+    });
+    let mut stage = Stage::up([web]);
+    stage.executed("web");
+    fail_health(&mut stage, 3);
+    let actions = stage.exited("web", ExitStatus::Signal(crate::spec::Signal::TERM));
+    let told = actions.iter().find_map(|action| match action {
+        Action::Run {
+            purpose: Purpose::PostStop,
+            told,
+            ..
+        } => Some(told),
+        _ => None,
+    });
+    let told = told.expect("the hook is run");
+    let names: Vec<&str> = told.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["RUNNER_REASON", "RUNNER_MESSAGE", "RUNNER_EXIT_SIGNAL"]);
 }
 
 #[test]

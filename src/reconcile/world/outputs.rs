@@ -2,12 +2,19 @@
 
 use super::{Node, World};
 use crate::reconcile::fact::ServiceId;
-use crate::spec::OutputName;
+use crate::spec::{Given, OutputName, Service};
 
 impl World {
     fn output(&self, name: &OutputName) -> Option<&String> {
         let id = self.by_name.get(&name.service)?;
         self.machine(*id)?.outputs.get(&name.output)
+    }
+
+    /// What a service would be started with now; else the first output that nobody knows yet.
+    pub fn outputs_for<'a>(&self, service: &'a Service) -> Result<Given, &'a OutputName> {
+        let awaits = service.awaits.iter();
+        let given = awaits.map(|name| Ok((name.clone(), self.output(name).ok_or(name)?.clone())));
+        given.collect()
     }
 
     /// The outputs that it names and that nobody knows.
