@@ -421,3 +421,19 @@ fn the_api_scales_and_says_what_it_can_not() {
     assert_eq!(names(&project), ["db", "web@1", "web@2"]);
     succeed(&project, &["down"]);
 }
+
+#[test]
+fn a_member_that_was_stopped_and_scaled_away_is_asked_for_by_a_scale() {
+    let project = up("[services.web]\ncommand = 'exec sleep 1000'\nreplicas = 2\n");
+    succeed(&project, &["stop", "web@2"]);
+    succeed(&project, &["scale", "web=1"]);
+    succeed(&project, &["scale", "web=2"]);
+    assert_eq!(names(&project), ["web@1", "web@2"]);
+    // A save is no such wish.
+    succeed(&project, &["stop", "web@2"]);
+    let toml = project.read("services.toml");
+    project.write("services.toml", &format!("{toml}description = 'x'\n"));
+    succeed(&project, &["wait", "web@1"]);
+    assert_eq!(names(&project), ["web@1"]);
+    succeed(&project, &["down"]);
+}

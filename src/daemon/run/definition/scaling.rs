@@ -12,7 +12,7 @@ use crate::config::{Loaded, Problems, Scales};
 use crate::daemon::run::Daemon;
 use crate::daemon::run::answers::checked_names;
 use crate::daemon::waiting::Aim;
-use crate::reconcile::{Author, Cause, Goal};
+use crate::reconcile::{Author, Cause, Fact, Goal, Request};
 use crate::spec::{Group, Project, Scaled, ServiceName};
 use crate::sys;
 
@@ -72,11 +72,20 @@ impl Daemon {
     /// The definition was made with as many.
     pub(super) fn scaled(&mut self, made: Result<Loaded, Problems>, scale: Scale) {
         let Scale { name, request, reply } = scale;
+        let before = self.members_of(&name);
         let gone = match self.put_in_force(made, &name, request.replicas) {
             Ok(gone) => gone,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
         let members = self.members_of(&name);
+        // Stopped by hand before it was scaled away: it is asked for now.
+        let comes_back = |member: &&ServiceName| !before.contains(member) && self.world.is_stopped_by_hand(member);
+        let names: Vec<ServiceName> = members.iter().filter(comes_back).cloned().collect();
+        if !names.is_empty() {
+            let cause = Cause::new(Author::User, format!("runner scale {name}={}", request.replicas));
+            let request = Request::Start { names };
+            self.step(Fact::Asked { request, cause });
+        }
         if request.wait {
             let aim = Aim::Scaled {
                 gone,
