@@ -98,7 +98,7 @@ impl Progress {
         };
         let is_about = |service: &&wire::Service| self.names.is_empty() || is_named(&service.name);
         let services: Vec<&wire::Service> = ps.services.iter().filter(is_about).collect();
-        let lines = block::of(&services, &self.style);
+        let lines = block::of(&services, &terminal::as_it_is_now(self.style));
         self.erase();
         self.lines = lines.len();
         for line in lines {

@@ -44,17 +44,22 @@ fn style(global: &Global, is_terminal: bool) -> Style {
         ColorChoice::Always => crate::view::style::Choice::Always,
         ColorChoice::Never => crate::view::style::Choice::Never,
     };
-    Style::choose(
+    let style = Style::choose(
         choice,
         is_terminal,
         // https://no-color.org: any value but none.
         std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         is_set("CLICOLOR_FORCE"),
-        width(),
-    )
+        None,
+    );
+    as_it_is_now(style)
 }
 
-/// Columns of the terminal, when one of our streams is one.
-fn width() -> Option<u16> {
-    crate::sys::tty::columns()
+/// With the size of the terminal, when one of our streams is one.
+pub fn as_it_is_now(style: Style) -> Style {
+    Style {
+        width: crate::sys::tty::columns(),
+        height: crate::sys::tty::rows(),
+        ..style
+    }
 }

@@ -48,8 +48,7 @@ impl Showing {
     pub fn start(how: &boot::Console, pump: &Pump, events: broadcast::Receiver<Arc<wire::Event>>) -> Showing {
         let style = Style {
             color: how.colour,
-            terminal: false,
-            width: None,
+            ..Style::PLAIN
         };
         let shown = Shown::new(how.format, style, Vec::new());
         let outlets = Outlets {

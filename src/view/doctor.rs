@@ -99,6 +99,7 @@ mod tests {
             color: true,
             terminal: true,
             width: Some(30),
+            ..Style::PLAIN
         };
         let shown = doctor(&found(), Grade::Ok, &narrow);
         assert!(shown.contains("kernel: some words about\n      it\n"), "{shown:?}");

@@ -23,6 +23,8 @@ pub struct Style {
     pub terminal: bool,
     /// Columns, when known.
     pub width: Option<u16>,
+    /// Rows, when known: what is redrawn must not scroll away.
+    pub height: Option<u16>,
 }
 
 impl Style {
@@ -31,6 +33,7 @@ impl Style {
         color: false,
         terminal: false,
         width: None,
+        height: None,
     };
 
     /// The flag wins, then `NO_COLOR`, then `CLICOLOR_FORCE`, then the terminal (no-color.org, bixense.com/clicolors). The
@@ -52,6 +55,7 @@ impl Style {
             color,
             terminal: is_terminal,
             width,
+            height: None,
         }
     }
 

@@ -352,7 +352,11 @@ fn push_row(out: &mut String, row: &[Cell], widths: &[usize], style: &Style, hea
 
 /// At most this many columns; what is cut ends with `…`. Never less than a few: an unreadably narrow terminal wraps.
 pub(super) fn cut(text: &str, width: usize) -> String {
-    let width = width.max(10);
+    cut_to(text, width.max(10))
+}
+
+/// The same, however few.
+pub(super) fn cut_to(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

@@ -180,7 +180,7 @@ impl Screen {
     }
 
     pub fn progress(&mut self, ps: &wire::Ps) {
-        let lines = block::wanted(ps, &self.style);
+        let lines = block::wanted(ps, &terminal::as_it_is_now(self.style));
         self.erase_block();
         // Bare output may have left the cursor inside a line; a block begins on its own one.
         if !lines.is_empty() {
