@@ -36,6 +36,7 @@ use self::patterns::Patterns;
 use self::pid_files::RunFile;
 use self::sockets::Sockets;
 use self::terminals::RunTerminal;
+use super::census::Census;
 use super::errand::{End, Errand, Tickets};
 use super::launch::{Captured, Role, Setting, Surroundings};
 use super::link::Link;
@@ -161,6 +162,7 @@ pub struct Hands {
     guardian: Link,
     pump: Pump,
     tickets: Rc<Tickets>,
+    census: Rc<Census>,
     turns: Rc<Turns>,
     claims: HashMap<Ticket, Claim>,
     runs: HashMap<Incarnation, Run>,
@@ -203,6 +205,7 @@ impl Hands {
             guardian,
             pump,
             tickets: Rc::new(Tickets::from(next_ticket)),
+            census: Rc::default(),
             turns: Rc::default(),
             claims: HashMap::new(),
             runs: HashMap::new(),
@@ -334,7 +337,7 @@ impl Hands {
             Some(trouble @ PortTrouble::Denied { .. }) => return Err(trouble.failure()),
         }
         self.tell_actual(id, declared, service, words);
-        let service = &with_outputs(service.clone(), &given);
+        let service = &commands::with_outputs(service.clone(), &given);
         let mut setting = Setting::of(id, service, &self.surroundings)?;
         // What was prepared goes on as the same run.
         let prepared = self.runs.remove(&id);
@@ -489,12 +492,4 @@ fn checks(service: &Service) -> impl Iterator<Item = &Check> {
         .iter()
         .chain(&service.health)
         .flat_map(|probe| probe.check.leaves())
-}
-
-/// What is executed holds the outputs of others; what is compared only names them.
-fn with_outputs(service: Arc<Service>, given: &Given) -> Arc<Service> {
-    match given.is_empty() {
-        true => service,
-        false => Arc::new(service.with_outputs(given)),
-    }
 }

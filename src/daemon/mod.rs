@@ -9,6 +9,7 @@
 mod alarm;
 mod begin;
 mod book;
+mod census;
 mod console;
 mod errand;
 mod events;

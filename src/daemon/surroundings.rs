@@ -13,6 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::census::Census;
 use super::errand::{End, Tickets, Underway, in_words};
 use super::hands::Inbox;
 use crate::guardian::orders::Identity;
@@ -20,6 +21,7 @@ use crate::probe::{Executed, Surroundings};
 use crate::reconcile::{ExitStatus, Incarnation, Outcome, ProbeKind};
 use crate::spec::{Argv, Protocol, Service};
 use crate::sys;
+use crate::sys::ports::Listening;
 
 /// What event-driven checks have seen of one run.
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ pub struct RunSurroundings {
     pub id: Incarnation,
     pub witness: Rc<Witness>,
     pub tickets: Rc<Tickets>,
+    pub census: Rc<Census>,
     pub inbox: mpsc::UnboundedSender<Inbox>,
 }
 
@@ -73,32 +76,40 @@ impl Surroundings for RunSurroundings {
         self.witness.pid.get()
     }
 
-    fn listens(&self, port: Option<u16>) -> Outcome {
-        let Some(pid) = self.witness.pid.get() else {
-            return Outcome::Unknown("the process is not known".to_owned());
-        };
-        let found = sys::ports::listening_sockets_of(&sys::usage::members(pid));
-        match port {
-            None if found.any() => Outcome::Success,
-            None => Outcome::Failure("no process of the service listens on a socket".to_owned()),
-            Some(port) if found.tcp_ports.contains(&port) => Outcome::Success,
-            Some(port) => Outcome::Failure(format!("no process of the service listens on port {port}")),
-        }
+    fn listens(&self, port: Option<u16>) -> Pin<Box<dyn Future<Output = Outcome> + '_>> {
+        Box::pin(async move {
+            let Some(found) = self.listening().await else {
+                return Outcome::Unknown("the process is not known".to_owned());
+            };
+            match port {
+                None if found.any() => Outcome::Success,
+                None => Outcome::Failure("no process of the service listens on a socket".to_owned()),
+                Some(port) if found.tcp_ports.contains(&port) => Outcome::Success,
+                Some(port) => Outcome::Failure(format!("no process of the service listens on port {port}")),
+            }
+        })
     }
 }
 
 impl RunSurroundings {
     /// `PO-08`: what to say beside a failed readiness probe. All descriptors of the tree are looked at, so it is done at the 4th,
     /// 8th, 16th ... attempt only.
-    pub fn elsewhere(&self, service: &Service, attempt: u32) -> String {
+    pub async fn elsewhere(&self, service: &Service, attempt: u32) -> String {
         if attempt >= 4
             && attempt.is_power_of_two()
-            && let Some(pid) = self.witness.pid.get()
+            && let Some(found) = self.listening().await
         {
-            let found = sys::ports::listening_sockets_of(&sys::usage::members(pid)).tcp_ports;
-            self.witness.elsewhere.replace(instead(service, &found));
+            self.witness.elsewhere.replace(instead(service, &found.tcp_ports));
         }
         self.witness.elsewhere.borrow().clone()
+    }
+
+    /// Where the run listens; `None`: its process is not known.
+    async fn listening(&self) -> Option<Listening> {
+        let pid = self.witness.pid.get()?;
+        let all = self.census.take().await;
+        let read = move || sys::ports::listening_sockets_of(&sys::usage::members(&all, pid));
+        tokio::task::spawn_blocking(read).await.ok()
     }
 
     async fn execute(&self, command: &Argv, timeout: Duration) -> Executed {

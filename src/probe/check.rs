@@ -34,8 +34,8 @@ pub async fn attempt(
             ProbeKind::Ready => "READY=1 has not come yet".to_owned(),
             ProbeKind::Health => format!("no WATCHDOG=1 for {}", duration(interval)),
         }),
-        Check::Listen => around.listens(None),
-        Check::Binds(port) => around.listens(Some(*port)),
+        Check::Listen => around.listens(None).await,
+        Check::Binds(port) => around.listens(Some(*port)).await,
         Check::All(checks) => {
             let attempts = members(checks, kind, probe_timeout, interval, around);
             match together(attempts, |_| false).await {

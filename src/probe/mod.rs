@@ -32,7 +32,7 @@ pub trait Surroundings {
     fn notified(&self, kind: ProbeKind, within: Duration) -> bool;
     /// Whether the current run's process tree holds a listening TCP or Unix socket (`Check::Listen`), or one on this TCP
     /// port (`Check::Binds`).
-    fn listens(&self, port: Option<u16>) -> Outcome;
+    fn listens(&self, port: Option<u16>) -> Pin<Box<dyn Future<Output = Outcome> + '_>>;
     /// The main process of the current run.
     fn pid(&self) -> Option<u32>;
 }

@@ -33,9 +33,8 @@ pub fn of_trees(roots: &[u32]) -> HashMap<u32, Usage> {
     usage
 }
 
-/// Members of the trees of [`of_trees`], for one root.
-pub fn members(root: u32) -> Vec<u32> {
-    let all = processes::all();
+/// Members of the trees of [`of_trees`], for one root, among all processes.
+pub fn members(all: &[Stat], root: u32) -> Vec<u32> {
     let by_pid: HashMap<u32, &Stat> = all.iter().map(|stat| (stat.pid, stat)).collect();
     let roots = HashMap::from([(root, Usage::default())]);
     let live = all.iter().filter(|stat| !stat.is_zombie());
@@ -68,6 +67,6 @@ mod tests {
         let usage = of_trees(&[own]);
         assert!(usage[&own].resident_bytes > 0);
         assert!(usage[&own].processes >= 1);
-        assert!(members(own).contains(&own));
+        assert!(members(&processes::all(), own).contains(&own));
     }
 }

@@ -4,11 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::commands::with_outputs;
 use super::notify::uses_notify;
 use super::patterns::Patterns;
 use super::pid_files::RunFile;
 use super::terminals::{self, RunTerminal};
-use super::{Claim, Hands, Run, with_outputs};
+use super::{Claim, Hands, Run};
 use tokio::task::AbortHandle;
 
 use crate::config::MovedPorts;

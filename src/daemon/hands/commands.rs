@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::patterns::Patterns;
-use super::{Hands, Inbox, Run, Task, with_outputs};
+use super::{Hands, Inbox, Run, Task};
 use crate::daemon::errand::{self, Beside, Underway};
 use crate::daemon::launch::Setting;
 use crate::daemon::preparation::{self, Preparation};
@@ -162,6 +162,14 @@ impl Hands {
         if self.runs.get(&id).is_some_and(|run| run.is_reopened) {
             self.forget(id);
         }
+    }
+}
+
+/// What is executed holds the outputs of others; what is compared only names them.
+pub(super) fn with_outputs(service: Arc<Service>, given: &Given) -> Arc<Service> {
+    match given.is_empty() {
+        true => service,
+        false => Arc::new(service.with_outputs(given)),
     }
 }
 

@@ -26,6 +26,7 @@ impl Hands {
             id,
             witness: run.witness.clone(),
             tickets: self.tickets.clone(),
+            census: self.census.clone(),
             inbox: self.inbox.clone(),
         };
         self.start_task(id, Task::Probe(kind), async move {
@@ -34,7 +35,7 @@ impl Hands {
             point!("daemon.probe-ended");
             let outcome = match (kind, outcome) {
                 (ProbeKind::Ready, Outcome::Failure(words)) => {
-                    Outcome::Failure(words + &surroundings.elsewhere(&service, attempt))
+                    Outcome::Failure(words + &surroundings.elsewhere(&service, attempt).await)
                 }
                 (_, outcome) => outcome,
             };

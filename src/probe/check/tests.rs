@@ -48,8 +48,8 @@ impl Surroundings for Told {
         kind == ProbeKind::Ready && self.ready
     }
 
-    fn listens(&self, _: Option<u16>) -> Outcome {
-        Outcome::Success
+    fn listens(&self, _: Option<u16>) -> Pin<Box<dyn Future<Output = Outcome> + '_>> {
+        Box::pin(std::future::ready(Outcome::Success))
     }
 
     fn pid(&self) -> Option<u32> {

@@ -20,7 +20,7 @@ impl Surroundings for Nothing {
     fn notified(&self, _: ProbeKind, _: Duration) -> bool {
         false
     }
-    fn listens(&self, _: Option<u16>) -> Outcome {
+    fn listens(&self, _: Option<u16>) -> std::pin::Pin<Box<dyn Future<Output = Outcome> + '_>> {
         unreachable!("no listen check here")
     }
     fn pid(&self) -> Option<u32> {
