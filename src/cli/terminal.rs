@@ -5,12 +5,15 @@ use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 
 use super::args::{ColorChoice, Global};
+use crate::view::escape;
 use crate::view::style::Style;
 
 /// Runner's own words, a line of them on stderr. Nobody there to read them (a full disk, a closed pipe) changes nothing
-/// about what was asked for.
+/// about what was asked for. Whatever name or path is in it: only colours get through (`AP-14`).
 pub fn say(words: impl Display) {
-    say_raw(&format!("{words}\n"));
+    let words = words.to_string();
+    let lines = words.split('\n').map(|line| escape::line(line, true));
+    say_raw(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
 }
 
 /// The same for text that brings its own line ends.

@@ -134,6 +134,11 @@ pub fn locate(options: &Options, around: &Surroundings) -> Result<Location, Loca
     };
     let folder = files[0].parent().unwrap_or(Path::new("/"));
     let dir = real_folder(folder)?;
+    // What runner writes of it for others is text.
+    if let Some(path) = files.iter().chain([&dir]).find(|path| path.to_str().is_none()) {
+        let words = format!("{} is not UTF-8, as a project's path has to be", path.display());
+        return Err(error(words, Some("rename the folder or the file")));
+    }
     Ok(Location {
         key: key_of(&dir, options.project.as_deref()),
         dir,
@@ -289,6 +294,12 @@ mod tests {
         let copy = locate(&named, &around(Path::new("/"), &home)).expect("found");
         assert_eq!((copy.dir.clone(), copy.local.clone()), (found.dir.clone(), None));
         assert_ne!(copy.key, found.key);
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = root.join(std::ffi::OsStr::from_bytes(b"home/\xff"));
+        std::fs::create_dir(&bytes).expect("made");
+        std::fs::write(bytes.join(FILE_NAME), "").expect("written");
+        let refused = locate(&Options::default(), &around(&bytes, &home)).expect_err("no text");
+        assert!(refused.message.contains("is not UTF-8"), "{refused}");
         let wrong = Options {
             project: Some("../x".into()),
             ..Options::default()
