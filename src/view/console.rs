@@ -13,6 +13,7 @@ use super::style::Style;
 use super::{table, words};
 use crate::api::wire::{Event, EventKind, Problem};
 use crate::logs::Stream;
+use crate::reconcile::{Author, Cause};
 
 /// A longer line is cut; each part but the last ends with [`CONTINUED`].
 const LINE_CAP: usize = 16 << 10;
@@ -124,7 +125,7 @@ impl Console {
     /// One transition, in words. Some say nothing: what follows them does.
     pub fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
         let Some(name) = &event.service else {
-            if let Some(words) = self.of_project(&event.kind) {
+            if let Some(words) = self.of_project(&event.kind, &event.cause) {
                 self.say(&words, out);
             }
             return;
@@ -160,7 +161,7 @@ impl Console {
         out.extend_from_slice(format!("{}  {}\n", self.style.dim(RUNNER), words.trim_end()).as_bytes());
     }
 
-    fn of_project(&self, kind: &EventKind) -> Option<String> {
+    fn of_project(&self, kind: &EventKind, cause: &Cause) -> Option<String> {
         let style = &self.style;
         match kind {
             EventKind::ConfigApplied {
@@ -189,7 +190,8 @@ impl Console {
                     .collect();
                 let head = match steps.is_empty() {
                     true => format!("services.toml is valid: nothing to do, {}", told.join(", ")),
-                    false => format!("services.toml changed: {}", told.join(", ")),
+                    false if cause.by == Author::File => format!("services.toml changed: {}", told.join(", ")),
+                    false => format!("{}: {}", plain(&cause.detail), told.join(", ")),
                 };
                 let head = style.dim(head);
                 format!("{head}\n{}", table::steps(steps, "        ", style))
