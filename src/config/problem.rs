@@ -264,6 +264,10 @@ impl Sink {
         self.broken.insert(file);
     }
 
+    pub fn has_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
     pub fn shown(&self, file: FileId) -> &str {
         &self.sources[file.0 as usize].shown
     }

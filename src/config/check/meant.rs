@@ -1,7 +1,7 @@
 //! What somebody who wrote a value of the wrong type wanted to write, as TOML.
 
 use super::super::node::{Node, Value};
-use super::super::{value, words};
+use super::super::words;
 use super::fit::text_fault;
 use crate::spec::{Shape, Signal, TableShape};
 
