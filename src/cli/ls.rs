@@ -28,9 +28,9 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     projects.sort_by(|a, b| (&a.folder, &a.name).cmp(&(&b.folder, &b.name)));
     let answer = wire::Ls { projects };
     if args.json {
-        project::print_json(&answer);
+        project::print_json(&answer)?;
     } else {
-        project::print(&table::ls(&answer, &terminal::for_stdout(global)));
+        project::print(&table::ls(&answer, &terminal::for_stdout(global)))?;
     }
     Ok(0)
 }
