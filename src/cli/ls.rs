@@ -29,6 +29,10 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     let answer = wire::Ls { projects };
     if args.json {
         project::print_json(&answer)?;
+    } else if answer.projects.is_empty() {
+        if !global.quiet {
+            terminal::say("no project of yours is running");
+        }
     } else {
         project::print(&table::ls(&answer, &terminal::for_stdout(global)))?;
     }

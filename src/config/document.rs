@@ -103,11 +103,14 @@ impl Reader<'_> {
             };
             // A file that is not there has no text to show: the line that names it says more.
             let problem = match (at, named_at) {
-                (0, place) => Problem::error(place.unwrap_or(own), format!("{}: {message}", self.sink.shown(id))),
+                (0, Some(place)) => Problem::error(place, format!("{}: {message}", self.sink.shown(id))),
                 (_, _) => Problem::error(own, message),
             };
             self.sink.push(problem.maybe_suggest(suggestion));
-            self.sink.mark_broken(id);
+            match at {
+                0 => self.sink.mark_unread(id),
+                _ => self.sink.mark_broken(id),
+            }
             return;
         }
         let mut table = node::parse(id, self.sink);

@@ -321,7 +321,7 @@ pub(super) fn for_choice(choices: &[&'static str], word: &str) -> Option<String>
 }
 
 /// The candidate that a typing error away from `word`, if there is one.
-pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let length = word.chars().count();
     if length == 0 || length > 64 {
         return None;
