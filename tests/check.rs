@@ -77,6 +77,15 @@ fn what_could_not_be_written_is_no_success() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
+/// Projects of others may run meanwhile.
+#[test]
+fn ls_has_a_word_for_nothing() {
+    let output = Project::new("").run(&["ls"]);
+    assert_eq!(output.status.code(), Some(0));
+    let is_empty = stdout(&output).is_empty();
+    assert_eq!(is_empty, stderr(&output).contains("no project of yours is running"));
+}
+
 #[test]
 fn verbose_shows_what_is_executed_without_secrets() {
     let project = Project::new(
