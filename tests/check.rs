@@ -46,6 +46,46 @@ fn every_problem_is_shown_and_the_code_is_2() {
     assert_eq!(nowhere.status.code(), Some(2));
 }
 
+/// A closed pipe is the reader's wish, a full disk is nobody's.
+#[test]
+fn what_could_not_be_written_is_no_success() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let project = Project::new("[services.web]\ncommand = 'x'\n");
+    for words in [
+        &["schema"][..],
+        &["check"],
+        &["check", "--json"],
+        &["plan"],
+        &["graph"],
+        &["doctor"],
+        &["man", "up"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = project.command(words).stdout(full).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(
+            said.contains("could not write to stdout: No space left"),
+            "{words:?}: {said}"
+        );
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = project.command(&["schema"]).stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+/// Projects of others may run meanwhile.
+#[test]
+fn ls_has_a_word_for_nothing() {
+    let output = Project::new("").run(&["ls"]);
+    assert_eq!(output.status.code(), Some(0));
+    let is_empty = stdout(&output).is_empty();
+    assert_eq!(is_empty, stderr(&output).contains("no project of yours is running"));
+}
+
 #[test]
 fn verbose_shows_what_is_executed_without_secrets() {
     let project = Project::new(

@@ -92,6 +92,55 @@ fn what_an_edit_would_break_is_not_written() {
 }
 
 #[test]
+fn what_is_needed_is_told_where_it_stands() {
+    let text = "[services.web]\ncommand = 'x'\n\n[services.worker]\ncommand = 'y'\ndepends_on = ['web']\n";
+    let project = Project::new(text);
+    let output = project.run(&["rm", "web"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for part in [
+        "error: web can't be taken out: worker needs it\n --> services.toml:6:15\n",
+        "6 | depends_on = ['web']\n  |               ^^^^^",
+        "nothing was written: with this edit",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("only service"), "{said}");
+    assert_eq!(project.read("services.toml"), text);
+}
+
+/// What can't be read must not be written over.
+#[test]
+fn a_file_that_is_broken_is_told_as_it_is() {
+    let web = "[services.web]\ncommand = 'x'\n";
+    let (rm, add) = (&["rm", "last"][..], &["add", "more", "--", "sleep", "{{ nosuch"][..]);
+    for (words, rest) in [
+        (rm, "[services.last\n"),
+        (add, "[services.last\n"),
+        (add, "env = { A = ['x'\n"),
+        (add, "nice = 'x'\n"),
+    ] {
+        let text = format!("{web}{rest}");
+        let project = Project::new(&text);
+        let output = project.run(words);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(" --> services.toml:3:"), "{words:?}: {said}");
+        assert!(
+            said.contains("not valid as it is") && !said.contains("more"),
+            "{words:?}: {said}"
+        );
+        assert_eq!(project.read("services.toml"), text);
+    }
+    let project = Project::new(web);
+    let file = project.file("services.toml");
+    std::fs::write(&file, b"# \xff\n[services.web]\ncommand = 'x'\n").unwrap();
+    let output = project.run(&["add", "more", "--", "x"]);
+    assert!(stderr(&output).contains("not UTF-8"), "{}", stderr(&output));
+    assert!(std::fs::read(&file).unwrap().starts_with(b"# \xff"));
+}
+
+#[test]
 fn a_service_goes_out_of_the_file_that_defines_it_and_a_first_one_makes_the_file() {
     let project = Project::new("include = ['more.toml']\n[services.web]\ncommand = 'x'\n");
     project.write(

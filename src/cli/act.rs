@@ -71,7 +71,7 @@ fn already_so(global: &Global, location: &Location, args: &Named, words: &str) -
         project::print_json(&Acted {
             outcome: wire::Outcome::Done,
             services: Vec::new(),
-        });
+        })?;
     } else if !global.quiet {
         terminal::say(format_args!("{words} {}", location.dir.display()));
     }
@@ -157,7 +157,7 @@ pub fn tell(global: &Global, acted: &Acted, verb: &str, json: bool) -> Result<u8
         wire::Outcome::TimedOut => 124,
     };
     if json {
-        project::print_json(acted);
+        project::print_json(acted)?;
         return Ok(code);
     }
     let style = terminal::for_stderr(global);

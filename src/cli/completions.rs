@@ -42,7 +42,7 @@ pub fn completions(args: &Completions) -> Result<u8> {
     shell
         .write_registration(VARIABLE, "runner", "runner", &program()?, &mut lines)
         .map_err(Outcome::io("write the completions"))?;
-    project::print(&String::from_utf8_lossy(&lines));
+    project::print(&String::from_utf8_lossy(&lines))?;
     Ok(0)
 }
 
@@ -62,7 +62,7 @@ pub fn man(args: &Man) -> Result<u8> {
     let man = clap_mangen::Man::new(command).manual("Runner");
     let rendered = man.render(&mut page).and_then(|()| page.write_all(STATUS));
     rendered.map_err(Outcome::io("make the page"))?;
-    project::print(&String::from_utf8_lossy(&page));
+    project::print(&String::from_utf8_lossy(&page))?;
     Ok(0)
 }
 

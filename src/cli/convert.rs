@@ -297,7 +297,7 @@ fn finish(global: &Global, made: Made, head: &str, target: &Target, is_json: boo
     };
     let shown = match target {
         Target::Stdout { .. } => {
-            project::print(&text);
+            project::print(&text)?;
             "stdout".to_owned()
         }
         Target::File(path) => {
@@ -306,7 +306,7 @@ fn finish(global: &Global, made: Made, head: &str, target: &Target, is_json: boo
         }
     };
     if is_json {
-        project::print_json(&telling::json(&draft, &report, from, kind, &path));
+        project::print_json(&telling::json(&draft, &report, from, kind, &path))?;
     } else {
         let style = terminal::for_stderr(global);
         if !global.quiet {

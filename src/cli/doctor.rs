@@ -77,10 +77,10 @@ pub fn doctor(global: &Global, args: &Doctor) -> Result<u8> {
         checks: judge::checks(&readings),
     };
     if args.json {
-        project::print_json(&answer);
+        project::print_json(&answer)?;
     } else {
         let from = if global.quiet { Grade::Warn } else { Grade::Ok };
-        project::print(&view::doctor::doctor(&answer, from, &terminal::for_stdout(global)));
+        project::print(&view::doctor::doctor(&answer, from, &terminal::for_stdout(global)))?;
     }
     let is_bad = |finding: &wire::Finding| finding.status == Grade::Bad;
     Ok(u8::from(answer.checks.iter().any(is_bad)))

@@ -11,7 +11,7 @@ use crate::api::prepared::Notes;
 use crate::api::wire::{self, ActRequest, Acted};
 use crate::config::edit;
 use crate::config::find::{self, FILE_NAME, Location};
-use crate::config::{self, Edited, Loaded};
+use crate::config::{self, Edited, Loaded, Problem, Problems};
 use crate::logs;
 use crate::spec::{LogTarget, Project, Service, ServiceName};
 use crate::sys::files;
@@ -23,7 +23,7 @@ pub fn add(global: &Global, args: &Add) -> Result<u8> {
         .collect::<Option<_>>()
         .ok_or_else(|| Outcome::usage("the command is not UTF-8, which a services.toml has to be"))?;
     let location = located_or_new(global)?;
-    let all = existing(&location);
+    let all = existing(global, &location)?;
     if let Some((file, line)) = all
         .iter()
         .find_map(|file| Some((file, edit::line_of(&file.text, &args.name)?)))
@@ -48,7 +48,13 @@ pub fn add(global: &Global, args: &Add) -> Result<u8> {
         path,
     };
     let made = if text.is_some() { "" } else { " (which is new)" };
-    checked(global, &location, vec![edited.clone()])?;
+    let now = match text {
+        Some(_) => project::read_edited(&location, Vec::new()).err(),
+        None => None,
+    };
+    checked(global, &location, vec![edited.clone()], now.as_ref(), |problems| {
+        problems
+    })?;
     let kept = shell::Kept::before(&location);
     save(&edited)?;
     kept.after(&location, std::slice::from_ref(&edited));
@@ -58,7 +64,7 @@ pub fn add(global: &Global, args: &Add) -> Result<u8> {
 
 pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
     let location = project::locate(global)?;
-    let mut all = existing(&location);
+    let mut all = existing(global, &location)?;
     let before = all.clone();
     for name in &args.names {
         let mut found = false;
@@ -77,8 +83,10 @@ pub fn rm(global: &Global, args: &Rm) -> Result<u8> {
         .filter(|(new, old)| new != old)
         .map(|(new, _)| new.clone())
         .collect();
-    let left = project::read_edited(&location, before);
-    checked(global, &location, changed.clone())?;
+    let left = project::read_edited(&location, before.clone());
+    checked(global, &location, changed.clone(), left.as_ref().err(), |problems| {
+        edit::needed(problems, &before, &args.names)
+    })?;
     if args.purge {
         let is_any = |name: &&String| left.as_ref().is_ok_and(|left| !members(&left.project, name).is_empty());
         let names: Vec<String> = args.names.iter().filter(is_any).cloned().collect();
@@ -150,22 +158,39 @@ fn located_or_new(global: &Global) -> Result<Location> {
     }
 }
 
-fn existing(location: &Location) -> Vec<Edited> {
-    let mut all = edit::files(location, nix::unistd::geteuid().as_raw());
-    all.retain(|file| file.path.exists());
-    all
+fn existing(global: &Global, location: &Location) -> Result<Vec<Edited>> {
+    edit::files(location, nix::unistd::geteuid().as_raw()).map_err(|problems| refused(global, &problems, AS_IT_IS))
 }
 
-/// Only what `check` accepts is written.
-fn checked(global: &Global, location: &Location, edited: Vec<Edited>) -> Result<()> {
-    let loaded = project::read_edited(location, edited);
-    let style = terminal::for_stderr(global);
-    loaded.map(drop).map_err(|problems| Outcome::Invalid {
-        rendered: format!(
-            "{}nothing was written: with this edit the file would not be valid\n",
-            diagnostic::problems(&problems, &style)
-        ),
-    })
+const AS_IT_IS: &str = "the file is not valid as it is";
+
+/// Only what `check` accepts is written. `now`: what is wrong with the files as they are; of that an edit may mend something.
+fn checked(
+    global: &Global,
+    location: &Location,
+    edited: Vec<Edited>,
+    now: Option<&Problems>,
+    told: impl FnOnce(Problems) -> Problems,
+) -> Result<()> {
+    let Err(problems) = project::read_edited(location, edited) else {
+        return Ok(());
+    };
+    let is_left = |problem: &Problem| problems.list.iter().any(|left| left.message == problem.message);
+    if let Some(now) = now.filter(|now| now.list.iter().any(is_left)) {
+        return Err(refused(global, now, AS_IT_IS));
+    }
+    Err(refused(
+        global,
+        &told(problems),
+        "with this edit the file would not be valid",
+    ))
+}
+
+fn refused(global: &Global, problems: &Problems, why: &str) -> Outcome {
+    let shown = diagnostic::problems(problems, &terminal::for_stderr(global));
+    Outcome::Invalid {
+        rendered: format!("{shown}nothing was written: {why}\n"),
+    }
 }
 
 fn save(edited: &Edited) -> Result<()> {

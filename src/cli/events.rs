@@ -1,6 +1,5 @@
 //! `events`: every transition with its cause, from the running project or, when nothing runs, from its history.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use super::args::{Events, Global};
@@ -122,7 +121,6 @@ impl Teller {
             true => [line, b"\n"].concat(),
             false => view::line(&event, &self.style).into_bytes(),
         };
-        let mut stdout = std::io::stdout().lock();
-        Ok(stdout.write_all(&text).and_then(|()| stdout.flush()).is_ok())
+        terminal::write(&text)
     }
 }

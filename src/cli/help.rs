@@ -7,6 +7,7 @@ use clap::CommandFactory;
 use super::args::Cli;
 use super::outcome::Outcome;
 use super::terminal;
+use crate::config;
 
 /// What stands behind the verb and belongs before it.
 pub fn hint_at_place(error: &clap::Error) {
@@ -95,19 +96,39 @@ pub fn unknown_verb(words: &[OsString]) -> super::Result<u8> {
         });
     }
     let command = Cli::command();
-    let ours = command
-        .get_subcommands()
-        .map(|known| (known.get_name(), known.get_name()));
-    let near = ours
-        .chain(OTHERS.iter().copied())
-        .map(|(known, ours)| (strsim::jaro_winkler(known, &word), ours))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+    let known = command.get_subcommands().map(clap::Command::get_name);
+    let near = config::nearest(&word, known.chain(OTHERS.iter().map(|(theirs, _)| *theirs)));
+    let ours = |near| {
+        OTHERS
+            .iter()
+            .find(|(theirs, _)| *theirs == near)
+            .map_or(near, |(_, ours)| *ours)
+    };
     Err(Outcome::Usage {
         message: format!("there is no verb `{word}`"),
         suggestion: Some(match near {
-            Some((_, near)) => format!("`runner {near}`"),
+            Some(near) => format!("`runner {}`", ours(near)),
             None => "`runner --help` lists the verbs".to_owned(),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_verb_that_is_near_is_suggested() {
+        for (word, wanted) in [
+            ("bogus", "`runner --help` lists the verbs"),
+            ("lgos", "`runner logs`"),
+            ("statsu", "`runner ps`"),
+            ("exec", "`runner run`"),
+        ] {
+            let Err(Outcome::Usage { suggestion, .. }) = unknown_verb(&[word.into()]) else {
+                panic!("{word} is no verb");
+            };
+            assert_eq!(suggestion.as_deref(), Some(wanted), "{word}");
+        }
+    }
 }

@@ -14,9 +14,9 @@ pub fn inspect(global: &Global, args: &Inspect) -> Result<u8> {
         call.get(&format!("/v1/services/{}{reveal}", escaped(&args.name))).await
     })?;
     if args.json {
-        project::print_json(&answer);
+        project::print_json(&answer)?;
     } else {
-        project::print(&definition::text(&answer, &terminal::for_stdout(global)));
+        project::print(&definition::text(&answer, &terminal::for_stdout(global)))?;
     }
     Ok(0)
 }

@@ -2,8 +2,6 @@
 
 mod place;
 
-use std::io::Write;
-
 use super::Result;
 use super::args::{Global, LogFormat, Logs, StreamArg};
 use super::call::Flow;
@@ -138,7 +136,7 @@ impl Printer {
     /// `false`: the reader has seen enough (`| head`).
     fn print(&mut self, lines: &[u8]) -> Result<bool> {
         if self.format == LogFormat::Json && !self.follows {
-            return Ok(write(lines).is_ok());
+            return terminal::write(lines);
         }
         self.out.clear();
         for text in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -161,12 +159,6 @@ impl Printer {
                 _ => self.view.line(&line, &mut self.out),
             }
         }
-        Ok(write(&self.out).is_ok())
+        terminal::write(&self.out)
     }
-}
-
-fn write(bytes: &[u8]) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
 }

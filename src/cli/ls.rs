@@ -28,9 +28,13 @@ pub fn ls(global: &Global, args: &Ls) -> Result<u8> {
     projects.sort_by(|a, b| (&a.folder, &a.name).cmp(&(&b.folder, &b.name)));
     let answer = wire::Ls { projects };
     if args.json {
-        project::print_json(&answer);
+        project::print_json(&answer)?;
+    } else if answer.projects.is_empty() {
+        if !global.quiet {
+            terminal::say("no project of yours is running");
+        }
     } else {
-        project::print(&table::ls(&answer, &terminal::for_stdout(global)));
+        project::print(&table::ls(&answer, &terminal::for_stdout(global)))?;
     }
     Ok(0)
 }

@@ -18,21 +18,21 @@ pub fn plan(global: &Global, args: &Plan) -> Result<u8> {
     };
     let plan = foresee(global, &request)?;
     let changes = plan.steps.iter().any(|step| step.step != wire::Step::Keep);
-    tell(global, &plan, args.json);
+    tell(global, &plan, args.json)?;
     Ok(if args.detailed_exitcode && changes { 2 } else { 0 })
 }
 
 /// `up --dry-run`: the same for what is named.
 pub fn dry_run(global: &Global, request: &UpRequest, json: bool) -> Result<u8> {
-    tell(global, &foresee(global, request)?, json);
+    tell(global, &foresee(global, request)?, json)?;
     Ok(0)
 }
 
-fn tell(global: &Global, plan: &wire::Plan, json: bool) {
+fn tell(global: &Global, plan: &wire::Plan, json: bool) -> Result<()> {
     if json {
-        project::print_json(plan);
+        project::print_json(plan)
     } else {
-        project::print(&table::plan(plan, &terminal::for_stdout(global)));
+        project::print(&table::plan(plan, &terminal::for_stdout(global)))
     }
 }
 

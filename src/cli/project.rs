@@ -1,6 +1,5 @@
 //! Finding and reading the project, for every verb; and the verbs that need nothing else.
 
-use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
@@ -229,12 +228,12 @@ pub fn check(global: &Global, args: &Check) -> Result<u8> {
     let (_, loaded) = read(global)?;
     if args.json {
         let (answer, code) = check::json(&loaded);
-        print_json(&answer);
+        print_json(&answer)?;
         return Ok(code);
     }
     let answer = check::words(&loaded, global.verbose > 0, global.quiet, &terminal::for_stderr(global));
     terminal::say_raw(&answer.err);
-    print(&answer.out);
+    print(&answer.out)?;
     Ok(answer.code)
 }
 
@@ -246,18 +245,16 @@ pub fn graph(global: &Global, args: &Graph) -> Result<u8> {
         (_, GraphFormat::Dot) => graph::Format::Dot,
         (_, GraphFormat::Mermaid) => graph::Format::Mermaid,
     };
-    print(&graph::graph(&loaded.project, format));
+    print(&graph::graph(&loaded.project, format))?;
     Ok(0)
 }
 
-pub fn print_json(value: &impl Serialize) {
+pub fn print_json(value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).expect("our own shapes serialise");
     text.push('\n');
-    print(&text);
+    print(&text)
 }
 
-/// A closed stdout is the reader's wish (`| head`), not an error.
-pub fn print(text: &str) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+pub fn print(text: &str) -> Result<()> {
+    terminal::write(text.as_bytes()).map(drop)
 }

@@ -11,16 +11,16 @@ pub fn ps(global: &Global, args: &Ps) -> Result<u8> {
     }
     let (ps, is_lost) = look(global)?;
     if args.json {
-        project::print_json(&ps);
+        project::print_json(&ps)?;
     } else if args.names_only {
         let names: String = ps
             .services
             .iter()
             .map(|service| format!("{}\n", service.name))
             .collect();
-        project::print(&names);
+        project::print(&names)?;
     } else {
-        project::print(&table::ps(&ps, &terminal::for_stdout(global)));
+        project::print(&table::ps(&ps, &terminal::for_stdout(global)))?;
         if is_lost {
             orphans::hint(global, &ps);
         }

@@ -66,6 +66,6 @@ fn become_it(answer: RunAnswer) -> Result<u8> {
     let name = answer.argv.first().map_or("", String::as_str);
     Err(Outcome::Failed {
         message: format!("could not execute `{name}`: {why}"),
-        suggestion: Some("the PATH is the service's; `runner inspect NAME` shows its environment".to_owned()),
+        suggestion: Some("the PATH is the service's, as `runner inspect` shows it".to_owned()),
     })
 }

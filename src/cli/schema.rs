@@ -4,6 +4,6 @@ use super::{Result, project};
 use crate::config::reference;
 
 pub fn schema() -> Result<u8> {
-    project::print(&reference::schema());
+    project::print(&reference::schema())?;
     Ok(0)
 }

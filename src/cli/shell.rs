@@ -63,7 +63,7 @@ fn print_hook(hook: &str) -> Result<u8> {
                 .join("\"'\"")
         }
     };
-    project::print(&hook.replace("@RUNNER@", &program));
+    project::print(&hook.replace("@RUNNER@", &program))?;
     Ok(0)
 }
 

@@ -1,10 +1,12 @@
 //! What the terminal can do, and the colours that follow from it.
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
 
+use super::Result;
 use super::args::{ColorChoice, Global};
+use super::outcome::Outcome;
 use crate::view::escape;
 use crate::view::style::Style;
 
@@ -19,6 +21,16 @@ pub fn say(words: impl Display) {
 /// The same for text that brings its own line ends.
 pub fn say_raw(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// What was asked for, on stdout. `false`: the reader has seen enough (`| head`), which is no error.
+pub fn write(bytes: &[u8]) -> Result<bool> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Outcome::io("write to stdout")(error)),
+    }
 }
 
 /// Ends when nobody can read stdout any more (`| head`), also while nothing is written.

@@ -1,6 +1,5 @@
 //! `ps --watch` and `top`: the table again and again, until Ctrl-C or the end of the project.
 
-use std::io::Write;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ pub fn top(global: &Global, args: &Top) -> Result<u8> {
                 true => line(&ps),
                 false => page(&table::top(&ps, &style), &style),
             };
-            if !write(&text) {
+            if !terminal::write(text.as_bytes())? {
                 return Ok(0);
             }
         }
@@ -57,7 +56,7 @@ pub fn ps(global: &Global, json: bool) -> Result<u8> {
                 true => line(&ps),
                 false => page(&table::ps(&ps, &style), &style),
             };
-            if !write(&text) {
+            if !terminal::write(text.as_bytes())? {
                 return Ok(0);
             }
             let over = tokio::select! {
@@ -112,12 +111,6 @@ fn first_rows(table: &str, rows: Option<u16>) -> String {
     }
     let shown: String = table.split_inclusive('\n').take(room - 1).collect();
     format!("{shown}… and {} more\n", lines - (room - 1))
-}
-
-/// `false`: the reader has seen enough (`| head`).
-fn write(text: &str) -> bool {
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
 #[cfg(test)]

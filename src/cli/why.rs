@@ -21,13 +21,13 @@ pub fn why(global: &Global, args: &Why) -> Result<u8> {
         answer => answer?,
     };
     if args.json {
-        project::print_json(&answer);
+        project::print_json(&answer)?;
     } else {
         let style = terminal::for_stdout(global);
-        project::print(&why::text(&answer, &style));
+        project::print(&why::text(&answer, &style))?;
         if global.verbose > 0 {
             let lines = answer.events.iter().map(|event| events::line(event, &style));
-            project::print(&lines.collect::<String>());
+            project::print(&lines.collect::<String>())?;
         }
     }
     Ok(0)

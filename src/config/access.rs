@@ -9,21 +9,34 @@ use nix::unistd::{Gid, Group, Uid, User};
 
 const STICKY: u32 = 0o1000;
 
-/// Why a file is not to be trusted by `euid`, in words that follow "`services.toml` is refused: "; `None` when it is.
+/// Why a file is not to be trusted, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Distrust {
+    /// In words that follow "refused, because ".
+    pub reason: String,
+    pub suggestion: Option<String>,
+}
+
+/// Whether a file is not to be trusted by `euid`; `None` when it is.
 ///
 /// The file and the folder that it lies in must belong to us or to root, and nobody else may write them: to the
 /// file not at all, to the folder only where it is sticky (as /tmp), which keeps files of others from being
 /// replaced. A group that has nobody but its user (the private groups of Debian) is that user; a read-only file
 /// system (a mounted ConfigMap) has no writers.
-pub(super) fn distrust(path: &Path, file: &Metadata, euid: u32) -> Option<String> {
+pub(super) fn distrust(path: &Path, file: &Metadata, euid: u32) -> Option<Distrust> {
+    let refused = |path: &Path, metadata: &Metadata, reason: String| Distrust {
+        reason,
+        suggestion: (metadata.uid() == euid).then(|| format!("`chmod go-w {}`", path.display())),
+    };
     if let Some(reason) = fault(path, file, euid, 0) {
-        return Some(format!("it {reason}"));
+        return Some(refused(path, file, format!("it {reason}")));
     }
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     for folder in [path.parent(), real.parent()].into_iter().flatten() {
         let Ok(metadata) = folder.metadata() else { continue };
         if let Some(reason) = fault(folder, &metadata, euid, STICKY) {
-            return Some(format!("its folder {} {reason}", folder.display()));
+            let reason = format!("its folder {} {reason}", folder.display());
+            return Some(refused(folder, &metadata, reason));
         }
     }
     None
@@ -71,7 +84,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn verdict(file_mode: u32, folder_mode: u32, euid_offset: u32) -> Option<String> {
+    fn verdict(file_mode: u32, folder_mode: u32, euid_offset: u32) -> Option<Distrust> {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("services.toml");
         std::fs::write(&path, "").expect("written");
@@ -86,10 +99,14 @@ mod tests {
 
     #[test]
     fn files_that_others_may_write_are_refused() {
-        assert_eq!(verdict(0o644, 0o755, 0), None);
-        assert!(verdict(0o646, 0o755, 0).expect("refused").contains("everybody"));
-        assert!(verdict(0o644, 0o757, 0).expect("refused").contains("folder"));
-        assert_eq!(verdict(0o644, 0o1777, 0), None);
+        assert!(verdict(0o644, 0o755, 0).is_none() && verdict(0o644, 0o1777, 0).is_none());
+        for (file, folder, says, open) in [(0o646, 0o755, "everybody", true), (0o644, 0o757, "folder", false)] {
+            let refused = verdict(file, folder, 0).expect("refused");
+            assert!(refused.reason.contains(says), "{refused:?}");
+            let suggestion = refused.suggestion.expect("who owns it can change it");
+            assert!(suggestion.starts_with("`chmod go-w /"), "{suggestion}");
+            assert_eq!(suggestion.ends_with("/services.toml`"), open, "{suggestion}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Holds a written value against its declared shape and renders its templates: all complaints, not just the first.
 
 mod fit;
+mod meant;
 
 use std::collections::HashSet;
 
@@ -12,8 +13,8 @@ use super::node::{Entry, Node, Table, Value};
 use super::problem::{Place, Problem, Sink};
 use super::shown::{SECRETS, Secrets};
 use super::template::{self, Engine, Fault, Paste};
-use super::{later, value, words};
-use crate::spec::{OutputName, Shape, Signal, TableShape};
+use super::{later, words};
+use crate::spec::{OutputName, Shape, TableShape};
 
 /// What happens to `{{ }}`.
 pub(super) enum Templates<'a> {
@@ -200,9 +201,11 @@ impl<'a> Walk<'a> {
 
     /// A word where only some words, or other types, may stand.
     fn no_choice(&mut self, node: &Node, text: &str, words: &[&'static str], shape: &Shape) -> Option<Node> {
-        let problem = match words::for_choice(words, text) {
-            Some(hint) => Problem::error(node.place, format!("unknown value `{text}`")).suggest(hint),
-            None => Problem::error(node.place, format!("expected {}, found `{text}`", shape.words())),
+        let problem = match (words::for_choice(words, text), meant::hint(&self.path, shape, node)) {
+            (Some(hint), None) => Problem::error(node.place, format!("unknown value `{text}`")).suggest(hint),
+            (_, hint) => {
+                Problem::error(node.place, format!("expected {}, found `{text}`", shape.words())).maybe_suggest(hint)
+            }
         };
         self.complain(problem);
         None
@@ -210,31 +213,7 @@ impl<'a> Walk<'a> {
 
     fn wrong_type(&mut self, node: &Node, shape: &'static Shape) -> Option<Node> {
         let message = format!("expected {}, found {}", shape.words(), node.type_words());
-        let hint = match (shape, &node.value) {
-            (Shape::Duration, Value::Integer(number)) => Some(format!("did you mean `\"{number}s\"`?")),
-            (Shape::Size, Value::Integer(number)) => Some(format!("did you mean `\"{number}B\"`?")),
-            (Shape::Choice(choices), Value::Bool(truth)) => words::for_choice(choices, &truth.to_string()),
-            (Shape::Signal, Value::Integer(number)) => i32::try_from(*number)
-                .ok()
-                .map(|number| Signal::from_number(number).to_string())
-                .filter(|name| Signal::from_name(name).is_some())
-                .map(|name| format!("did you mean `\"{name}\"`?")),
-            (Shape::Text | Shape::Path | Shape::Word, Value::Integer(number)) => {
-                Some(format!("did you mean `\"{number}\"`?"))
-            }
-            (Shape::List(Shape::Tuple(_)), _) => None,
-            (Shape::List(_), Value::Text(text)) => Some(format!("did you mean `[\"{text}\"]`?")),
-            (Shape::List(_), Value::Integer(number)) => Some(format!("did you mean `[{number}]`?")),
-            (Shape::Any(shapes), Value::Text(text)) if shapes.iter().any(|shape| matches!(shape, Shape::List(_))) => {
-                Some(format!("did you mean `[\"{text}\"]`?"))
-            }
-            (Shape::Table(table), _) => Some(keys_of(table)),
-            (Shape::Map(_), Value::Array(_)) => Some("a table is written `{ NAME = \"value\" }`".into()),
-            (Shape::Octal, Value::Integer(number)) if value::octal(&format!("{number:03}")).is_ok() => {
-                Some(format!("did you mean `\"{number:03}\"`?"))
-            }
-            _ => None,
-        };
+        let hint = meant::hint(&self.path, shape, node);
         self.complain(Problem::error(node.place, message).maybe_suggest(hint));
         None
     }
@@ -427,20 +406,4 @@ fn inside(sink: &Sink, place: Place, text: &str, range: std::ops::Range<usize>) 
         },
         None => place,
     }
-}
-
-/// What is said to who wrote something else than a table.
-fn keys_of(table: &TableShape) -> String {
-    const MOST: usize = 6;
-    let names: Vec<String> = table
-        .keys
-        .iter()
-        .take(MOST)
-        .map(|key| format!("`{}`", key.name))
-        .collect();
-    let more = if table.keys.len() > MOST { ", ..." } else { "" };
-    format!(
-        "write `{{ KEY = VALUE }}` with keys of these: {}{more}",
-        names.join(", ")
-    )
 }

@@ -89,13 +89,13 @@ impl Reader<'_> {
         };
         let (text, complaint) = match read {
             Ok(text) => (text, None),
-            Err(failure) => (failure.text, Some((failure.message, failure.at))),
+            Err(failure) => (failure.text, Some((failure.message, failure.at, failure.suggestion))),
         };
         let id = self.sink.add_source(path, text);
         if role == Role::Main {
             self.document.first.get_or_insert(id);
         }
-        if let Some((message, at)) = complaint {
+        if let Some((message, at, suggestion)) = complaint {
             let own = Place {
                 file: id,
                 start: at,
@@ -103,11 +103,14 @@ impl Reader<'_> {
             };
             // A file that is not there has no text to show: the line that names it says more.
             let problem = match (at, named_at) {
-                (0, place) => Problem::error(place.unwrap_or(own), format!("{}: {message}", self.sink.shown(id))),
+                (0, Some(place)) => Problem::error(place, format!("{}: {message}", self.sink.shown(id))),
                 (_, _) => Problem::error(own, message),
             };
-            self.sink.push(problem);
-            self.sink.mark_broken(id);
+            self.sink.push(problem.maybe_suggest(suggestion));
+            match at {
+                0 => self.sink.mark_unread(id),
+                _ => self.sink.mark_broken(id),
+            }
             return;
         }
         let mut table = node::parse(id, self.sink);
@@ -230,6 +233,7 @@ pub(super) struct ReadFailure {
     /// What could be read of it, and where in it the trouble is.
     pub text: String,
     pub at: usize,
+    pub suggestion: Option<String>,
 }
 
 impl ReadFailure {
@@ -238,6 +242,7 @@ impl ReadFailure {
             message: message.into(),
             text: String::new(),
             at: 0,
+            suggestion: None,
         }
     }
 }
@@ -255,8 +260,11 @@ pub(super) fn read_text(path: &Path, largest: u64, euid: Option<u32>) -> Result<
     }
     let mut file = File::open(path).map_err(|error| ReadFailure::new(plain(&error)))?;
     let metadata = file.metadata().map_err(|error| ReadFailure::new(plain(&error)))?;
-    if let Some(reason) = euid.and_then(|euid| access::distrust(path, &metadata, euid)) {
-        return Err(ReadFailure::new(format!("refused, because {reason}")));
+    if let Some(distrust) = euid.and_then(|euid| access::distrust(path, &metadata, euid)) {
+        return Err(ReadFailure {
+            suggestion: distrust.suggestion,
+            ..ReadFailure::new(format!("refused, because {}", distrust.reason))
+        });
     }
     if metadata.len() > largest {
         let limit = largest / 1024 / 1024;
@@ -274,6 +282,7 @@ pub(super) fn read_text(path: &Path, largest: u64, euid: Option<u32>) -> Result<
             message: "not UTF-8 text".into(),
             text: String::from_utf8_lossy(&bytes[..at]).into_owned(),
             at,
+            suggestion: None,
         }
     })
 }

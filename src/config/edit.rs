@@ -8,17 +8,72 @@ use toml_edit::{Array, Document, DocumentMut, Item, Table, Value};
 use super::command;
 use super::document::{self, Edited};
 use super::find::Location;
-use super::problem::Sink;
+use super::problem::{Problems, Sink};
 
 /// The files of a project as they are, in the order in which they are merged.
-pub fn files(location: &Location, euid: u32) -> Vec<Edited> {
+///
+/// # Errors
+/// What is wrong with them when one that is there can't be understood: nothing is to be written over that.
+pub fn files(location: &Location, euid: u32) -> Result<Vec<Edited>, Problems> {
+    let mut location = location.clone();
+    location.files.retain(|file| file.exists());
     let mut sink = Sink::new(&location.dir);
-    document::read(location, euid, &[], &mut sink);
+    document::read(&location, euid, &[], &mut sink);
+    let is_broken = sink.has_broken();
+    let problems = sink.into_problems();
+    if is_broken {
+        return Err(problems);
+    }
     let edited = |source: &super::Source| Edited {
         path: source.path.clone(),
         text: source.text.clone(),
     };
-    sink.into_problems().sources.iter().map(edited).collect()
+    Ok(problems.sources.iter().map(edited).collect())
+}
+
+/// What files without some services are not valid for, told of the files as they are (`before`).
+pub fn needed(mut problems: Problems, before: &[Edited], gone: &[String]) -> Problems {
+    for problem in &mut problems.list {
+        let source = &problems.sources[problem.place.file.0 as usize];
+        let Some(file) = before.iter().find(|file| file.path == source.path) else {
+            continue;
+        };
+        let place = &mut problem.place;
+        let at = place_before(&file.text, &source.text, place.start..place.end);
+        (place.start, place.end) = (at.start, at.end);
+        let named = file.text[at].trim_matches(['"', '\'']);
+        let base = named.split_once('@').map_or(named, |(base, _)| base);
+        if gone.iter().any(|gone| gone == base) {
+            let by = problem.service.as_deref().unwrap_or("the project");
+            problem.message = format!("{base} can't be taken out: {by} needs it");
+            problem.suggestion = None;
+        }
+    }
+    for source in &mut problems.sources {
+        if let Some(file) = before.iter().find(|file| file.path == source.path) {
+            source.text.clone_from(&file.text);
+        }
+    }
+    problems
+}
+
+/// Where something stood before other lines were taken out.
+fn place_before(before: &str, after: &str, at: Range<usize>) -> Range<usize> {
+    if before.get(..at.end) == after.get(..at.end) {
+        return at;
+    }
+    let line_start = after[..at.start].rfind('\n').map_or(0, |newline| newline + 1);
+    let rest = &after[line_start..];
+    // With lines taken out above and below, what is left of the line finds it.
+    let line = rest.lines().next().unwrap_or_default();
+    let start = match before.ends_with(rest) {
+        true => Some(before.len() - rest.len()),
+        false => before.find(line),
+    };
+    match start {
+        Some(start) => start + (at.start - line_start)..(start + (at.end - line_start)).min(before.len()),
+        None => 0..0,
+    }
 }
 
 /// The line in which a service is defined there, from 1.
@@ -164,6 +219,20 @@ mod tests {
             "[services.b]\n"
         );
         assert_eq!(removed(FILE, "nosuch"), None);
+    }
+
+    #[test]
+    fn what_is_left_is_found_where_it_stood() {
+        let before = "[a]\nx = 1\n\n[b]\ny = 2\n\n[c]\nz = 3\n";
+        for after in [
+            "[b]\ny = 2\n\n[c]\nz = 3\n",
+            "[a]\nx = 1\n\n[b]\ny = 2\n",
+            "[b]\ny = 2\n",
+        ] {
+            let at = after.find("2").unwrap();
+            assert_eq!(&before[place_before(before, after, at..at + 1)], "2", "{after}");
+        }
+        assert_eq!(place_before(before, "q = 7\n", 4..5), 0..0);
     }
 
     #[test]

@@ -242,7 +242,7 @@ fn nearest(start: &Path, home: Option<&Path>) -> Result<PathBuf, LocateError> {
     file.ok_or_else(|| {
         error(
             format!("no {FILE_NAME} in {} or a folder above it", start.display()),
-            Some("write one (two lines will do: `[services.web]` and `command = \"...\"`), or name it with `-f FILE`"),
+            Some("`runner init` or `runner add NAME -- CMD` makes one; `-f FILE` names one elsewhere"),
         )
     })
 }
@@ -281,7 +281,12 @@ mod tests {
         std::fs::create_dir_all(&deep).expect("made");
         std::fs::write(root.join(FILE_NAME), "").expect("written");
         let home = root.join("home");
-        assert!(locate(&Options::default(), &around(&deep, &home)).is_err());
+        let nowhere = locate(&Options::default(), &around(&deep, &home)).expect_err("none");
+        let hint = nowhere.suggestion.expect("a way out");
+        assert!(
+            hint.contains("`runner init`") && hint.contains("`runner add "),
+            "{hint}"
+        );
         std::fs::write(root.join("home/shop").join(FILE_NAME), "").expect("written");
         let found = locate(&Options::default(), &around(&deep, &home)).expect("found");
         assert_eq!(found.dir, root.join("home/shop"));

@@ -63,7 +63,7 @@ fn unknown(name: &str, need: &Need, recipe: &Recipe, sink: &mut Sink) {
             format!("its members are {}", named.join(", "))
         }
         Some(near) => format!("did you mean `{near}`?"),
-        None if drafts.len() < 2 => "it is the only service".into(),
+        None if drafts.len() < 2 => format!("`{name}` is the only service"),
         None => {
             let names: Vec<_> = drafts
                 .keys()

@@ -76,6 +76,7 @@ pub use select::{Unknown, check_profiles, select};
 pub use shown::ShownCommand;
 pub use source::port_source;
 pub use value::{duration, name_fault};
+pub use words::nearest;
 
 use crate::spec::keys::SERVICE;
 use crate::spec::{Project, Service, ServiceName};

@@ -27,6 +27,8 @@ pub struct Source {
     pub text: String,
     /// An env file, whose lines are often secrets: only where it is wrong is told, not what stands there.
     pub secret: bool,
+    /// Not a line of it could be read, so that it has no places.
+    pub unread: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +145,13 @@ impl fmt::Display for Problems {
             if index > 0 {
                 writeln!(f)?;
             }
-            let (line, column) = self.line_column(problem.place);
-            write!(
-                f,
-                "{}:{line}:{column}: {}",
-                self.source(problem.place).shown,
-                problem.message
-            )?;
+            let source = self.source(problem.place);
+            write!(f, "{}", source.shown)?;
+            if !source.unread {
+                let (line, column) = self.line_column(problem.place);
+                write!(f, ":{line}:{column}")?;
+            }
+            write!(f, ": {}", problem.message)?;
             if let Some(suggestion) = &problem.suggestion {
                 write!(f, " ({suggestion})")?;
             }
@@ -215,6 +217,7 @@ impl Sink {
             shown,
             text,
             secret,
+            unread: false,
         });
         id
     }
@@ -259,9 +262,19 @@ impl Sink {
         }
     }
 
+    /// A file that can't even be read.
+    pub fn mark_unread(&mut self, file: FileId) {
+        self.sources[file.0 as usize].unread = true;
+        self.mark_broken(file);
+    }
+
     /// A file that can't be understood at all: nothing more is said about what it holds.
     pub fn mark_broken(&mut self, file: FileId) {
         self.broken.insert(file);
+    }
+
+    pub fn has_broken(&self) -> bool {
+        !self.broken.is_empty()
     }
 
     pub fn shown(&self, file: FileId) -> &str {

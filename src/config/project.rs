@@ -166,7 +166,7 @@ fn load_env_file(
                 };
                 let place = named_at.filter(|_| failure.at == 0).unwrap_or(own);
                 let message = format!("env file {}: {}", sink.shown(file), failure.message);
-                sink.push(Problem::error(place, message));
+                sink.push(Problem::error(place, message).maybe_suggest(failure.suggestion));
                 return;
             }
         },

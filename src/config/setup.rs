@@ -262,7 +262,8 @@ fn template(fields: Fields<'_>, key: Place, around: &Around<'_>, sink: &mut Sink
                 Err(failure) => {
                     sink.looked_for.files.insert(path.clone());
                     let message = format!("template {}: {}", path.display(), failure.message);
-                    around.complain(node.place, "files", message, "", sink);
+                    let suggestion = failure.suggestion.unwrap_or_default();
+                    around.complain(node.place, "files", message, &suggestion, sink);
                     None
                 }
             }

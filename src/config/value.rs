@@ -7,11 +7,41 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// `"500ms"`, `"1m30s"`, `"1.5h"`. Units: ns us ms s m h d.
 pub fn duration(text: &str) -> Result<Duration, String> {
+    read_duration(text).map_err(|fault| match meant_duration(text) {
+        Some(meant) if meant.strip_suffix('s') == Some(text) => {
+            format!("a unit is missing; did you mean `\"{meant}\"`?")
+        }
+        Some(meant) => format!("did you mean `\"{meant}\"`?"),
+        None => fault,
+    })
+}
+
+/// How a duration is written that has blanks, the units of prose or none: `5 minutes` is `5m`.
+fn meant_duration(text: &str) -> Option<String> {
+    let mut meant = String::new();
+    for part in text.split_whitespace() {
+        let unit = part.find(char::is_alphabetic).unwrap_or(part.len());
+        let (number, unit) = part.split_at(unit);
+        let unit = unit.to_lowercase();
+        meant.push_str(number);
+        meant.push_str(match unit.as_str() {
+            "msec" | "msecs" | "millisecond" | "milliseconds" => "ms",
+            "sec" | "secs" | "second" | "seconds" => "s",
+            "min" | "mins" | "minute" | "minutes" => "m",
+            "hr" | "hrs" | "hour" | "hours" => "h",
+            "day" | "days" => "d",
+            _ => &unit,
+        });
+    }
+    if meant.bytes().all(|byte| byte.is_ascii_digit()) {
+        meant.push('s');
+    }
+    read_duration(&meant).is_ok().then_some(meant)
+}
+
+fn read_duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() {
         return Err("a duration needs a number and a unit, as in `\"10s\"`".into());
-    }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("a unit is missing; did you mean `\"{text}s\"`?"));
     }
     let mut rest = text;
     let mut nanoseconds = 0_u128;
@@ -96,7 +126,10 @@ pub(super) fn cron(text: &str) -> Result<When, String> {
         return match duration(every.trim()) {
             Ok(period) if period < SHORTEST_PERIOD => Err("the shortest period is 1s".into()),
             Ok(period) => Ok(When::Every(period)),
-            Err(message) => Err(message),
+            Err(fault) => Err(match meant_duration(every) {
+                Some(meant) => format!("did you mean `\"every {meant}\"`?"),
+                None => fault,
+            }),
         };
     }
     match text.parse::<croner::Cron>() {
@@ -105,7 +138,7 @@ pub(super) fn cron(text: &str) -> Result<When, String> {
             "it never comes true: no date matches it (as 31 February). The last day of a month is `L`, as in `0 0 L * *`"
                 .into(),
         ),
-        Err(_) if !text.contains(' ') && duration(text).is_ok() => Err(format!("did you mean `every {text}`?")),
+        Err(_) if !text.contains(' ') && duration(text).is_ok() => Err(format!("did you mean `\"every {text}\"`?")),
         Err(error) => Err(format!("no valid cron line: {}", plainly(&error))),
     }
 }
@@ -182,6 +215,26 @@ mod tests {
         ] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_duration_of_prose_is_told_how_it_is_written() {
+        for (text, meant) in [
+            ("10", "10s"),
+            ("10 s", "10s"),
+            ("1 hour 30min", "1h30m"),
+            ("5 Minutes", "5m"),
+        ] {
+            let fault = duration(text).expect_err(text);
+            assert!(
+                fault.ends_with(&format!("did you mean `\"{meant}\"`?")),
+                "{text}: {fault}"
+            );
+            assert_eq!(fault.contains("missing"), text == "10", "{text}: {fault}");
+        }
+        let fault = cron("every 5 minutes").expect_err("prose");
+        assert_eq!(fault, "did you mean `\"every 5m\"`?");
+        assert!(cron("every 1fortnight").expect_err("prose").contains("no unit"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::spec::keys;
 use crate::spec::{Key, TableShape};
 
 /// Keys of Compose, Kubernetes, systemd, process-compose, supervisord and pm2, and what they are called here. A word
-/// is suggested only where the table has it.
+/// is suggested only where the table has it, of `backoff.reset_after` its first part.
 const FOREIGN_KEYS: &[(&str, &[&str])] = &[
     (
         "command",
@@ -101,10 +101,8 @@ const FOREIGN_KEYS: &[(&str, &[&str])] = &[
     ),
     ("stop_command", &["exec_stop", "stop_cmd", "shutdown_command"]),
     ("reload_command", &["exec_reload"]),
-    (
-        "start_timeout",
-        &["timeout_start_sec", "startsecs", "listen_timeout", "min_uptime"],
-    ),
+    ("start_timeout", &["timeout_start_sec", "listen_timeout"]),
+    ("backoff.reset_after", &["startsecs", "min_uptime"]),
     (
         "restart",
         &[
@@ -172,6 +170,7 @@ const FOREIGN_KEYS: &[(&str, &[&str])] = &[
     ("schedule", &["cron", "on_calendar", "cron_restart"]),
     ("sockets", &["socket", "listen_stream"]),
     ("prepare", &["build", "setup", "install"]),
+    ("run", &["command", "cmd", "script", "exec"]),
     ("description", &["desc", "comment"]),
     ("extends", &["extend", "inherits", "template", "from"]),
     ("watch", &["develop", "watch_files", "reload_on"]),
@@ -273,7 +272,7 @@ pub(super) fn for_key(table: &'static TableShape, word: &str) -> Option<String> 
     }
     let foreign = FOREIGN_KEYS
         .iter()
-        .find(|(ours, theirs)| table.key(ours).is_some() && theirs.contains(&plain.as_str()));
+        .find(|(ours, theirs)| table.key(first_part(ours)).is_some() && theirs.contains(&plain.as_str()));
     if let Some((ours, _)) = foreign {
         return Some(format!("it is called `{ours}` here"));
     }
@@ -289,16 +288,24 @@ fn elsewhere(table: &'static TableShape, word: &str) -> Option<String> {
     if std::ptr::eq(table, &raw const keys::READY) && has(&keys::HEALTH) {
         return Some("it belongs to `health`".into());
     }
-    if std::ptr::eq(table, &raw const keys::FILE) && has(&keys::SERVICE) {
-        return Some("it belongs into `[services.NAME]` or `[defaults]`".into());
+    if std::ptr::eq(table, &raw const keys::PROJECT) && has(&keys::FILE) {
+        return Some("it stands at the top of the file, before the first table".into());
+    }
+    if has(&keys::SERVICE) {
+        let is_outside = [&raw const keys::FILE, &raw const keys::PROJECT].contains(&std::ptr::from_ref(table));
+        return Some(match is_outside {
+            true => "it belongs into `[services.NAME]` or `[defaults]`".into(),
+            false => "it is a key of the service itself".into(),
+        });
     }
     if has(&keys::PROJECT) {
         return Some("it belongs into `[project]`".into());
     }
-    if std::ptr::eq(table, &raw const keys::PROJECT) && has(&keys::FILE) {
-        return Some("it stands at the top of the file, before the first table".into());
-    }
     None
+}
+
+fn first_part(path: &str) -> &str {
+    path.split_once('.').map_or(path, |(first, _)| first)
 }
 
 /// What to write instead of an unknown word.
@@ -314,7 +321,7 @@ pub(super) fn for_choice(choices: &[&'static str], word: &str) -> Option<String>
 }
 
 /// The candidate that a typing error away from `word`, if there is one.
-pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let length = word.chars().count();
     if length == 0 || length > 64 {
         return None;
@@ -364,10 +371,15 @@ mod tests {
             ("workingDir", "working_dir"),
             ("restar", "restart"),
             ("depend_on", "depends_on"),
+            ("startsecs", "backoff.reset_after"),
         ] {
             let hint = for_key(&keys::SERVICE, word).unwrap_or_default();
             assert!(hint.contains(&format!("`{ours}`")), "{word}: {hint}");
         }
+        let hint = for_key(&keys::PREPARE, "command").unwrap_or_default();
+        assert!(hint.contains("`run`"), "{hint}");
+        let hint = for_key(&keys::READY, "start_timeout").unwrap_or_default();
+        assert!(hint.contains("the service itself"), "{hint}");
         let hint = for_choice(&["started", "healthy"], "service_healthy").unwrap_or_default();
         assert!(hint.contains("`healthy`"));
         assert_eq!(for_key(&keys::SERVICE, "qqqqqqqq"), None);
@@ -385,9 +397,17 @@ mod tests {
             &keys::PORT_TABLE,
             &keys::LOG,
             &keys::DEPENDENCY_TABLE,
+            &keys::PREPARE,
         ];
         for (ours, _) in FOREIGN_KEYS {
-            assert!(tables.iter().any(|table| table.key(ours).is_some()), "{ours}");
+            let first = first_part(ours);
+            let key = tables.iter().find_map(|table| table.key(first)).expect(ours);
+            let rest = ours[first.len()..].trim_start_matches('.');
+            let has = |table: &TableShape| table.key(rest).is_some();
+            assert!(
+                rest.is_empty() || matches!(key.shape, crate::spec::Shape::Table(inner) if has(inner)),
+                "{ours}"
+            );
         }
     }
 }

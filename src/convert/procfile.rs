@@ -37,7 +37,7 @@ pub(super) fn convert(input: &Input, report: &mut Report) -> Result<Draft, Fault
         }
         let Some((name, command)) = entry(line) else {
             let fault = Fault::new(at, "a line of a Procfile is `name: command`");
-            return Err(fault.hint("if this is another kind of file, say which: `--kind compose`"));
+            return Err(fault.hint("if this is another kind of file, say which: `runner import FILE --kind compose`"));
         };
         if let Some((_, first)) = seen.iter().find(|(known, _)| *known == name) {
             return Err(Fault::new(

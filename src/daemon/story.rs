@@ -189,7 +189,8 @@ impl History {
 
     fn write(&mut self, lines: &[u8]) -> io::Result<Appended> {
         let mut appended = Appended::Further;
-        if self.file.as_ref().is_some_and(is_deleted) {
+        let has_home = self.folder.parent().is_some_and(Path::is_dir);
+        if has_home && self.file.as_ref().is_some_and(is_deleted) {
             state::make(&self.folder)?;
             self.reopened()?;
             appended = Appended::Anew;
@@ -441,6 +442,11 @@ mod tests {
         assert_eq!(story.flush(), None);
         assert_eq!(cursors(&state), [2, 3]);
         assert!(state.join(state::IGNORE).exists(), "git looks away");
+        // A project that was deleted is not made again.
+        std::fs::remove_dir_all(folder.path()).expect("removed");
+        tell(&mut story, "nobody's");
+        assert_eq!(story.flush(), None);
+        assert!(!folder.path().exists());
     }
 
     #[test]

@@ -30,6 +30,8 @@ use crate::sys::files::is_deleted;
 
 /// A file this near its size limit is rotated as soon as a chunk ends with a line, so that few lines are cut in two.
 const NEAR: u64 = 64 << 10;
+/// So far above a log is its project: `.runner/logs/NAME.log`.
+const DEPTH: usize = 3;
 /// Of what is kept in memory this part is forgotten at once.
 const MEMORY_PARTS: u64 = 2;
 
@@ -101,9 +103,13 @@ impl Journal {
         in_memory && self.index.as_ref().is_some_and(|index| index.length() >= self.max_size)
     }
 
-    /// Somebody has deleted the file; what comes would be nobody's to read.
+    /// Somebody has deleted the file; what comes would be nobody's to read. Where the project itself was deleted, it is not made again
+    /// for the sake of its logs.
     pub fn is_deleted(&self) -> bool {
-        matches!(self.place, LogPlace::Files(_)) && is_deleted(&self.file)
+        let LogPlace::Files(path) = &self.place else {
+            return false;
+        };
+        is_deleted(&self.file) && path.ancestors().nth(DEPTH).is_none_or(Path::is_dir)
     }
 
     /// How many bytes the next chunk, which is from `next`, may have: at least 1. Rotates when the file is full.

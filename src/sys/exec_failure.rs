@@ -4,7 +4,6 @@
 //! way. Which it was is found here, after the fact, by looking at the same files with the service's identity in mind.
 
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -373,7 +372,7 @@ fn bad_format(tried: &Path) -> Failure {
         let message = format!("{file} was built for another kind of machine");
         return with(Reason::BadFormat, message, "build it for this one");
     }
-    if start.contains(&0) {
+    if !is_text(&start) {
         return plain(
             Reason::BadFormat,
             format!("{file} is in no format that this kernel executes"),
@@ -384,6 +383,14 @@ fn bad_format(tried: &Path) -> Failure {
         format!("{file} is a text file without a first line that names its interpreter"),
         format!("put `#!/bin/sh` at its start, or run it by a shell: `command = \"sh {file}\"`"),
     )
+}
+
+/// Also in an older encoding than UTF-8; but nobody types the control characters that any binary has near its start.
+fn is_text(start: &[u8]) -> bool {
+    const TYPED: &[u8] = b"\t\n\x0c\r\x1b";
+    start
+        .iter()
+        .all(|byte| !byte.is_ascii_control() || TYPED.contains(byte))
 }
 
 /// What has to interpret a file: the words of its `#!` line, or the loader of an ELF program.
@@ -446,25 +453,6 @@ fn bad_interpreter(file: &Path, what: &str) -> Failure {
     }
 }
 
-/// The candidates of a command, as execvp(3) has them: its own path when it holds a slash, else its name in each folder
-/// of `path` (an empty entry is the working folder).
-pub fn candidates(command: &str, path: Option<&str>) -> Vec<PathBuf> {
-    if command.contains('/') {
-        return vec![PathBuf::from(command)];
-    }
-    let folders = path.unwrap_or("/usr/local/bin:/usr/bin:/bin").split(':');
-    let bytes = std::ffi::OsStr::from_bytes(command.as_bytes());
-    folders
-        .map(|folder| {
-            if folder.is_empty() {
-                Path::new(".").join(bytes)
-            } else {
-                Path::new(folder).join(bytes)
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -488,7 +476,7 @@ mod tests {
 
     #[test]
     fn sp_01_the_command_and_the_path_are_named() {
-        let programs = candidates("nosuch", Some("/usr/bin:/bin"));
+        let programs = ["/usr/bin/nosuch", "/bin/nosuch"].map(PathBuf::from);
         let mut attempt = attempt(&programs, Path::new("/"), libc::ENOENT);
         attempt.command = "nosuch";
         let failure = failure(&attempt);
@@ -548,6 +536,15 @@ mod tests {
         let told = failure(&attempt(&script, dir.path(), libc::ENOEXEC));
         assert_eq!(told.reason, Reason::BadFormat);
         assert!(told.suggestion.unwrap().contains("shell"));
+        for (bytes, is_text) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], false),
+            (b"echo \xfc\n", true),
+            (b"\x7f\x01", false),
+        ] {
+            std::fs::write(&script[0], bytes).unwrap();
+            let told = failure(&attempt(&script, dir.path(), libc::ENOEXEC));
+            assert_eq!(told.message.contains("text file"), is_text, "{told:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub fn problems(problems: &Problems, style: &Style) -> String {
     let mut out = String::new();
     for problem in &problems.list {
         let report = [group(problem, problems)];
-        out.push_str(&renderer.render(&report));
+        let shown = renderer.render(&report);
+        // Without a line number there is no margin, which the arrow stands in everywhere else.
+        match shown.find("\n--> ") {
+            Some(arrow) => out.push_str(&format!("{}\n {}", &shown[..arrow], &shown[arrow + 1..])),
+            None => out.push_str(&shown),
+        }
         out.push_str("\n\n");
     }
     out
@@ -62,7 +67,7 @@ fn group<'p>(problem: &'p Problem, problems: &'p Problems) -> Group<'p> {
 fn origin<'p>(problem: &Problem, problems: &'p Problems) -> Origin<'p> {
     let source = problems.source(problem.place);
     let origin = Origin::path(normalize_untrusted_str(&source.shown));
-    if source.text.is_empty() {
+    if source.unread {
         return origin;
     }
     let (line, column) = problems.line_column(problem.place);
@@ -122,6 +127,7 @@ mod tests {
                 shown: "services.toml".into(),
                 text: text.into(),
                 secret: false,
+                unread: false,
             }],
             ..Problems::default()
         }

@@ -29,6 +29,8 @@ fn broken_files_are_refused_at_their_place_and_nothing_is_written() {
     );
     let files: &[(&str, &[u8], &str)] = &[
         ("Procfile", b"web: x\nno line\n", "Procfile:2:1: a line of a Procfile"),
+        // `init` reads it as well and has no `--kind`.
+        ("Procfile", b"no line\n", "`runner import FILE --kind compose`"),
         (
             "Procfile",
             b"web: x\nweb: y\n",

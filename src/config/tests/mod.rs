@@ -3,6 +3,7 @@
 mod changes;
 mod fuzz;
 mod golden;
+mod hints;
 mod loading;
 mod masking;
 mod meaning;
