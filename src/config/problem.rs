@@ -273,6 +273,7 @@ impl Sink {
         self.broken.insert(file);
     }
 
+    #[cfg(feature = "editing")]
     pub fn has_broken(&self) -> bool {
         !self.broken.is_empty()
     }

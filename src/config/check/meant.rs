@@ -96,7 +96,12 @@ fn accepted(shape: &Shape, text: &str) -> Option<String> {
 }
 
 fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
+    let is_plain = |letter: char| letter != '\'' && !letter.is_control();
+    match text.contains(['"', '\\']) && text.chars().all(is_plain) {
+        true => format!("'{text}'"),
+        // A string of JSON is one of TOML.
+        false => serde_json::Value::from(text).to_string(),
+    }
 }
 
 fn truth(text: &str) -> Option<bool> {
@@ -123,8 +128,8 @@ fn shell(text: &str) -> Option<String> {
     if words.len() == 1 {
         words.push("-c");
     }
-    let words: toml_edit::Array = words.into_iter().collect();
-    (!words.is_empty()).then(|| words.to_string())
+    let words: Vec<String> = words.into_iter().map(quoted).collect();
+    (!words.is_empty()).then(|| format!("[{}]", words.join(", ")))
 }
 
 /// What is said to who wrote something else than a table.
