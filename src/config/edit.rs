@@ -41,7 +41,8 @@ pub fn needed(mut problems: Problems, before: &[Edited], gone: &[String]) -> Pro
         let place = &mut problem.place;
         let at = place_before(&file.text, &source.text, place.start..place.end);
         (place.start, place.end) = (at.start, at.end);
-        let named = file.text[at].trim_matches(['"', '\'']);
+        // A line that stands there twice may lead anywhere.
+        let named = file.text.get(at).unwrap_or_default().trim_matches(['"', '\'']);
         let base = named.split_once('@').map_or(named, |(base, _)| base);
         if gone.iter().any(|gone| gone == base) {
             let by = problem.service.as_deref().unwrap_or("the project");
