@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::clean::LOCK;
 use super::outcome::Outcome;
 use super::reach;
 use crate::config::find::Location;
@@ -12,7 +13,7 @@ use crate::sys::places::Place;
 
 /// What to say of it (`TW-07`); `None`: nobody has it, or our own runner.
 pub fn user_of(location: &Location, state_dir: &Path) -> Option<Outcome> {
-    let lock = state_dir.join("lock");
+    let lock = state_dir.join(LOCK);
     let text = LockText::read(&lock)?;
     let is_here = text.boot_id == identity::boot_id() && text.pid_namespace == identity::pid_namespace();
     let is_ours = text.runtime_dir.file_name() == Some(location.key.as_ref())

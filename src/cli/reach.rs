@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Result;
 use super::call::{PATIENCE, silent};
+use super::clean::{LOCK, START_LOCK};
 use super::outcome::Outcome;
 use super::{elsewhere, nowhere, orphans, terminal};
 use crate::api::boot::{Boot, Console, DAEMON_VERB, for_guardian, watchdog_us};
@@ -114,8 +115,8 @@ pub fn or_start(start: &Start<'_>) -> Result<Reached> {
         start.state_dir.display()
     )))?;
     loop {
-        let turn = Lock::wait(&start.state_dir.join("start.lock")).map_err(Outcome::io("take the start lock"))?;
-        let project_lock = start.state_dir.join("lock");
+        let turn = Lock::wait(&start.state_dir.join(START_LOCK)).map_err(Outcome::io("take the start lock"))?;
+        let project_lock = start.state_dir.join(LOCK);
         let Some(held) = Lock::take(&project_lock).map_err(Outcome::io("take the project's lock"))? else {
             let holder = Holder::of(&project_lock);
             if let Some(stream) = running(start.location)? {

@@ -19,7 +19,7 @@ use super::args::{Global, Up, UpFormat};
 use super::outcome::Outcome;
 use super::progress::Watcher;
 use super::reach::{Holder, Reached, Start};
-use super::{Result, call, orphans, plan, project, reach, shell, terminal};
+use super::{Result, call, plan, project, reach, shell, terminal};
 use crate::api::client::{self, Frames};
 use crate::api::frames::Frame;
 use crate::api::wire::{self, DownAnswer, DownRequest, EventKind, UpRequest};
@@ -290,8 +290,7 @@ impl Session<'_> {
             End::TimedOut => Err(self.timed_out(screen).await),
             End::Lost => {
                 // A daemon that has replaced a killed one, and was at its end before it could be asked.
-                self.holder.wait();
-                let is_over = orphans::of(self.location).is_none_or(|orphans| orphans.are_gone());
+                let is_over = self.is_over(&mut signals).await?;
                 if is_over && self.asked_to_stop {
                     screen.last_words(0, "everything has stopped; a daemon was killed over it");
                     return Ok(0);
